@@ -1,0 +1,69 @@
+// Compilation: a whole function (a training step with backward and optimizer) as one planned program.
+//
+//   auto step = compile([&](const std::vector<Tensor>& in) { ...; optimizer.step(); return std::vector{loss}; });
+//   float loss = step({ids, targets, lr})[0].item<float>();
+//
+// State is discovered: every tensor that the function reads without having made it, and every one that it writes. Numbers
+// that change from call to call must be tensors (arguments or state). The first two calls are traced, and a constant that
+// differs between them is a Usage error that names its line; CORTEN_CHECK_TRACE=n repeats the check every n calls. Reading
+// a value (item) while tracing and values that outlive the trace are Usage errors. New argument shapes are traced anew.
+// The gradients of leaves live inside the call: grad() is what it was before.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "corten/tensor.h"
+
+namespace corten {
+
+using Function = std::function<std::vector<Tensor>(const std::vector<Tensor>&)>;
+
+/// What is known of a compiled program before and after it runs.
+struct ProgramInfo {
+  int64_t kernels = 0, gemms = 0;       ///< launches per call
+  int64_t distinct_kernels = 0;
+  int64_t state_bytes = 0;              ///< read or written tensors that outlive the call
+  int64_t argument_bytes = 0;
+  int64_t arena_bytes = 0;              ///< planned peak of everything in between
+  int64_t arena_lower_bound = 0;        ///< largest sum of live bytes; the difference is fragmentation
+  int64_t output_bytes = 0;
+  int64_t bytes_moved = 0;              ///< read and written by all steps
+  double flops = 0;                     ///< of matrix products, unpadded
+  double trace_ms = 0, passes_ms = 0, compile_ms = 0;
+  std::vector<std::string> copies;      ///< donations that were refused, with the reason
+};
+
+class CompiledFunction {
+ public:
+  std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
+  /// Of the program last used.
+  const ProgramInfo& info() const;
+  /// Compiles for these arguments without running; no state changes.
+  const ProgramInfo& plan(const std::vector<Tensor>& arguments);
+  /// Bytes of the arena that were really touched so far.
+  int64_t touched_arena_bytes() const;
+  /// Text of the last program: graph, passes, kernels.
+  std::string explain() const;
+  /// From now on check every result for NaN; the first op that made one is named in a Usage error.
+  void detect_anomaly(bool enabled);
+
+  struct Impl;
+  explicit CompiledFunction(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+CompiledFunction compile(Function function);
+
+/// Runs `shard(v)` for v = 0 .. count-1 (micro-batches, each under ShardScope(v)) and sums the tensors that it returns by
+/// the canonical binary tree over the shards: left part = largest power of two below n (numerics contract, point 5).
+std::vector<Tensor> for_shards(int64_t count, const std::function<std::vector<Tensor>(int64_t)>& shard);
+
+/// Raises a Usage error naming the first op whose result had a NaN in eager mode while enabled.
+void set_detect_anomaly(bool enabled);
+
+}  // namespace corten

@@ -1,0 +1,125 @@
+// Language models in Hugging Face layout: a folder with config.json, model.safetensors,
+// generation_config.json and tokenizer files, readable and written as the transformers library
+// does.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "corten/dtype.h"
+#include "corten/nn.h"
+
+namespace corten {
+
+/// Keys and values of all layers for decoding token by token: tensors of fixed size, written in
+/// place, so that a decoding step is compiled once.
+struct KvCache {
+  int64_t batch = 0, length = 0;     ///< sequences; positions there is room for
+  std::vector<Tensor> keys, values;  ///< one per layer: [batch, heads, length, head size]
+};
+
+/// A decoder-only language model. B sequences of T tokens, V vocabulary entries.
+class CausalLM : public nn::Module {
+ public:
+  /// Logits [B, T, V] of the next token after each position. ids: i64 or i32 [B, T]; attention_mask
+  /// (may be undefined): [B, T], 0 where a token is padding that no other one may see. Positions
+  /// count from 0 in every row. Usage error if T exceeds max_positions() or an id the vocabulary.
+  Tensor operator()(const Tensor& ids, const Tensor& attention_mask = {});
+  /// Mean (or sum, or none: [B, T]) cross entropy in nats of targets [B, T], which are the ids
+  /// shifted by one; targets of -100 do not count.
+  Tensor loss(const Tensor& ids, const Tensor& targets, Reduction reduction = Reduction::mean);
+
+  /// Room for `length` positions; zeros of the weights' dtype. Usage error beyond max_positions().
+  KvCache make_cache(int64_t batch, int64_t length);
+  /// Runs ids [B, T] at positions 0 .. T-1, fills the cache and gives the logits [B, V] after the
+  /// last one.
+  Tensor prefill(const Tensor& ids, KvCache& cache);
+  /// Runs one token of each sequence, ids [B, 1], at `position` (i64 0-d), with all earlier ones in
+  /// the cache: [B, V]. The same bits as uncached logits.
+  Tensor decode(const Tensor& ids, const Tensor& position, KvCache& cache);
+
+  virtual int64_t vocab_size() const = 0;
+  virtual int64_t max_positions() const = 0;
+  /// Tokens that end a text: those of the config, or of generation_config.json where the model was
+  /// loaded with one.
+  const std::vector<int64_t>& eos_token_ids() const { return eos_token_ids_; }
+  void set_eos_token_ids(std::vector<int64_t> ids) { eos_token_ids_ = std::move(ids); }
+  /// The model's config.json.
+  virtual std::string config_json() const = 0;
+  /// Of the weights: what parameters are stored as.
+  DType dtype() const;
+  /// Multiplications and additions of unpadded matrix products of one forward pass over [B, T], the
+  /// causal half of attention only; a backward pass takes twice as many.
+  virtual double forward_flops(int64_t batch, int64_t tokens) const = 0;
+
+  /// Writes config.json, generation_config.json and model.safetensors (tied weights once), each
+  /// atomically, into `folder`, which is made if there is none. transformers' from_pretrained()
+  /// reads it.
+  void save_pretrained(const std::string& folder) const;
+  /// Copies weights from the .safetensors files of `folder`, of any floating type. Usage error
+  /// listing missing, unexpected and misshapen tensors; then nothing was changed.
+  void load_weights(const std::string& folder);
+
+ protected:
+  virtual Tensor forward_logits(const Tensor& ids, const Tensor& attention_mask) = 0;
+  virtual Tensor forward_prefill(const Tensor& ids, KvCache& cache) = 0;
+  virtual Tensor forward_decode(const Tensor& ids, const Tensor& position, KvCache& cache) = 0;
+  /// Layers, heads and head size of the cache.
+  struct CacheShape {
+    int64_t layers = 0, heads = 0, head_size = 0;
+  };
+  virtual CacheShape cache_shape() const = 0;
+  /// The name under which the model holds a tensor of a file: "" for one to leave out (buffers of
+  /// older versions, copies of tied weights), the name itself if nothing matches.
+  virtual std::string map_weight_name(std::string_view stored) const;
+
+ private:
+  void check_ids(const Tensor& ids, int64_t first_position) const;
+  std::vector<int64_t> eos_token_ids_;
+};
+
+/// GPT-2's fields of config.json, with the defaults of transformers' GPT2Config.
+struct GPT2Config {
+  int64_t vocab_size = 50257, n_positions = 1024, n_embd = 768, n_layer = 12, n_head = 12;
+  std::optional<int64_t> n_inner = {};  ///< width of the MLP; unset: 4 n_embd
+  /// gelu_new, gelu_pytorch_tanh or gelu_fast (the tanh approximation), gelu, relu, silu or swish,
+  /// tanh.
+  std::string activation_function = "gelu_new";
+  double resid_pdrop = 0.1, embd_pdrop = 0.1, attn_pdrop = 0.1;
+  double layer_norm_epsilon = 1e-5, initializer_range = 0.02;
+  bool scale_attn_weights = true, scale_attn_by_inverse_layer_idx = false;
+  bool tie_word_embeddings = true;
+  std::optional<int64_t> bos_token_id = 50256;
+  std::vector<int64_t> eos_token_id = {50256};  ///< may be none or several
+  std::string other_fields =
+      "{}";  ///< JSON object of what Corten has no use for; written back as it was
+
+  /// Usage error "source: ..." for broken JSON, wrong types, impossible sizes and features that
+  /// Corten lacks.
+  static GPT2Config from_json(std::string_view text, std::string_view source = "config.json");
+  std::string to_json() const;
+  int64_t inner() const { return n_inner.value_or(4 * n_embd); }
+  int64_t num_parameters() const;  ///< of the model, without making it
+};
+
+/// The model of the text of a config.json ("model_type" decides), with zeros for weights until
+/// initialize() or load_weights().
+std::unique_ptr<CausalLM> make_model(std::string_view config_json,
+                                     std::string_view source = "config.json");
+std::unique_ptr<CausalLM> make_gpt2(const GPT2Config& config);
+/// Model types that make_model() knows.
+std::vector<std::string> model_types();
+
+/// Reads a folder in Hugging Face layout, in eval mode. `dtype`: of the weights; unset: that of the
+/// file. Usage error if the folder holds no model, or one that Corten does not know.
+std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DType> dtype = {});
+
+/// Copies tokenizer.json and the other tokenizer files that `from` has into `to`.
+void copy_tokenizer_files(const std::string& from, const std::string& to);
+
+}  // namespace corten

@@ -1,0 +1,159 @@
+#include "base/cpu.h"
+
+#include <cpuid.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "base/format.h"
+
+namespace corten {
+namespace {
+
+bool bit(uint32_t word, int index) { return (word >> index) & 1; }
+
+uint64_t read_xcr0() {
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t{high} << 32 | low;
+}
+
+// Linux hands out the 8 KiB tile state on request only (Documentation/arch/x86/xstate.rst).
+bool request_amx_permission() {
+  constexpr long kArchReqXcompPerm = 0x1023;
+  constexpr long kXfeatureTileData = 18;
+  return syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureTileData) == 0;
+}
+
+// Intel SDM volume 2A, CPUID leaves 1 and 7; volume 1, 13.3 for the state bits of XCR0.
+CpuFeatures detect() {
+  CpuFeatures f;
+  uint32_t a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !bit(c, 27)) return f;  // OSXSAVE
+  const uint64_t xcr0 = read_xcr0();
+  constexpr uint64_t kAvxState = 0x6, kAvx512State = 0xe6, kAmxState = 0x60000;
+  if ((xcr0 & kAvxState) != kAvxState) return f;
+  f.fma = bit(c, 12);
+  f.f16c = bit(c, 29);
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
+  const uint32_t subleaves = a;
+  f.avx2 = bit(b, 5);
+  if ((xcr0 & kAvx512State) == kAvx512State) {
+    f.avx512f = bit(b, 16);
+    f.avx512dq = bit(b, 17);
+    f.avx512bw = bit(b, 30);
+    f.avx512vl = bit(b, 31);
+    f.avx512_vnni = bit(c, 11);
+    f.avx512_fp16 = bit(d, 23);
+  }
+  const bool tiles = bit(d, 24), bf16 = bit(d, 22), int8 = bit(d, 25);
+  if (f.avx512f && subleaves >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
+    f.avx512_bf16 = bit(a, 5);
+  if (tiles && (xcr0 & kAmxState) == kAmxState && request_amx_permission()) {
+    f.amx_tile = true;
+    f.amx_bf16 = bf16;
+    f.amx_int8 = int8;
+  }
+  return f;
+}
+
+bool has(const CpuFeatures& f, Isa isa) {
+  const bool avx2 = f.avx2 && f.fma && f.f16c;
+  const bool avx512 = avx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
+  if (isa == Isa::avx2) return avx2;
+  if (isa == Isa::avx512) return avx512;
+  return avx512 && f.avx512_bf16 && f.amx_tile && f.amx_bf16;
+}
+
+std::string brand() {
+  uint32_t words[12] = {};
+  if (__get_cpuid_max(0x80000000u, nullptr) < 0x80000004u) return "unknown";
+  for (uint32_t i = 0; i < 3; ++i) {
+    uint32_t* w = words + 4 * i;
+    __get_cpuid(0x80000002u + i, w, w + 1, w + 2, w + 3);
+  }
+  char text[sizeof(words) + 1] = {};
+  std::memcpy(text, words, sizeof(words));
+  std::string s = text;
+  const size_t first = s.find_first_not_of(' ');
+  if (first == std::string::npos) return "unknown";
+  return s.substr(first, s.find_last_not_of(' ') - first + 1);
+}
+
+size_t cache_bytes(int sysconf_name, size_t fallback) {
+  const long bytes = sysconf(sysconf_name);
+  return bytes > 0 ? static_cast<size_t>(bytes) : fallback;
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+  const unsigned n = std::thread::hardware_concurrency();
+  return n > 0 ? static_cast<int>(n) : 1;
+}
+
+}  // namespace
+
+std::string_view name(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+    case Isa::amx: return "amx";
+  }
+  return "?";
+}
+
+const CpuFeatures& cpu_features() noexcept {
+  static const CpuFeatures features = detect();
+  return features;
+}
+
+Isa best_isa(const CpuFeatures& features) {
+  for (Isa isa : {Isa::amx, Isa::avx512, Isa::avx2})
+    if (has(features, isa)) return isa;
+  resource_error(
+      "this processor is too old: Corten needs AVX2, FMA and F16C (found: AVX2 {}, FMA {}, F16C {})",
+      features.avx2 ? "yes" : "no", features.fma ? "yes" : "no", features.f16c ? "yes" : "no");
+}
+
+Isa choose_isa(std::string_view request, const CpuFeatures& features) {
+  const Isa best = best_isa(features);
+  if (request.empty()) return best;
+  for (Isa isa : {Isa::avx2, Isa::avx512, Isa::amx}) {
+    if (request != name(isa)) continue;
+    if (!has(features, isa))
+      usage_error("CORTEN_ISA={}: this machine lacks it; the best it has is {}", request,
+                  name(best));
+    return isa;
+  }
+  usage_error("CORTEN_ISA={}: unknown instruction set; use avx2, avx512 or amx", request);
+}
+
+Isa cpu_isa() {
+  static const Isa isa = [] {
+    const char* request = std::getenv("CORTEN_ISA");
+    return choose_isa(request ? request : "", cpu_features());
+  }();
+  return isa;
+}
+
+const CpuInfo& cpu_info() {
+  static const CpuInfo info = [] {
+    CpuInfo i;
+    i.model = brand();
+    i.l1d_bytes = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, i.l1d_bytes);
+    i.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE, i.l2_bytes);
+    i.l3_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE, i.l3_bytes);
+    i.cores = usable_cores();
+    return i;
+  }();
+  return info;
+}
+
+}  // namespace corten

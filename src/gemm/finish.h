@@ -1,0 +1,89 @@
+// From finished accumulators to C: bias, epilogue, accumulation, rounding, storing. Included by the
+// families' files after their simd header.
+#pragma once
+
+#include "gemm/block.h"
+
+namespace corten::gemm_detail {
+namespace {
+
+template <DType D>
+void finish_row16(uint16_t* c, const float* tile, const float* bias, int64_t n, bool stream) {
+  constexpr int kW = Simd::kWidth;
+  const auto value = [&](int64_t j) {
+    return bias ? Simd::add(Simd::load(tile + j), Simd::load(bias + j)) : Simd::load(tile + j);
+  };
+  const auto part = [&](int64_t j, int count) {
+    Simd::F x = Simd::load(tile + j, count);
+    return bias ? Simd::add(x, Simd::load(bias + j, count)) : x;
+  };
+  int64_t j = 0;
+  if (stream) {
+    const int64_t skew = static_cast<int64_t>(reinterpret_cast<uintptr_t>(c) % 64 / 2);
+    int64_t head = skew == 0 ? 0 : 32 - skew;
+    if (head > n) head = n;
+    for (; j < head; j += kW) {
+      const int count = head - j < kW ? static_cast<int>(head - j) : kW;
+      Simd::store16(c + j, part(j, count), D, count);
+    }
+    j = head;
+    for (; j + 32 <= n; j += 32)  // whole cache lines, or the write-combining is lost
+      for (int64_t i = j; i < j + 32; i += kW) Simd::stream16(c + i, value(i), D);
+  }
+  for (; j + kW <= n; j += kW) Simd::store16(c + j, value(j), D);
+  if (j < n) Simd::store16(c + j, part(j, static_cast<int>(n - j)), D, static_cast<int>(n - j));
+}
+
+inline void finish_row32(float* c, const float* tile, const float* bias, int64_t n, bool stream,
+                         bool accumulate) {
+  constexpr int kW = Simd::kWidth;
+  const auto value = [&](int64_t j) {
+    Simd::F x = Simd::load(tile + j);
+    if (bias) x = Simd::add(x, Simd::load(bias + j));
+    return accumulate ? Simd::add(Simd::load(c + j), x) : x;
+  };
+  const auto store_part = [&](int64_t j, int count) {
+    Simd::F x = Simd::load(tile + j, count);
+    if (bias) x = Simd::add(x, Simd::load(bias + j, count));
+    if (accumulate) x = Simd::add(Simd::load(c + j, count), x);
+    Simd::store(c + j, x, count);
+  };
+  int64_t j = 0;
+  if (stream) {
+    const int64_t skew = static_cast<int64_t>(reinterpret_cast<uintptr_t>(c) % 64 / 4);
+    int64_t head = skew == 0 ? 0 : 16 - skew;
+    if (head > n) head = n;
+    for (; j < head; j += kW) store_part(j, head - j < kW ? static_cast<int>(head - j) : kW);
+    j = head;
+    for (; j + 16 <= n; j += 16)
+      for (int64_t i = j; i < j + 16; i += kW) Simd::stream(c + i, value(i));
+  }
+  for (; j + kW <= n; j += kW) Simd::store(c + j, value(j));
+  if (j < n) store_part(j, static_cast<int>(n - j));
+}
+
+// Writes rows [m, m + mn), columns [n, n + nn) of C from `tile` (row stride ld).
+inline void finish(const Block& block, float* tile, int64_t ld, int64_t m, int64_t n, int64_t mn,
+                   int64_t nn) {
+  const GemmArgs& g = *block.args;
+  const float* bias = g.bias ? static_cast<const float*>(g.bias) + n : nullptr;
+  if (g.epilogue) {
+    if (bias)
+      for (int64_t i = 0; i < mn; ++i) finish_row32(tile + i * ld, tile + i * ld, bias, nn, false, false);
+    bias = nullptr;
+    g.epilogue(g.epilogue_context, tile, ld, block.first_row + m, n, mn, nn);
+  }
+  for (int64_t i = 0; i < mn; ++i) {
+    const float* row = tile + i * ld;
+    const int64_t at = (m + i) * g.c_row_stride + n;
+    if (g.c_dtype == DType::f32)
+      finish_row32(static_cast<float*>(block.c) + at, row, bias, nn, block.stream, g.accumulate);
+    else if (g.c_dtype == DType::bf16)
+      finish_row16<DType::bf16>(static_cast<uint16_t*>(block.c) + at, row, bias, nn, block.stream);
+    else
+      finish_row16<DType::f16>(static_cast<uint16_t*>(block.c) + at, row, bias, nn, block.stream);
+  }
+}
+
+}  // namespace
+}  // namespace corten::gemm_detail

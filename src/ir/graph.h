@@ -1,0 +1,90 @@
+// Level 1, the tensor graph: append-only SSA over typed values.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "ir/op.h"
+
+namespace corten::ir {
+
+struct ValueRef {
+  int32_t node = -1, output = 0;
+  auto operator<=>(const ValueRef&) const = default;
+};
+
+struct Node {
+  const Op* op = nullptr;
+  AttrsPtr attrs;
+  std::vector<ValueRef> inputs;
+  std::vector<Type> types;
+  Source source;
+  int32_t phase = 0;  // recomputed clones carry another phase, so that cse cannot merge them back
+};
+
+struct InputAttrs {
+  int64_t index = 0;
+  std::string name;
+  CORTEN_FIELDS(index, name)
+};
+struct ConstantAttrs {
+  int64_t index = 0;      // into Graph::constants
+  std::string digest;     // of type and contents, so that two traces can be compared
+  CORTEN_FIELDS(index, digest)
+};
+extern const Op kInputOp, kConstantOp;
+
+/// A result of the graph. `alias` >= 0: a new value of the state passed as input `alias`, written to the same memory.
+struct Output {
+  ValueRef value;
+  int32_t alias = -1;
+};
+
+/// A tensor graph. As a Builder it appends what is emitted; concrete values that reach it become constants.
+class Graph : public Builder {
+ public:
+  Graph();
+  uint64_t id() const { return id_; }
+  Values add(const Op& op, AttrsPtr attrs, const Values& inputs) override;
+  /// Appends a node whose operands are already values of this graph.
+  std::vector<ValueRef> append(const Op& op, AttrsPtr attrs, std::vector<ValueRef> inputs, Source source, int32_t phase = 0);
+  /// Adds an argument. `layout`: how the caller will pass it (default contiguous).
+  Value input(Type type, std::string name = "", std::optional<Layout> layout = {});
+  ValueRef ref(const Value& value);  // captures concrete values; Internal/Usage error for a foreign graph's value
+  Value value(ValueRef ref) const;
+  void output(const Value& value, int32_t alias = -1) { outputs_.push_back({ref(value), alias}); }
+  void output(ValueRef value, int32_t alias = -1) { outputs_.push_back({value, alias}); }
+
+  void set_output(size_t index, ValueRef value) { outputs_[index].value = value; }
+
+  const std::vector<Node>& nodes() const { return nodes_; }
+  const Node& node(ValueRef r) const { return nodes_[r.node]; }
+  const Type& type(ValueRef r) const { return nodes_[r.node].types[r.output]; }
+  const std::vector<ValueRef>& inputs() const { return inputs_; }
+  const std::vector<std::optional<Layout>>& input_layouts() const { return input_layouts_; }
+  const std::vector<Output>& outputs() const { return outputs_; }
+  const Values& constants() const { return constants_; }
+  /// A graph with the same inputs, constants and no other nodes: the start of a rewriting pass. `map` receives the new
+  /// references of the old inputs.
+  Graph header(std::map<ValueRef, ValueRef>& map) const;
+  int32_t phase = 0;  // given to nodes added as a Builder
+
+ private:
+  uint64_t id_;
+  std::vector<Node> nodes_;
+  std::vector<ValueRef> inputs_;
+  std::vector<std::optional<Layout>> input_layouts_;
+  std::vector<Output> outputs_;
+  Values constants_;
+  std::map<const void*, ValueRef> captured_;
+};
+
+/// Text form; parse_graph(to_string(g)) gives an equal graph (constants are named by digest and not stored).
+std::string to_string(const Graph& graph);
+Graph parse_graph(std::string_view text);
+
+/// Checks that operands precede their users, arities and inferred types. Internal error naming the node and `after`.
+void verify(const Graph& graph, std::string_view after);
+
+}  // namespace corten::ir

@@ -1,0 +1,115 @@
+#include "models/auto_model.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/file.h"
+#include "base/format.h"
+#include "base/strings.h"
+#include "corten/safetensors.h"
+#include "models/gpt2/config.h"
+#include "models/gpt2/gpt2.h"
+#include "models/token_ids.h"
+
+namespace corten {
+namespace {
+
+struct ModelType {
+  std::string_view name;
+  std::unique_ptr<CausalLM> (*make)(const Json& config, std::string_view source);
+  int64_t (*num_parameters)(const Json& config, std::string_view source);
+};
+
+constexpr std::array kModelTypes = {
+    ModelType{"gpt2",
+              [](const Json& config, std::string_view source) -> std::unique_ptr<CausalLM> {
+                return std::make_unique<gpt2::LMHeadModel>(gpt2_config(config, source));
+              },
+              [](const Json& config, std::string_view source) {
+                return gpt2_config(config, source).num_parameters();
+              }},
+};
+
+constexpr uint64_t kMaxConfigBytes = 16 << 20;
+
+/// The end tokens of a generation_config.json: a number, a list of numbers, or null.
+void read_generation_config(CausalLM& model, const std::string& path) {
+  const Json json = Json::parse(read_file(path, kMaxConfigBytes), path);
+  const Json* eos = json.find("eos_token_id");
+  if (eos && !eos->is_null()) model.set_eos_token_ids(token_ids(*eos, path + ": \"eos_token_id\""));
+}
+
+/// What the weights of a folder are.
+struct StoredWeights {
+  DType dtype = DType::f32;  ///< the widest floating type of Corten's models
+  int64_t elements = 0;
+};
+StoredWeights stored_weights(const std::string& folder) {
+  std::optional<DType> widest;
+  StoredWeights out;
+  for (const StoredTensor& tensor : Safetensors::open(folder).tensors()) {
+    const auto dtype = dtype_from_safetensors(tensor.dtype);
+    if (dtype && is_floating(*dtype)) widest = widest ? promote(*widest, *dtype) : *dtype;
+    out.elements +=
+        static_cast<int64_t>(tensor.bytes.size() * 8) / std::max(1, safetensors_bits(tensor.dtype));
+  }
+  if (widest && *widest != DType::f64) out.dtype = *widest;
+  return out;
+}
+
+const ModelType& model_type(const Json& config, std::string_view source) {
+  if (!config.is_object() || !config.contains("model_type"))
+    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
+                fmt::join(model_types(), ", "));
+  const std::string name = config.at("model_type").as_string(format("{}: \"model_type\"", source));
+  for (const ModelType& type : kModelTypes)
+    if (type.name == name) return type;
+  usage_error("{}: unknown model_type \"{}\"{} (known: {})", source, name,
+              did_you_mean(name, model_types()), fmt::join(model_types(), ", "));
+}
+
+}  // namespace
+
+std::vector<std::string> model_types() {
+  std::vector<std::string> names;
+  for (const ModelType& type : kModelTypes) names.emplace_back(type.name);
+  return names;
+}
+
+std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source) {
+  return model_type(config, source).make(config, source);
+}
+
+std::unique_ptr<CausalLM> make_model(std::string_view config_json, std::string_view source) {
+  return make_model(Json::parse(config_json, source), source);
+}
+
+std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DType> dtype) {
+  const std::string config = join_path(folder, "config.json");
+  if (!file_exists(config)) usage_error("{} holds no model: there is no {}", folder, config);
+  const Json json = Json::parse(read_file(config, kMaxConfigBytes), config);
+  const ModelType& type = model_type(json, config);
+  const StoredWeights stored = stored_weights(folder);
+  // Before a wrong config takes the memory for a model that the file cannot nearly fill.
+  if (const int64_t count = type.num_parameters(json, config);
+      count / 2 > stored.elements + (1 << 20))
+    usage_error("{} describes {} parameters, but the weights in {} are {}", config, count, folder,
+                stored.elements);
+  std::unique_ptr<CausalLM> model = type.make(json, config);
+  if (const DType wanted = dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
+  model->load_weights(folder);
+  const std::string generation = join_path(folder, "generation_config.json");
+  if (file_exists(generation)) read_generation_config(*model, generation);
+  model->eval();
+  return model;
+}
+
+void copy_tokenizer_files(const std::string& from, const std::string& to) {
+  create_folders(to);
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "added_tokens.json", "vocab.json", "merges.txt"})
+    if (const std::string path = join_path(from, file); file_exists(path))
+      write_file_atomic(join_path(to, file), read_file(path));
+}
+
+}  // namespace corten

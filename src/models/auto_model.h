@@ -1,0 +1,16 @@
+// Models by the model_type of their config.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "base/json.h"
+#include "corten/models.h"
+
+namespace corten {
+
+/// The model of a Hugging Face config, with zeros for weights. Usage error "source: ..." for an
+/// unknown model_type and wrong fields.
+std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source);
+
+}  // namespace corten

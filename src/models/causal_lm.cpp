@@ -1,0 +1,134 @@
+#include <algorithm>
+#include <map>
+
+#include "base/file.h"
+#include "base/format.h"
+#include "base/json.h"
+#include "corten/models.h"
+#include "corten/safetensors.h"
+#include "io/tensor_bytes.h"
+#include "models/token_ids.h"
+#include "nn/state.h"
+
+namespace corten {
+
+void CausalLM::check_ids(const Tensor& ids, int64_t first_position) const {
+  if (ids.dim() != 2 || is_floating(ids.dtype()) || ids.size(1) < 1)
+    usage_error("[{}] token ids must be integers [batch, tokens], got {}", type_name(),
+                nn::type_text(ids));
+  if (first_position + ids.size(1) > max_positions())
+    usage_error("[{}] {} tokens exceed the {} positions of the model", type_name(),
+                first_position + ids.size(1), max_positions());
+}
+
+Tensor CausalLM::operator()(const Tensor& ids, const Tensor& attention_mask) {
+  check_ids(ids, 0);
+  std::vector<Tensor> inputs{ids};
+  if (attention_mask.defined()) {
+    if (attention_mask.shape() != ids.shape())
+      usage_error("[{}] the attention mask {} does not fit the ids {}", type_name(),
+                  nn::type_text(attention_mask), nn::type_text(ids));
+    inputs.push_back(attention_mask);
+  }
+  return run(std::move(inputs), [this](const std::vector<Tensor>& in) {
+    return forward_logits(in[0], in.size() > 1 ? in[1] : Tensor());
+  });
+}
+
+Tensor CausalLM::loss(const Tensor& ids, const Tensor& targets, Reduction reduction) {
+  return cross_entropy((*this)(ids), targets, reduction);
+}
+
+KvCache CausalLM::make_cache(int64_t batch, int64_t length) {
+  if (batch < 1 || length < 1 || length > max_positions())
+    usage_error("[{}] a cache for {} sequences of {} positions is not possible: the model has {}",
+                type_name(), batch, length, max_positions());
+  const CacheShape shape = cache_shape();
+  KvCache cache{batch, length, {}, {}};
+  for (int64_t layer = 0; layer < shape.layers; ++layer)
+    for (std::vector<Tensor>* side : {&cache.keys, &cache.values})
+      side->push_back(zeros({batch, shape.heads, length, shape.head_size}, dtype()));
+  return cache;
+}
+
+Tensor CausalLM::prefill(const Tensor& ids, KvCache& cache) {
+  check_ids(ids, 0);
+  if (ids.size(0) != cache.batch || ids.size(1) > cache.length)
+    usage_error("[{}] ids {} do not fit a cache for {} sequences of {} positions", type_name(),
+                nn::type_text(ids), cache.batch, cache.length);
+  NoGradGuard no_grad;
+  return run({ids}, [&](const std::vector<Tensor>& in) { return forward_prefill(in[0], cache); });
+}
+
+Tensor CausalLM::decode(const Tensor& ids, const Tensor& position, KvCache& cache) {
+  check_ids(ids, 0);
+  if (ids.size(0) != cache.batch || ids.size(1) != 1 || position.dim() != 0 ||
+      position.dtype() != DType::i64)
+    usage_error("[{}] decoding needs ids [{}, 1] and a position i64[], got {} and {}", type_name(),
+                cache.batch, nn::type_text(ids), nn::type_text(position));
+  NoGradGuard no_grad;
+  return run({ids},
+             [&](const std::vector<Tensor>& in) { return forward_decode(in[0], position, cache); });
+}
+
+DType CausalLM::dtype() const {
+  for (const Tensor& parameter : parameters()) return parameter.dtype();
+  return DType::f32;
+}
+
+std::string CausalLM::map_weight_name(std::string_view stored) const {
+  return std::string(stored);
+}
+
+void CausalLM::load_weights(const std::string& folder) {
+  if (!folder_exists(folder)) usage_error("there is no folder {}", folder);
+  const Safetensors file = Safetensors::open(folder);
+  const StateDict mine = state_dict();
+  std::map<std::string, const StoredTensor*, std::less<>> stored;
+  nn::StateDifference difference;
+  for (const StoredTensor& tensor : file.tensors()) {
+    const std::string name = map_weight_name(tensor.name);
+    if (name.empty()) continue;
+    const Tensor* target = find_tensor(mine, name);
+    auto dtype = dtype_from_safetensors(tensor.dtype);
+    if (!target || !stored.emplace(name, &tensor).second)
+      difference.unexpected.push_back(tensor.name);
+    else if (target->shape() != tensor.dims)
+      difference.misshapen.push_back(format("{} is [{}] in the model and [{}] in the file", name,
+                                            fmt::join(target->shape(), ","),
+                                            fmt::join(tensor.dims, ",")));
+    else if (!dtype || !is_floating(*dtype))
+      usage_error("{}: weights of type {} are not supported ({})", folder, tensor.dtype, name);
+  }
+  for (const auto& [name, tensor] : mine)
+    if (!stored.contains(name)) difference.missing.push_back(name);
+  nn::check_states(type_name(), folder, difference);
+
+  NoGradGuard no_grad;
+  for (const auto& [name, tensor] : mine) {
+    Tensor target = tensor;
+    target.copy_(tensor_from_stored(*stored.at(name)));
+  }
+  mark_initialized();
+}
+
+void CausalLM::save_pretrained(const std::string& folder) const {
+  create_folders(folder);
+  Json config = Json::parse(config_json(), "config.json");
+  // The name of the weights' type in transformers, under its newer and its older key.
+  const std::string dtype_name = dtype() == DType::bf16  ? "bfloat16"
+                                 : dtype() == DType::f16 ? "float16"
+                                                         : "float32";
+  config.erase("torch_dtype");
+  config.set("dtype", dtype_name);
+  write_state(join_path(folder, "model.safetensors"), state_dict(), {{"format", "pt"}});
+  write_file_atomic(join_path(folder, "config.json"), config.dump(2) + "\n");
+
+  Json generation = Json::object({{"_from_model_config", true}});
+  if (const Json* bos = config.find("bos_token_id"); bos && !bos->is_null())
+    generation.set("bos_token_id", *bos);
+  if (!eos_token_ids().empty()) generation.set("eos_token_id", token_ids_json(eos_token_ids()));
+  write_file_atomic(join_path(folder, "generation_config.json"), generation.dump(2) + "\n");
+}
+
+}  // namespace corten

@@ -1,0 +1,211 @@
+#include "models/gpt2/gpt2.h"
+
+#include <cmath>
+
+#include "base/format.h"
+
+namespace corten::gpt2 {
+namespace {
+
+init::Initializer weights(const GPT2Config& c) {
+  return init::normal(0, c.initializer_range);
+}
+init::Initializer residual_weights(const GPT2Config& c) {
+  return init::scaled_residual(c.initializer_range, c.n_layer);
+}
+
+std::unique_ptr<nn::Module> activation(const std::string& name) {
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast")
+    return std::make_unique<nn::GELU>(true);
+  if (name == "gelu") return std::make_unique<nn::GELU>();
+  if (name == "relu") return std::make_unique<nn::ReLU>();
+  if (name == "silu" || name == "swish") return std::make_unique<nn::SiLU>();
+  if (name == "tanh") return std::make_unique<nn::Tanh>();
+  usage_error("[gpt2] the activation \"{}\" is not supported", name);
+}
+
+/// Bool [1, 1, 1, S]: cache slots up to `position`.
+Tensor filled_slots(int64_t slots, const Tensor& position) {
+  return (arange(slots) <= position).reshape({1, 1, 1, slots});
+}
+
+/// Bool [B, 1, T, T]: earlier positions that are not padding, and always the position itself, so
+/// that no row is empty.
+Tensor padded_causal_mask(const Tensor& attention_mask_BT) {
+  const int64_t B = attention_mask_BT.size(0), T = attention_mask_BT.size(1);
+  Tensor query_T1 = arange(T).reshape({T, 1}), key_1T = arange(T).reshape({1, T});
+  Tensor visible_B11T = (attention_mask_BT != 0.0).reshape({B, 1, 1, T});
+  return logical_or(logical_and(key_1T <= query_T1, visible_B11T), key_1T == query_T1);
+}
+
+}  // namespace
+
+Attention::Attention(const GPT2Config& c, int64_t layer)
+    : n_head_(c.n_head),
+      head_size_(c.n_embd / c.n_head),
+      scale_(c.scale_attn_weights ? 1 / std::sqrt(static_cast<double>(head_size_)) : 1),
+      dropout_(c.attn_pdrop),
+      c_attn_(c.n_embd, 3 * c.n_embd, weights(c)),
+      c_proj_(c.n_embd, c.n_embd, residual_weights(c)),
+      resid_dropout_(c.resid_pdrop) {
+  if (c.scale_attn_by_inverse_layer_idx) scale_ /= static_cast<double>(layer + 1);
+  register_module("c_attn", c_attn_);
+  register_module("c_proj", c_proj_);
+  register_module("resid_dropout", resid_dropout_);
+}
+
+Tensor Attention::heads(const Tensor& qkv_BTX, int64_t part) const {
+  const int64_t B = qkv_BTX.size(0), T = qkv_BTX.size(1), C = n_head_ * head_size_;
+  return qkv_BTX.slice(2, part * C, (part + 1) * C)
+      .reshape({B, T, n_head_, head_size_})
+      .transpose(1, 2);
+}
+
+Tensor Attention::operator()(const Tensor& x_BTC, const Tensor& mask, const LayerCache* cache) {
+  return run({x_BTC}, [&](const std::vector<Tensor>& in) {
+    const int64_t B = in[0].size(0), T = in[0].size(1);
+    Tensor qkv_BTX = c_attn_(in[0]);
+    Tensor q_BHTD = heads(qkv_BTX, 0), k_BHSD = heads(qkv_BTX, 1), v_BHSD = heads(qkv_BTX, 2);
+    AttentionOptions options{
+        .causal = !mask.defined(), .scale = scale_, .dropout_p = is_training() ? dropout_ : 0};
+    if (cache && !cache->position.defined()) {
+      // The first tokens see nothing but each other, so that the cache is only written.
+      cache->key_BHSD->slice(2, 0, T).copy_(k_BHSD);
+      cache->value_BHSD->slice(2, 0, T).copy_(v_BHSD);
+    } else if (cache) {
+      Tensor slot = cache->position.reshape({1, 1, 1, 1}).expand({B, n_head_, 1, head_size_});
+      for (auto [all, one] : {std::pair{cache->key_BHSD, &k_BHSD}, {cache->value_BHSD, &v_BHSD}}) {
+        all->copy_(scatter(*all, 2, slot, *one));
+        *one = *all;
+      }
+    }
+    Tensor y_BHTD = scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, mask, options);
+    Tensor y_BTC = y_BHTD.transpose(1, 2).reshape({B, T, n_head_ * head_size_});
+    return resid_dropout_(c_proj_(y_BTC));
+  });
+}
+
+Mlp::Mlp(const GPT2Config& c)
+    : c_fc_(c.n_embd, c.inner(), weights(c)),
+      c_proj_(c.inner(), c.n_embd, residual_weights(c)),
+      act_(activation(c.activation_function)),
+      dropout_(c.resid_pdrop) {
+  register_module("c_fc", c_fc_);
+  register_module("c_proj", c_proj_);
+  register_module("act", *act_);
+  register_module("dropout", dropout_);
+}
+
+Tensor Mlp::forward(const Tensor& x_BTC) {
+  Tensor x_BTF = (*act_)(c_fc_(x_BTC));
+  return dropout_(c_proj_(x_BTF));
+}
+
+Block::Block(const GPT2Config& c, int64_t layer)
+    : ln_1_(c.n_embd, c.layer_norm_epsilon),
+      attn_(c, layer),
+      ln_2_(c.n_embd, c.layer_norm_epsilon),
+      mlp_(c) {
+  register_module("ln_1", ln_1_);
+  register_module("attn", attn_);
+  register_module("ln_2", ln_2_);
+  register_module("mlp", mlp_);
+}
+
+Tensor Block::operator()(const Tensor& x_BTC, const Tensor& mask, const LayerCache* cache) {
+  return run({x_BTC}, [&](const std::vector<Tensor>& in) {
+    Tensor h_BTC = in[0] + attn_(ln_1_(in[0]), mask, cache);
+    return h_BTC + mlp_(ln_2_(h_BTC));
+  });
+}
+
+Transformer::Transformer(const GPT2Config& c)
+    : wte_(c.vocab_size, c.n_embd, weights(c)),
+      wpe_(c.n_positions, c.n_embd, weights(c)),
+      drop_(c.embd_pdrop),
+      ln_f_(c.n_embd, c.layer_norm_epsilon) {
+  register_module("wte", wte_);
+  register_module("wpe", wpe_);
+  register_module("drop", drop_);
+  register_module("h", h_);
+  register_module("ln_f", ln_f_);
+  for (int64_t layer = 0; layer < c.n_layer; ++layer) h_.emplace(c, layer);
+}
+
+Tensor Transformer::operator()(const Tensor& ids_BT, const Tensor& mask, const Tensor& position,
+                               KvCache* cache) {
+  return run({ids_BT}, [&](const std::vector<Tensor>& in) {
+    Tensor position_TC =
+        position.defined() ? wpe_(position.reshape({1})) : wpe_.weight.slice(0, 0, in[0].size(1));
+    Tensor x_BTC = drop_(wte_(in[0]) + position_TC);
+    for (size_t layer = 0; layer < h_.size(); ++layer) {
+      LayerCache slots;
+      if (cache) slots = {&cache->keys[layer], &cache->values[layer], position};
+      x_BTC = h_[layer](x_BTC, mask, cache ? &slots : nullptr);
+    }
+    return ln_f_(x_BTC);
+  });
+}
+
+LMHeadModel::LMHeadModel(GPT2Config config) : config_(std::move(config)), transformer_(config_) {
+  register_module("transformer", transformer_);
+  if (!config_.tie_word_embeddings) {
+    lm_head_ =
+        std::make_unique<nn::Linear>(config_.n_embd, config_.vocab_size, false, weights(config_));
+    register_module("lm_head", *lm_head_);
+  }
+  set_eos_token_ids(config_.eos_token_id);
+}
+
+Tensor LMHeadModel::head(const Tensor& x_BTC) const {
+  return lm_head_ ? (*lm_head_)(x_BTC) : linear(x_BTC, transformer_.token_embedding());
+}
+
+Tensor LMHeadModel::forward_logits(const Tensor& ids_BT, const Tensor& attention_mask_BT) {
+  Tensor mask;
+  if (attention_mask_BT.defined()) mask = padded_causal_mask(attention_mask_BT);
+  return head(transformer_(ids_BT, mask, {}, nullptr));
+}
+
+Tensor LMHeadModel::forward_prefill(const Tensor& ids_BT, KvCache& cache) {
+  Tensor x_BTC = transformer_(ids_BT, {}, {}, &cache);
+  return head(x_BTC.select(1, ids_BT.size(1) - 1));
+}
+
+Tensor LMHeadModel::forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) {
+  Tensor x_B1C = transformer_(ids_B1, filled_slots(cache.length, position), position, &cache);
+  return head(x_B1C.select(1, 0));
+}
+
+CausalLM::CacheShape LMHeadModel::cache_shape() const {
+  return {config_.n_layer, config_.n_head, config_.n_embd / config_.n_head};
+}
+
+double LMHeadModel::forward_flops(int64_t batch, int64_t tokens) const {
+  const auto B = static_cast<double>(batch), T = static_cast<double>(tokens);
+  const auto C = static_cast<double>(config_.n_embd), F = static_cast<double>(config_.inner());
+  const double layer =
+      2 * T * (4 * C * C + 2 * C * F) + 2 * C * T * (T + 1);  // 2 products of T(T+1)/2 pairs
+  return B * (static_cast<double>(config_.n_layer) * layer +
+              2 * T * C * static_cast<double>(config_.vocab_size));
+}
+
+/// Checkpoints of GPT2Model lack the prefix, old ones hold the causal mask as a buffer.
+std::string LMHeadModel::map_weight_name(std::string_view stored) const {
+  if (stored.ends_with(".attn.bias") || stored.ends_with(".attn.masked_bias")) return "";
+  if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
+  for (std::string_view part : {"wte.", "wpe.", "h.", "ln_f."})
+    if (stored.starts_with(part)) return "transformer." + std::string(stored);
+  return std::string(stored);
+}
+
+}  // namespace corten::gpt2
+
+namespace corten {
+
+std::unique_ptr<CausalLM> make_gpt2(const GPT2Config& config) {
+  // Through JSON, which checks the values.
+  return std::make_unique<gpt2::LMHeadModel>(GPT2Config::from_json(config.to_json(), "GPT2Config"));
+}
+
+}  // namespace corten

@@ -1,0 +1,88 @@
+#include "passes/pipeline.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/format.h"
+#include "base/strings.h"
+#include "passes/passes.h"
+
+namespace corten::passes {
+namespace {
+
+struct Pass {
+  std::string_view name;
+  bool optional;
+  ir::Graph (*run)(const ir::Graph&);
+};
+
+// Autocast and differentiation happen while the graph is recorded: by the scope of the call and by the tape. Then:
+constexpr Pass kPipeline[] = {
+    {"cse", true, cse},                  // equal composites are expanded once
+    {"dce", true, dce},
+    {"expand", false, expand},
+    {"fold", true, fold},
+    {"cse", true, cse},
+    {"claim", false, claim},             // defines the bits of products
+    {"dce", true, dce},
+    {"schedule", true, schedule},
+    {"materialize", false, materialize},
+};
+// Not passes over graphs, but switched off by the same names: fuse (kernel/partition) and plan (passes/plan_memory).
+
+bool verify_always() {
+#ifdef NDEBUG
+  static const bool asked = std::getenv("CORTEN_VERIFY") != nullptr;
+  return asked;
+#else
+  return true;
+#endif
+}
+
+}  // namespace
+
+const std::vector<std::string_view>& optional_passes() {
+  static const std::vector<std::string_view> names{"fold", "cse", "dce", "schedule", "fuse", "plan"};
+  return names;
+}
+
+std::set<std::string, std::less<>> disabled_passes() {
+  std::set<std::string, std::less<>> out;
+  const char* text = std::getenv("CORTEN_DISABLE");
+  std::string_view list = text ? text : "";
+  while (!list.empty()) {
+    std::string name(list.substr(0, list.find(',')));
+    list.remove_prefix(std::min(name.size() + 1, list.size()));
+    if (name.empty()) continue;
+    bool known = false;
+    for (std::string_view optional : optional_passes()) known |= name == optional;
+    if (!known)
+      usage_error("CORTEN_DISABLE: there is no pass \"{}\" that can be switched off; choose from {}", name,
+                  fmt::join(optional_passes(), ", "));
+    out.insert(std::move(name));
+  }
+  return out;
+}
+
+ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::less<>>& disabled, std::vector<PassRecord>* records) {
+  const char* dump = std::getenv("CORTEN_DUMP");
+  ir::Graph current = graph;
+  if (verify_always()) ir::verify(current, "trace");
+  for (const Pass& pass : kPipeline) {
+    PassRecord record{pass.name, 0, current.nodes().size(), 0, pass.optional && disabled.count(pass.name) > 0};
+    if (!record.skipped) {
+      auto start = std::chrono::steady_clock::now();
+      current = pass.run(current);
+      record.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+      if (verify_always()) ir::verify(current, pass.name);
+      if (dump && (format("after:{}", pass.name) == dump || std::string_view(dump) == "after:all"))
+        std::fprintf(stderr, "; after %s\n%s", std::string(pass.name).c_str(), to_string(current).c_str());
+    }
+    record.nodes_after = current.nodes().size();
+    if (records) records->push_back(record);
+  }
+  return current;
+}
+
+}  // namespace corten::passes

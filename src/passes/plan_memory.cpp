@@ -1,0 +1,76 @@
+#include "passes/plan_memory.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+
+namespace corten::passes {
+namespace {
+
+int64_t rounded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+/// Places buffers one by one in the tightest gap between those already placed that live at the same time.
+MemoryPlan place(const std::vector<Interval>& intervals, const std::vector<int32_t>& order) {
+  MemoryPlan plan;
+  plan.offsets.assign(intervals.size(), 0);
+  std::vector<int32_t> placed;  // by offset
+  for (int32_t i : order) {
+    const Interval& want = intervals[i];
+    int64_t size = rounded(want.bytes), end = 0, best = -1, best_gap = 0;
+    for (int32_t j : placed) {
+      const Interval& other = intervals[j];
+      if (other.last < want.first || want.last < other.first) continue;
+      int64_t gap = plan.offsets[j] - end;
+      if (gap >= size && (best < 0 || gap < best_gap)) best = end, best_gap = gap;
+      end = std::max(end, plan.offsets[j] + rounded(other.bytes));
+    }
+    plan.offsets[i] = best >= 0 ? best : end;
+    plan.bytes = std::max(plan.bytes, plan.offsets[i] + size);
+    auto at = std::upper_bound(placed.begin(), placed.end(), i, [&](int32_t a, int32_t b) { return plan.offsets[a] < plan.offsets[b]; });
+    placed.insert(at, i);
+  }
+  return plan;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
+  std::map<int32_t, int64_t> change;
+  for (const Interval& v : intervals) {
+    change[v.first] += rounded(v.bytes);
+    change[v.last + 1] -= rounded(v.bytes);
+  }
+  int64_t live = 0, bound = 0;
+  for (auto& [step, delta] : change) bound = std::max(bound, live += delta);
+  std::vector<int32_t> order;
+  for (size_t i = 0; i < intervals.size(); ++i)
+    if (intervals[i].bytes > 0) order.push_back(static_cast<int32_t>(i));
+  MemoryPlan best;
+  if (!reuse) {
+    best.offsets.assign(intervals.size(), 0);
+    for (int32_t i : order) {
+      best.offsets[i] = best.bytes;
+      best.bytes += rounded(intervals[i].bytes);
+    }
+  } else {
+    auto life = [](const Interval& v) { return static_cast<int64_t>(v.last - v.first + 1); };
+    const std::function<bool(const Interval&, const Interval&)> orders[] = {
+        [](const Interval& a, const Interval& b) { return a.bytes > b.bytes; },
+        [&](const Interval& a, const Interval& b) { return a.bytes * life(a) > b.bytes * life(b); },
+        [&](const Interval& a, const Interval& b) { return life(a) > life(b); },
+        [](const Interval& a, const Interval& b) { return a.first < b.first; }};
+    bool first = true;
+    for (auto& less : orders) {
+      std::vector<int32_t> sorted = order;
+      std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) { return less(intervals[a], intervals[b]); });
+      MemoryPlan plan = place(intervals, sorted);
+      if (first || plan.bytes < best.bytes) best = std::move(plan);
+      first = false;
+      if (best.bytes == bound) break;
+    }
+  }
+  best.lower_bound = bound;
+  return best;
+}
+
+}  // namespace corten::passes

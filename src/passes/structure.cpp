@@ -1,0 +1,211 @@
+// claim, schedule and materialize: from primitives to what kernels and kernel families can execute.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/format.h"
+#include "ops/functions.h"
+#include "ops/view_layout.h"
+#include "passes/passes.h"
+#include "passes/place.h"
+#include "passes/rewrite.h"
+
+namespace corten::passes {
+namespace {
+
+using ir::Graph;
+using ir::Node;
+using ir::OpKind;
+using ir::Value;
+using ir::ValueRef;
+
+/// Appends ops by function to a graph.
+template <typename F>
+ValueRef append(Graph& graph, const Node& like, F&& make) {
+  ir::BuilderScope builder(graph);
+  ir::GradScope no_grad(false);
+  ir::SourceScope source(like.source);
+  graph.phase = like.phase;
+  return graph.ref(make());
+}
+
+struct Claim {
+  ValueRef product;  // the matmul
+  ValueRef bias{-1, 0};  // broadcast operand of the add
+};
+
+}  // namespace
+
+Graph claim(const Graph& graph) {
+  auto uses = count_uses(graph);
+  auto single = [&](ValueRef r) { return uses[r.node][r.output] == 1; };
+  // add(matmul, expanded bias), the product used nowhere else.
+  auto biased = [&](ValueRef r) -> std::optional<Claim> {
+    const Node& add = graph.node(r);
+    if (add.op->name != "add") return std::nullopt;
+    for (int side : {0, 1}) {
+      ValueRef product = add.inputs[side], bias = add.inputs[1 - side];
+      const Node &p = graph.node(product), &b = graph.node(bias);
+      if (p.op->kind != OpKind::matmul || !single(product) || b.op->name != "expand") continue;
+      DType wide = compute_type(graph.type(p.inputs[0]).dtype);
+      if (wide != DType::f32 || p.types[0].dtype != wide) continue;
+      const ir::Type& source = graph.type(b.inputs[0]);
+      if (source.elements() == p.types[0].dims.back() && source.dims.back() == source.elements()) return Claim{product, b.inputs[0]};
+    }
+    return std::nullopt;
+  };
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t i) -> std::vector<ValueRef> {
+    std::optional<Claim> found;
+    if (n.op->kind == OpKind::matmul) found = Claim{{i, 0}};
+    else if (n.op->name == "cast" && single(n.inputs[0]) && compute_type(n.types[0].dtype) == DType::f32) found = biased(n.inputs[0]);
+    else found = biased({i, 0});
+    if (!found) return rw.keep(n);
+    const Node& p = graph.node(found->product);
+    return {append(rw.graph(), n, [&] {
+      Graph& g = rw.graph();
+      Value bias;
+      if (found->bias.node >= 0) bias = ops::reshape(g.value(rw.at(found->bias)), {n.types[0].dims.back()});
+      return ops::gemm(g.value(rw.at(p.inputs[0])), g.value(rw.at(p.inputs[1])), bias, n.types[0].dtype);
+    })};
+  });
+}
+
+Graph schedule(const Graph& graph) {
+  const auto& nodes = graph.nodes();
+  const int32_t count = static_cast<int32_t>(nodes.size());
+  std::vector<int32_t> first(count, count), last(count, -1);  // users
+  for (int32_t i = 0; i < count; ++i)
+    for (ValueRef r : nodes[i].inputs) {
+      first[r.node] = std::min(first[r.node], i);
+      last[r.node] = std::max(last[r.node], i);
+    }
+  for (const ir::Output& o : graph.outputs()) last[o.value.node] = count;
+  // place[i]: the index before which node i is emitted; views follow their user for free.
+  std::vector<int32_t> place(count);
+  for (int32_t i = count; i-- > 0;) {
+    place[i] = i;
+    const Node& n = nodes[i];
+    if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp || first[i] == count) continue;
+    int32_t target = count;
+    for (int32_t u = first[i]; u <= std::min(last[i], count - 1); ++u)
+      if (std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef r) { return r.node == i; }))
+        target = std::min(target, place[u]);
+    bool free = true;
+    for (ValueRef r : n.inputs) {
+      const Node& operand = nodes[r.node];
+      bool lives_on = operand.op == &ir::kInputOp || operand.op == &ir::kConstantOp || operand.op->kind == OpKind::full ||
+                      operand.op->kind == OpKind::iota;
+      // Another user at or behind the target keeps the operand alive anyway.
+      for (int32_t u = target; u <= last[r.node] && u < count && !lives_on; ++u)
+        lives_on = u != i && std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef x) { return x == r; });
+      free &= lives_on || last[r.node] == count;
+    }
+    if (free) place[i] = target;
+  }
+  std::vector<int32_t> order(count);
+  for (int32_t i = 0; i < count; ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return place[a] < place[b]; });
+  std::map<ValueRef, ValueRef> map;
+  Graph out = graph.header(map);
+  for (int32_t i : order) {
+    const Node& n = nodes[i];
+    if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp) continue;
+    std::vector<ValueRef> in;
+    for (ValueRef r : n.inputs) in.push_back(map.at(r));
+    auto results = out.append(*n.op, n.attrs, in, n.source, n.phase);
+    for (size_t k = 0; k < results.size(); ++k) map[{i, static_cast<int32_t>(k)}] = results[k];
+  }
+  for (const ir::Output& o : graph.outputs()) out.output(map.at(o.value), o.alias);
+  return out;
+}
+
+Graph materialize(const Graph& graph) {
+  Places places;
+  std::map<ValueRef, ValueRef> copies;  // of whole values, made once
+  auto uses = count_uses(graph);
+  std::set<ValueRef> overwritten;       // roots that a scatter may write in place only once
+  Rewriter rewriter(graph);
+  auto sync = [&places, placed = int32_t{0}](Graph& g) mutable {
+    for (; placed < static_cast<int32_t>(g.nodes().size()); ++placed)
+      if (!places.add(g, placed)) internal_error("materialize left a view that strides cannot express");
+  };
+  auto copy = [&](Graph& g, const Node& like, ValueRef r) {
+    auto found = copies.find(r);
+    if (found != copies.end()) return found->second;
+    ValueRef c = append(g, like, [&] { return ops::copy(g.value(r)); });
+    sync(g);
+    return copies[r] = c;
+  };
+  auto owns_storage = [](const Graph& g, ValueRef r) {
+    OpKind kind = g.node(r).op->kind;
+    return kind != OpKind::full && kind != OpKind::iota;
+  };
+  Graph out = rewriter.run([&](Rewriter& rw, const Node& n, int32_t i) -> std::vector<ValueRef> {
+    Graph& g = rw.graph();
+    sync(g);
+    std::vector<ValueRef> in = rw.inputs(n);
+    if (n.op->kind == OpKind::view) {
+      if (!ops::view_layout(*n.op, n.attrs, g.type(in[0]).dims, places[in[0]].layout)) in[0] = copy(g, n, in[0]);
+    } else if (n.op->kind == OpKind::library) {
+      for (size_t k = 0; k < 2; ++k) {
+        const Place& p = places[in[k]];
+        const ir::Dims& dims = g.type(in[k]).dims;
+        size_t rank = dims.size();
+        bool readable = owns_storage(g, p.root) && rank <= 5 && (p.layout.strides[rank - 1] == 1 || p.layout.strides[rank - 2] == 1 ||
+                         dims[rank - 1] == 1 || dims[rank - 2] == 1);
+        if (!readable) in[k] = copy(g, n, in[k]);
+      }
+      if (in.size() > 2 && (!owns_storage(g, places[in[2]].root) || places[in[2]].layout.strides[0] != 1)) in[2] = copy(g, n, in[2]);
+    } else if (n.op->kind == OpKind::pad || n.op->kind == OpKind::gather) {
+      if (!owns_storage(g, places[in[0]].root)) in[0] = copy(g, n, in[0]);
+    } else if (n.op->kind == OpKind::scatter) {
+      // The base is written in place where this is its last use: a value made here, or state whose new value this is.
+      ValueRef old = n.inputs[0], root = places[in[0]].root;
+      const Node& maker = g.node(root);
+      bool last_use = in[0] == root && uses[old.node][old.output] == 1 && owns_storage(g, root) && !overwritten.count(root);
+      if (maker.op == &ir::kConstantOp) last_use = false;
+      if (maker.op == &ir::kInputOp) {
+        last_use = false;
+        int64_t index = ir::get<ir::InputAttrs>(maker.attrs).index;
+        for (const ir::Output& o : graph.outputs())
+          if (o.alias == index && o.value == ValueRef{i, 0} && in[0] == root) {
+            last_use = !overwritten.count(root);
+            for (size_t later = i + 1; later < graph.nodes().size() && last_use; ++later)
+              for (ValueRef r : graph.nodes()[later].inputs)
+                if (rw.old().nodes()[r.node].op == &ir::kInputOp && r == old) last_use = false;
+            // Views of the state read later would see the new value.
+            for (size_t v = 0; v < graph.nodes().size() && last_use; ++v)
+              if (graph.nodes()[v].op->kind == OpKind::view && graph.nodes()[v].inputs[0] == old) last_use = false;
+          }
+      }
+      if (!last_use) in[0] = append(g, n, [&] { return ops::copy(g.value(in[0])); });
+      else overwritten.insert(root);
+    }
+    auto results = g.append(*n.op, n.attrs, in, n.source, n.phase);
+    sync(g);
+    return results;
+  });
+  sync(out);
+  // Every output is storage of its own, from its start.
+  std::set<ValueRef> taken;
+  for (size_t k = 0; k < out.outputs().size(); ++k) {
+    const ir::Output o = out.outputs()[k];
+    const Place& p = places[o.value];
+    const Node& maker = out.node(p.root);
+    bool state = maker.op == &ir::kInputOp;
+    bool whole = owns_storage(out, p.root) && p.layout.offset == 0 && ir::is_contiguous(p.layout, out.type(o.value).dims) &&
+                 out.type(o.value).elements() == out.type(p.root).elements();
+    bool own = whole && !taken.count(p.root) && maker.op != &ir::kConstantOp &&
+               (!state || (o.alias >= 0 && o.alias == ir::get<ir::InputAttrs>(maker.attrs).index));
+    ValueRef value = o.value;
+    if (!own) {
+      value = append(out, out.node(o.value), [&] { return ops::copy(out.value(o.value)); });
+      sync(out);
+      out.set_output(k, value);
+    }
+    taken.insert(places[value].root);
+  }
+  return out;
+}
+
+}  // namespace corten::passes

@@ -1,0 +1,41 @@
+// Memory for tensors: counted, aligned, cached for reuse.
+#pragma once
+
+#include "ir/value.h"
+
+namespace corten::runtime {
+
+struct MemoryStats {
+  int64_t allocated_bytes = 0, peak_allocated_bytes = 0;  // in use by tensors and arenas
+  int64_t reserved_bytes = 0, peak_reserved_bytes = 0;    // taken from the system, cached blocks included
+  int64_t allocations = 0;                                // since start
+};
+
+/// A buffer of at least `bytes`, aligned to 64 bytes (large ones to huge pages), contents undefined. Resource error saying
+/// what was asked for, what is in use and what the machine has, before the system's out-of-memory killer is involved.
+ir::BufferPtr allocate(int64_t bytes);
+/// Gives cached blocks back to the system.
+void empty_cache();
+MemoryStats memory_stats();
+void reset_peak_memory_stats();
+
+/// Memory that the machine can still give: MemAvailable, or the rest of the control group's limit if that is less.
+int64_t available_memory();
+
+/// A reserved address range whose pages are taken when first touched.
+class Arena {
+ public:
+  explicit Arena(int64_t bytes);
+  ~Arena();
+  Arena(const Arena&) = delete;
+  char* data() const { return data_; }
+  int64_t bytes() const { return bytes_; }
+  /// Bytes of pages that are really in memory.
+  int64_t touched_bytes() const;
+
+ private:
+  char* data_ = nullptr;
+  int64_t bytes_ = 0, mapped_ = 0;
+};
+
+}  // namespace corten::runtime

@@ -1,0 +1,253 @@
+// compile(): traces a function twice, plans it once, replays it.
+#include "corten/compile.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <list>
+#include <optional>
+
+#include "base/env.h"
+#include "base/format.h"
+#include "base/thread_pool.h"
+#include "ops/functions.h"
+#include "corten/random.h"
+#include "runtime/allocator.h"
+#include "runtime/program.h"
+#include "runtime/tensor_impl.h"
+
+namespace corten {
+
+using runtime::Program;
+using runtime::Trace;
+
+namespace {
+
+constexpr size_t kPrograms = 16;  // per compiled function; least recently used ones are forgotten
+
+double now_ms() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// What one trace found.
+struct Recorded {
+  ir::Graph graph;
+  std::vector<CellPtr> states;
+  std::vector<bool> written;
+  size_t results = 0;  // outputs of the function; the others are state
+};
+
+/// One program of a compiled function, for one list of argument types.
+struct Entry {
+  std::string key;
+  Recorded recorded;
+  std::unique_ptr<Program> program;
+  int64_t calls = 0;
+  double trace_ms = 0;
+};
+
+std::string describe(const ir::Node& n) {
+  std::string at = ir::to_string(n.source);
+  return format("{}{}{}", n.op->name, n.attrs->text(), at.empty() ? "" : " at " + at);
+}
+
+/// The first difference between two traces, or "".
+std::string difference(const ir::Graph& a, const ir::Graph& b) {
+  for (size_t i = 0; i < std::min(a.nodes().size(), b.nodes().size()); ++i) {
+    const ir::Node &x = a.nodes()[i], &y = b.nodes()[i];
+    if (x.op == y.op && x.attrs->equals(*y.attrs) && x.inputs == y.inputs && x.types == y.types) continue;
+    return format("{} became {}", describe(x), describe(y));
+  }
+  if (a.nodes().size() != b.nodes().size()) {
+    const ir::Graph& longer = a.nodes().size() > b.nodes().size() ? a : b;
+    return format("{} operations became {}; the first extra one is {}", a.nodes().size(), b.nodes().size(),
+                  describe(longer.nodes()[std::min(a.nodes().size(), b.nodes().size())]));
+  }
+  for (size_t i = 0; i < std::min(a.outputs().size(), b.outputs().size()); ++i)
+    if (a.outputs()[i].value != b.outputs()[i].value || a.outputs()[i].alias != b.outputs()[i].alias) return format("result {} changed", i);
+  return a.outputs().size() == b.outputs().size() ? "" : "the number of results changed";
+}
+
+}  // namespace
+
+struct CompiledFunction::Impl {
+  Function function;
+  std::list<Entry> entries;  // most recently used first
+  bool detect_anomaly = false;
+  ProgramInfo info;
+
+  Recorded trace(const std::vector<Tensor>& arguments, const ir::Values& values) {
+    Recorded out;
+    runtime::RandomState saved = runtime::random_state();
+    runtime::random_state().ordinal = 0;
+    struct Restore {
+      runtime::RandomState saved;
+      ~Restore() { runtime::random_state() = saved; }
+    } restore{saved};
+    Trace trace;
+    std::vector<Tensor> inputs;
+    for (size_t i = 0; i < arguments.size(); ++i)
+      inputs.push_back(runtime::wrap(trace.graph.input(values[i].type(), format("argument{}", i), ir::Layout{0, values[i]->layout.strides})));
+    trace.arguments = arguments.size();
+    for (const Tensor& t : function(inputs)) {
+      trace.graph.output(runtime::value_of(t).with_edge({}));
+      ++out.results;
+    }
+    for (size_t i = 0; i < trace.states.size(); ++i) {
+      const Trace::State& s = trace.states[i];
+      if (s.written) trace.graph.output(s.current, static_cast<int32_t>(arguments.size() + i));
+      out.states.push_back(s.cell);
+      out.written.push_back(s.written);
+    }
+    out.graph = std::move(trace.graph);
+    return out;
+  }
+
+  Entry& find(const std::vector<Tensor>& arguments, const ir::Values& values) {
+    std::string key = format("{}", default_thread_pool().num_threads());
+    for (const ir::Value& v : values) key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
+    if (const char* disabled = std::getenv("CORTEN_DISABLE")) key += disabled;
+    for (auto it = entries.begin(); it != entries.end(); ++it)
+      if (it->key == key) {
+        entries.splice(entries.begin(), entries, it);
+        return entries.front();
+      }
+    Entry entry;
+    entry.key = std::move(key);
+    double start = now_ms();
+    entry.recorded = trace(arguments, values);
+    entry.trace_ms = now_ms() - start;
+    ir::BuilderScope eager(ir::eager_builder());
+    entry.program = std::make_unique<Program>(entry.recorded.graph, runtime::ProgramOptions{});
+    entries.push_front(std::move(entry));
+    if (entries.size() > kPrograms) entries.pop_back();
+    return entries.front();
+  }
+
+  void describe_program(const Entry& entry, const ir::Values& arguments) {
+    info = entry.program->info();
+    info.trace_ms = entry.trace_ms;
+    info.state_bytes = info.argument_bytes = 0;
+    for (const CellPtr& cell : entry.recorded.states) info.state_bytes += cell->value.type().bytes();
+    for (const ir::Value& v : arguments) info.argument_bytes += v.type().bytes();
+  }
+
+  static ir::Values concrete(const std::vector<Tensor>& arguments) {
+    if (Trace::active()) usage_error("a compiled function was called while another one is being compiled: call the plain function there");
+    ir::Values out;
+    ir::GradScope no_grad(false);
+    for (const Tensor& t : arguments) out.push_back(runtime::value_of(t).with_edge({}));
+    return out;
+  }
+
+  std::vector<Tensor> call(const std::vector<Tensor>& arguments) {
+    static const int64_t check_every = env_int("CORTEN_CHECK_TRACE", 0);
+    ir::Values values = concrete(arguments);
+    Entry& entry = find(arguments, values);
+    ++entry.calls;
+    if (entry.calls == 2 || (check_every > 0 && entry.calls > 1 && entry.calls % check_every == 0)) {
+      Recorded again = trace(arguments, values);
+      std::string changed = difference(entry.recorded.graph, again.graph);
+      if (changed.empty() && again.states != entry.recorded.states) changed = "other tensors are used as state";
+      if (!changed.empty())
+        usage_error("a compiled function did not do the same in two calls: {}. Pass what changes from call to call as a tensor (an argument or state)", changed);
+    }
+    std::vector<void*> in, out;
+    auto address = [](const ir::Value& v) {
+      return static_cast<void*>(static_cast<char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
+    };
+    for (const ir::Value& v : values) in.push_back(address(v));
+    for (size_t i = 0; i < entry.recorded.states.size(); ++i) {
+      own(*entry.recorded.states[i], entry.recorded.written[i], values);
+      in.push_back(address(entry.recorded.states[i]->value));
+    }
+    ir::Values results;
+    const auto& outputs = entry.program->outputs();
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      if (outputs[i].alias >= 0) {
+        out.push_back(nullptr);
+        continue;
+      }
+      const ir::Type& type = entry.program->output_types()[i];
+      results.push_back(ir::make_concrete(type, runtime::allocate(type.bytes())));
+      out.push_back(results.back()->buffer->data());
+    }
+    entry.program->run(in, out, detect_anomaly);
+    describe_program(entry, values);
+    std::vector<Tensor> tensors;
+    for (const ir::Value& v : results) tensors.push_back(runtime::wrap(v));
+    return tensors;
+  }
+
+  /// State lies contiguously in memory of its own before a program writes to it: others that hold its old value keep it.
+  static void own(Cell& cell, bool written, const ir::Values& arguments) {
+    const ir::Value& v = cell.value;
+    bool contiguous = ir::is_contiguous(v->layout, v.dims());
+    bool shared = written && (v->buffer.use_count() > 1 || v.use_count() > 1);
+    if (written)
+      for (const ir::Value& a : arguments)
+        if (a->buffer == v->buffer) shared = true;
+    if (contiguous && !shared) return;
+    ir::GradScope no_grad(false);
+    ir::GradEdge edge = v->edge;
+    cell.value = ops::copy(v).with_edge(edge);
+  }
+};
+
+std::vector<Tensor> CompiledFunction::operator()(const std::vector<Tensor>& arguments) { return impl_->call(arguments); }
+const ProgramInfo& CompiledFunction::info() const { return impl_->info; }
+const ProgramInfo& CompiledFunction::plan(const std::vector<Tensor>& arguments) {
+  ir::Values values = Impl::concrete(arguments);
+  impl_->describe_program(impl_->find(arguments, values), values);
+  return impl_->info;
+}
+int64_t CompiledFunction::touched_arena_bytes() const { return impl_->entries.empty() ? 0 : impl_->entries.front().program->touched_arena_bytes(); }
+std::string CompiledFunction::explain() const {
+  if (impl_->entries.empty()) return "nothing is compiled yet\n";
+  const Entry& entry = impl_->entries.front();
+  return format("program for arguments {}, traced in {:.1f} ms\n{}", entry.key, entry.trace_ms, entry.program->explain());
+}
+void CompiledFunction::detect_anomaly(bool enabled) { impl_->detect_anomaly = enabled; }
+
+CompiledFunction compile(Function function) {
+  auto impl = std::make_shared<CompiledFunction::Impl>();
+  impl->function = std::move(function);
+  return CompiledFunction(std::move(impl));
+}
+
+std::vector<Tensor> for_shards(int64_t count, const std::function<std::vector<Tensor>(int64_t)>& shard) {
+  if (count < 1) usage_error("[for_shards] {} shards", count);
+  // Binary counter: partial[k] is the sum of an aligned block of 2^k shards. Adding a shard merges equal blocks, the
+  // earlier one on the left; at the end the smaller blocks are the right parts.
+  std::vector<std::optional<std::vector<Tensor>>> partial;
+  auto add = [](const std::vector<Tensor>& left, const std::vector<Tensor>& right) {
+    std::vector<Tensor> out;
+    for (size_t i = 0; i < left.size(); ++i)
+      out.push_back(left[i].defined() && right[i].defined()
+                        ? runtime::wrap(ops::add(runtime::value_of(left[i]), runtime::value_of(right[i])))
+                        : left[i].defined() ? left[i] : right[i]);
+    return out;
+  };
+  for (int64_t v = 0; v < count; ++v) {
+    std::vector<Tensor> sum;
+    {
+      ShardScope scope(v);
+      sum = shard(v);
+    }
+    size_t k = 0;
+    for (; k < partial.size() && partial[k]; ++k) {
+      if (partial[k]->size() != sum.size()) usage_error("[for_shards] shard {} returned {} tensors, another {}", v, sum.size(), partial[k]->size());
+      sum = add(*partial[k], sum);
+      partial[k].reset();
+    }
+    if (k == partial.size()) partial.emplace_back();
+    partial[k] = std::move(sum);
+  }
+  std::optional<std::vector<Tensor>> total;
+  for (auto& block : partial)
+    if (block) total = total ? add(*block, *total) : *block;
+  return *total;
+}
+
+void set_detect_anomaly(bool enabled) { runtime::eager_detects_anomaly() = enabled; }
+
+}  // namespace corten

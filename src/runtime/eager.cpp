@@ -1,0 +1,106 @@
+// Eager execution: an op call is a program of one op, found in a cache or compiled.
+#include <list>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/format.h"
+#include "base/thread_pool.h"
+#include "ops/functions.h"
+#include "ops/view_layout.h"
+#include "runtime/allocator.h"
+#include "runtime/program.h"
+#include "runtime/tensor_impl.h"
+
+namespace corten {
+namespace runtime {
+namespace {
+
+/// Programs of single ops, least recently used ones forgotten.
+class ProgramCache {
+ public:
+  std::shared_ptr<Program> find(const std::string& key) {
+    std::lock_guard lock(mutex_);
+    auto found = map_.find(key);
+    if (found == map_.end()) return nullptr;
+    order_.splice(order_.begin(), order_, found->second);
+    return found->second->second;
+  }
+  void insert(const std::string& key, std::shared_ptr<Program> program) {
+    std::lock_guard lock(mutex_);
+    if (map_.count(key)) return;
+    order_.emplace_front(key, std::move(program));
+    map_[key] = order_.begin();
+    if (order_.size() > kLimit) {
+      map_.erase(order_.back().first);
+      order_.pop_back();
+    }
+  }
+
+ private:
+  static constexpr size_t kLimit = 4096;
+  std::mutex mutex_;
+  std::list<std::pair<std::string, std::shared_ptr<Program>>> order_;
+  std::unordered_map<std::string, decltype(order_)::iterator> map_;
+};
+
+class EagerBuilder : public ir::Builder {
+ public:
+  ir::Values add(const ir::Op& op, ir::AttrsPtr attrs, const ir::Values& inputs) override {
+    std::string key = format("{}{}|{}", op.name, attrs->text(), default_thread_pool().num_threads());
+    for (const ir::Value& v : inputs) {
+      if (!v.concrete())
+        usage_error("a traced value ({}) was used outside of the trace that made it: return it from the compiled function instead",
+                    to_string(v.type()));
+      key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
+    }
+    if (op.kind == ir::OpKind::view) {
+      std::vector<ir::Type> types = ir::infer_types(op, attrs, {inputs[0].type()});
+      if (auto layout = ops::view_layout(op, attrs, inputs[0].dims(), inputs[0]->layout))
+        return {ir::make_concrete(types[0], inputs[0]->buffer, *layout)};
+      ir::GradScope no_grad(false);
+      return add(op, attrs, {ops::copy(inputs[0])});
+    }
+    std::shared_ptr<Program> program = cache_.find(key);
+    if (!program) {
+      program = compile(op, attrs, inputs);
+      cache_.insert(key, program);
+    }
+    std::vector<void*> in, out;
+    for (const ir::Value& v : inputs)
+      in.push_back(static_cast<char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
+    ir::Values results;
+    for (const ir::Type& type : program->output_types()) {
+      results.push_back(ir::make_concrete(type, allocate(type.bytes())));
+      out.push_back(results.back()->buffer->data());
+    }
+    program->run(in, out, eager_detects_anomaly());
+    return results;
+  }
+
+ private:
+  static std::shared_ptr<Program> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs) {
+    ir::Graph graph;
+    ir::Values in;
+    for (const ir::Value& v : inputs) in.push_back(graph.input(v.type(), "", ir::Layout{0, v->layout.strides}));
+    ir::BuilderScope builder(graph);
+    for (const ir::Value& v : graph.add(op, attrs, in)) graph.output(v);
+    return std::make_shared<Program>(graph, ProgramOptions{.eager = true});
+  }
+  ProgramCache cache_;
+};
+
+}  // namespace
+
+bool& eager_detects_anomaly() {
+  static bool enabled = false;
+  return enabled;
+}
+
+}  // namespace runtime
+
+ir::Builder& ir::eager_builder() {
+  static auto* builder = new runtime::EagerBuilder;
+  return *builder;
+}
+
+}  // namespace corten

@@ -1,0 +1,462 @@
+#include "runtime/program.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <unordered_set>
+
+#include "base/format.h"
+#include "base/half.h"
+#include "base/strings.h"
+#include "base/thread_pool.h"
+#include "kernel/lower.h"
+#include "passes/plan_memory.h"
+#include "runtime/allocator.h"
+
+namespace corten::runtime {
+
+using ir::Node;
+using ir::Type;
+using ir::ValueRef;
+using kernel::Storage;
+
+namespace {
+
+constexpr size_t kMaxOperands = 512;
+
+double now_ms() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// The scratch segment shared by all compiled programs: as large as the largest of them.
+struct Scratch {
+  std::mutex mutex;  // programs run one at a time
+  std::unique_ptr<Arena> arena;
+};
+Scratch& scratch() {
+  static auto* instance = new Scratch;
+  return *instance;
+}
+
+std::string describe(const ir::Graph& graph, ValueRef r) {
+  const Node& n = graph.node(r);
+  std::string at = ir::to_string(n.source);
+  return format("[{}] {}{}", n.op->name, to_string(n.types[r.output]), at.empty() ? "" : ", at " + at);
+}
+
+int64_t items(const ProgramStep& step, const ir::Launch& launch) {
+  if (step.form == ir::KernelForm::scatter) return 1;
+  int64_t n = 1;
+  for (int d = 0; d < step.outer_rank - (step.form == ir::KernelForm::columns ? 1 : 0); ++d) n *= launch.outer[d];
+  return step.form == ir::KernelForm::columns ? n * launch.chunks : n;
+}
+
+/// Builds the steps of a program from a partition.
+class Builder {
+ public:
+  Builder(const ir::Graph& graph, const kernel::Partition& partition, int threads)
+      : graph_(graph), p_(partition), threads_(threads) {}
+
+  std::vector<ProgramStep> steps;
+  std::vector<StateCopy> copies;
+  std::vector<passes::Interval> intervals;
+  std::vector<std::string> kernel_texts;
+  ProgramInfo info;
+
+  void run() {
+    lower();
+    assign_outputs();
+    for (size_t s = 0; s < lowered_.size(); ++s) emit(static_cast<int32_t>(s));
+    // Outputs that are copied into their state after the last step.
+    const int32_t end = static_cast<int32_t>(lowered_.size());
+    for (StateCopy& copy : copies)
+      if (copy.from.kind == Slot::Kind::arena) intervals[copy.from.index].last = end;
+  }
+
+ private:
+  struct Lowered {
+    const kernel::Step* step = nullptr;
+    kernel::LoweredKernel kernel;  // unless gemm
+    bool gemm = false;
+  };
+
+  void lower() {
+    std::unordered_set<std::string> distinct;
+    double start = now_ms();
+    for (const kernel::Step& step : p_.steps) {
+      if (step.gemm) {
+        lowered_.push_back({&step, {}, true});
+        continue;
+      }
+      for (auto& k : kernel::lower(p_, step)) lowered_.push_back({&step, std::move(k), false});
+    }
+    info.passes_ms += now_ms() - start;
+    start = now_ms();
+    for (Lowered& l : lowered_) {
+      if (l.gemm) {
+        compiled_.push_back(nullptr);
+        continue;
+      }
+      compiled_.push_back(codegen::compile_cpu(l.kernel.kernel));
+      std::string text = to_string(l.kernel.kernel);
+      if (distinct.insert(text).second) kernel_texts.push_back(std::move(text));
+    }
+    info.compile_ms = now_ms() - start;
+    info.distinct_kernels = static_cast<int64_t>(distinct.size());
+  }
+
+  std::vector<Storage> touched(const Lowered& l, bool written) const {
+    std::vector<Storage> out;
+    if (l.gemm) {
+      int32_t node = l.step->members[0];
+      if (written) return {{{node, 0}}};
+      for (ValueRef r : graph_.nodes()[node].inputs) out.push_back({p_.places[r].root});
+      return out;
+    }
+    for (size_t i = 0; i < l.kernel.operands.size(); ++i) {
+      // A scatter reads what it writes.
+      bool writes = l.kernel.kernel.operands[i].written;
+      if (writes == written || (!written && l.step->form == ir::KernelForm::scatter)) out.push_back(l.kernel.operands[i]);
+    }
+    return out;
+  }
+
+  /// Whether new state may be written over the old: every reader of the old value comes before the writer, or is the
+  /// writer itself, element by element.
+  std::string refusal(int32_t input, ValueRef root) const {
+    ValueRef old = graph_.inputs()[input];
+    int32_t writer = -1;
+    for (size_t s = 0; s < lowered_.size(); ++s)
+      for (const Storage& w : touched(lowered_[s], true))
+        if (w.root == root && !w.partial) writer = static_cast<int32_t>(s);
+    if (writer < 0) return "no step writes it";
+    for (size_t s = 0; s < lowered_.size(); ++s)
+      for (const Storage& r : touched(lowered_[s], false)) {
+        if (r.root != old) continue;
+        if (static_cast<int32_t>(s) > writer) return "the old value is read later by " + describe(graph_, {lowered_[s].step->members.back(), 0});
+        if (static_cast<int32_t>(s) < writer) continue;
+        if (lowered_[s].gemm) return "a matrix product reads it while writing";
+        if (!element_wise(lowered_[s].kernel, {old}, {root})) return "its writer reads other elements too";
+      }
+    if (graph_.input_layouts()[input] && !ir::is_contiguous(*graph_.input_layouts()[input], graph_.type(old).dims)) return "its layout is strided";
+    return "";
+  }
+
+  static bool element_wise(const kernel::LoweredKernel& k, Storage read, Storage write) {
+    if (k.kernel.form != ir::KernelForm::rows) return false;
+    for (const ir::ScalarNode& n : k.kernel.body.nodes())
+      if (n.op == ir::ScalarOp::reduce_sum || n.op == ir::ScalarOp::reduce_max || n.op == ir::ScalarOp::reduce_min) return false;
+    for (const ir::Launch& launch : k.launches) {
+      const ir::Launch::Access* store = nullptr;
+      for (size_t a = 0; a < k.kernel.accesses.size(); ++a)
+        if (int32_t o = k.kernel.accesses[a].operand; o >= 0 && k.operands[o] == write) store = &launch.accesses[a];
+      for (size_t a = 0; a < k.kernel.accesses.size(); ++a) {
+        const ir::Access& access = k.kernel.accesses[a];
+        if (access.operand < 0 || k.operands[access.operand] != read) continue;
+        const ir::Launch::Access& load = launch.accesses[a];
+        if (!store || access.guards || access.index >= 0 || load.offset != store->offset || load.inner_stride != store->inner_stride ||
+            !std::equal(load.strides, load.strides + ir::kMaxOuter, store->strides))
+          return false;
+      }
+    }
+    return true;
+  }
+
+  void assign_outputs() {
+    for (size_t k = 0; k < graph_.outputs().size(); ++k) {
+      const ir::Output& o = graph_.outputs()[k];
+      ValueRef root = p_.places[o.value].root;
+      if (o.alias < 0) {
+        slots_[{root}] = {Slot::Kind::output, static_cast<int32_t>(k)};
+        continue;
+      }
+      if (root == graph_.inputs()[o.alias]) continue;  // written in place by a scatter
+      std::string why = refusal(o.alias, root);
+      if (why.empty()) {
+        slots_[{root}] = {Slot::Kind::input, o.alias};
+      } else {
+        info.copies.push_back(format("state {} ({}) is copied: {}", o.alias, to_string(graph_.type(root)), why));
+        copies.push_back({slot({root}, static_cast<int32_t>(lowered_.size())), o.alias, graph_.type(root).bytes()});
+      }
+    }
+  }
+
+  Type storage_type(Storage s) const {
+    return s.partial ? kernel::partial_type(graph_, s.root.node) : graph_.type(s.root);
+  }
+
+  /// The place of a buffer; arena buffers grow their life to this step.
+  Slot slot(Storage s, int32_t step) {
+    auto found = slots_.find(s);
+    if (found == slots_.end()) {
+      const Node& n = graph_.node(s.root);
+      Slot fresh;
+      if (n.op == &ir::kInputOp) fresh = {Slot::Kind::input, static_cast<int32_t>(ir::get<ir::InputAttrs>(n.attrs).index)};
+      else if (n.op == &ir::kConstantOp) fresh = {Slot::Kind::constant, static_cast<int32_t>(ir::get<ir::ConstantAttrs>(n.attrs).index)};
+      else fresh = temporary(storage_type(s).bytes(), step);
+      found = slots_.emplace(s, fresh).first;
+    }
+    if (found->second.kind == Slot::Kind::arena) {
+      passes::Interval& life = intervals[found->second.index];
+      life.first = std::min(life.first, step);
+      life.last = std::max(life.last, step);
+    }
+    return found->second;
+  }
+  Slot temporary(int64_t bytes, int32_t step) {
+    intervals.push_back({std::max<int64_t>(bytes, 1), step, step});
+    return {Slot::Kind::arena, static_cast<int32_t>(intervals.size()) - 1};
+  }
+
+  void emit(int32_t index) {
+    Lowered& l = lowered_[index];
+    ProgramStep step;
+    if (l.gemm) {
+      gemm(l.step->members[0], index, step);
+      ++info.gemms;
+    } else {
+      step.kernel = compiled_[index];
+      step.form = l.kernel.kernel.form;
+      step.outer_rank = l.kernel.kernel.outer_rank;
+      step.launches = std::move(l.kernel.launches);
+      for (size_t i = 0; i < l.kernel.operands.size(); ++i) {
+        step.operands.push_back(slot(l.kernel.operands[i], index));
+        Type type = storage_type(l.kernel.operands[i]);
+        info.bytes_moved += type.bytes();
+        if (l.kernel.kernel.operands[i].written) step.results.emplace_back(static_cast<int32_t>(i), type);
+      }
+      for (const ir::Access& a : l.kernel.kernel.accesses) {
+        step.gathered.push_back(a.index >= 0);
+        step.checks_indices |= a.index >= 0;
+      }
+      for (const ir::Launch& launch : step.launches) step.scratch_bytes = std::max(step.scratch_bytes, step.kernel->scratch_bytes(launch));
+      step.scratch_bytes = (step.scratch_bytes + 63) / 64 * 64;
+      if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes * threads_, index);
+      if (step.operands.size() > kMaxOperands) internal_error("a kernel has {} operands", step.operands.size());
+      std::string list;
+      for (int32_t node : l.step->members) {
+        if (!list.empty()) list += ", ";
+        list += graph_.nodes()[node].op->name;
+      }
+      step.what = format("{} ({})", describe(graph_, {l.step->members.back(), 0}), list);
+      ++info.kernels;
+    }
+    steps.push_back(std::move(step));
+  }
+
+  void gemm(int32_t node, int32_t index, ProgramStep& step) {
+    const Node& n = graph_.nodes()[node];
+    GemmArgs& g = step.gemm;
+    const Type &at = graph_.type(n.inputs[0]), &bt = graph_.type(n.inputs[1]), &ct = n.types[0];
+    const ir::Layout &a = p_.places[n.inputs[0]].layout, &b = p_.places[n.inputs[1]].layout;
+    const size_t rank = at.dims.size();
+    g.m = at.dims[rank - 2];
+    g.k = at.dims[rank - 1];
+    g.n = bt.dims[rank - 1];
+    g.a_dtype = at.dtype;
+    g.b_dtype = bt.dtype;
+    g.c_dtype = ct.dtype;
+    g.a_row_stride = a.strides[rank - 2];
+    g.a_col_stride = a.strides[rank - 1];
+    g.b_row_stride = b.strides[rank - 2];
+    g.b_col_stride = b.strides[rank - 1];
+    g.c_row_stride = g.n;
+    ir::Dims c = ir::contiguous_strides(ct.dims);
+    for (size_t d = 0; d + 2 < rank; ++d) {
+      size_t place = 3 - (rank - 2) + d;
+      g.batch[place] = at.dims[d];
+      g.a_batch_stride[place] = a.strides[d];
+      g.b_batch_stride[place] = b.strides[d];
+      g.c_batch_stride[place] = c[d];
+    }
+    step.offsets[0] = a.offset;
+    step.offsets[1] = b.offset;
+    for (ValueRef r : n.inputs) step.operands.push_back(slot({p_.places[r].root}, index));
+    if (n.inputs.size() > 2) {
+      step.offsets[2] = p_.places[n.inputs[2]].layout.offset;
+      g.bias = &g;  // set at each run; non-null tells the workspace
+    }
+    step.operands.push_back(slot({{node, 0}}, index));
+    step.results.emplace_back(static_cast<int32_t>(step.operands.size()) - 1, ct);
+    step.scratch_bytes = static_cast<int64_t>(gemm_workspace_bytes(g, threads_));
+    if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes, index);
+    step.what = describe(graph_, {node, 0});
+    double batch = static_cast<double>(g.batch[0] * g.batch[1] * g.batch[2]);
+    info.flops += 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) * batch;
+    info.bytes_moved += at.bytes() + bt.bytes() + ct.bytes();
+  }
+
+  const ir::Graph& graph_;
+  const kernel::Partition& p_;
+  const int threads_;
+  std::vector<Lowered> lowered_;
+  std::vector<std::shared_ptr<const codegen::CpuKernel>> compiled_;
+  std::map<Storage, Slot> slots_;
+};
+
+}  // namespace
+
+Program::Program(const ir::Graph& graph, ProgramOptions options)
+    : options_(options), threads_(default_thread_pool().num_threads()) {
+  auto disabled = passes::disabled_passes();
+  double start = now_ms();
+  ir::Graph final = passes::run_pipeline(graph, disabled, &passes_);
+  kernel::Partition partition = kernel::partition(final, !disabled.count("fuse"));
+  double passes_ms = now_ms() - start;
+  Builder builder(final, partition, threads_);
+  builder.run();
+  start = now_ms();
+  passes::MemoryPlan plan = passes::plan_memory(builder.intervals, !disabled.count("plan"));
+  auto settle = [&](Slot& slot) {
+    if (slot.kind == Slot::Kind::arena) slot.offset = plan.offsets[slot.index];
+  };
+  for (ProgramStep& step : builder.steps) {
+    for (Slot& slot : step.operands) settle(slot);
+    settle(step.scratch);
+  }
+  for (StateCopy& copy : builder.copies) settle(copy.from);
+  steps_ = std::move(builder.steps);
+  copies_ = std::move(builder.copies);
+  kernel_texts_ = std::move(builder.kernel_texts);
+  constants_ = final.constants();
+  outputs_ = final.outputs();
+  info_ = builder.info;
+  info_.passes_ms += passes_ms + now_ms() - start;
+  info_.arena_bytes = plan.bytes;
+  info_.arena_lower_bound = plan.lower_bound;
+  for (const ir::Output& o : outputs_) {
+    output_types_.push_back(final.type(o.value));
+    if (o.alias < 0) info_.output_bytes += output_types_.back().bytes();
+  }
+}
+
+void* Program::address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const {
+  switch (slot.kind) {
+    case Slot::Kind::input: return inputs[slot.index];
+    case Slot::Kind::output: return outputs[slot.index];
+    case Slot::Kind::constant: return constants_[slot.index]->buffer->data();
+    case Slot::Kind::arena: return arena + slot.offset;
+    case Slot::Kind::none: return nullptr;
+  }
+  return nullptr;
+}
+
+void Program::execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) {
+  ThreadPool& pool = default_thread_pool();
+  char* scratch = static_cast<char*>(address(step.scratch, arena, inputs, outputs));
+  if (!step.kernel) {
+    GemmArgs g = step.gemm;
+    auto at = [&](size_t operand, size_t which, DType dtype) {
+      return static_cast<char*>(address(step.operands[operand], arena, inputs, outputs)) + step.offsets[which] * static_cast<int64_t>(size_of(dtype));
+    };
+    g.a = at(0, 0, g.a_dtype);
+    g.b = at(1, 1, g.b_dtype);
+    if (g.bias) g.bias = at(2, 2, compute_type(g.a_dtype));
+    g.c = at(step.operands.size() - 1, 3, g.c_dtype);
+    corten::gemm(g, scratch, pool);
+    return;
+  }
+  void* pointers[kMaxOperands];
+  // Tensors without elements may have no address; a value per row is read from them all the same, and not used.
+  alignas(64) static char nothing[64] = {};
+  for (size_t i = 0; i < step.operands.size(); ++i) {
+    pointers[i] = address(step.operands[i], arena, inputs, outputs);
+    if (!pointers[i]) pointers[i] = nothing;
+  }
+  ir::KernelFault fault;
+  for (const ir::Launch& launch : step.launches) {
+    int64_t work = launch.inner;
+    for (int d = 0; d < step.outer_rank; ++d) work *= launch.outer[d];
+    const int64_t count = items(step, launch);
+    if (count == 0) continue;
+    if (step.checks_indices && work > 0)
+      for (size_t a = 0; a < launch.accesses.size(); ++a)
+        if (step.gathered[a] && launch.accesses[a].index_bound == 0) usage_error("{}: an index into an axis without elements", step.what);
+    const bool split_inner = step.kernel->splittable_inner();
+    const int64_t tiles = split_inner ? std::max<int64_t>(1, (launch.inner + 1023) / 1024) : 1;
+    int64_t tasks = std::min<int64_t>(count * tiles, int64_t{4} * threads_);
+    if (work < 16384) tasks = 1;
+    if (tasks <= 1) {
+      step.kernel->run(launch, pointers, 0, count, 0, launch.inner, scratch, &fault);
+      continue;
+    }
+    // Many items are divided among the tasks; few are divided along the row too.
+    int64_t parts = count >= tasks ? tasks : count, along = count >= tasks ? 1 : std::min(tiles, (tasks + count - 1) / count);
+    int64_t grain = ((launch.inner + along - 1) / along + codegen::kInnerGrain - 1) / codegen::kInnerGrain * codegen::kInnerGrain;
+    auto work_on = [&](int64_t task, int worker) {
+      int64_t part = task / along, tile = task % along;
+      int64_t c0 = std::min(tile * grain, launch.inner), c1 = along == 1 ? launch.inner : std::min(c0 + grain, launch.inner);
+      if (c0 >= c1 && launch.inner > 0) return;
+      step.kernel->run(launch, pointers, count * part / parts, count * (part + 1) / parts, c0, c1, scratch + worker * step.scratch_bytes, &fault);
+    };
+    pool.parallel_for(parts * along, work_on);
+  }
+  if (step.checks_indices && fault.flagged) {
+    int64_t bound = step.launches[0].accesses[fault.access].index_bound;
+    usage_error("{}: index {} is out of range 0..{}", step.what, fault.value, bound - 1);
+  }
+}
+
+void Program::check(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const {
+  for (auto& [operand, type] : step.results) {
+    const void* data = address(step.operands[operand], arena, inputs, outputs);
+    bool bad = false;
+    for (int64_t i = 0, n = type.elements(); i < n && !bad; ++i) {
+      switch (type.dtype) {
+        case DType::f32: bad = std::isnan(static_cast<const float*>(data)[i]); break;
+        case DType::f64: bad = std::isnan(static_cast<const double*>(data)[i]); break;
+        case DType::bf16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7f80; break;
+        case DType::f16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7c00; break;
+        default: break;
+      }
+    }
+    if (bad) usage_error("the first NaN was made by {}", step.what);
+  }
+}
+
+void Program::run(const std::vector<void*>& inputs, const std::vector<void*>& outputs, bool detect_anomaly) {
+  if (default_thread_pool().num_threads() != threads_) internal_error("a program was planned for {} threads", threads_);
+  auto go = [&](char* arena) {
+    for (const ProgramStep& step : steps_) {
+      execute(step, arena, inputs, outputs);
+      if (detect_anomaly) check(step, arena, inputs, outputs);
+    }
+    for (const StateCopy& copy : copies_) std::memcpy(inputs[copy.input], address(copy.from, arena, inputs, outputs), copy.bytes);
+  };
+  if (options_.eager) {
+    ir::BufferPtr memory = info_.arena_bytes ? allocate(info_.arena_bytes) : nullptr;
+    go(memory ? static_cast<char*>(memory->data()) : nullptr);
+    return;
+  }
+  Scratch& shared = scratch();
+  std::lock_guard lock(shared.mutex);
+  if (!shared.arena || shared.arena->bytes() < info_.arena_bytes) {
+    shared.arena.reset();
+    shared.arena = std::make_unique<Arena>(info_.arena_bytes);
+  }
+  go(shared.arena->data());
+}
+
+int64_t Program::touched_arena_bytes() const {
+  Scratch& shared = scratch();
+  std::lock_guard lock(shared.mutex);
+  return shared.arena ? std::min(shared.arena->touched_bytes(), info_.arena_bytes) : 0;
+}
+
+std::string Program::explain() const {
+  std::string out = format("{} kernels ({} distinct), {} matrix products, {:.3f} GFLOP, {} moved\n", info_.kernels, info_.distinct_kernels,
+                           info_.gemms, info_.flops / 1e9, format_bytes(info_.bytes_moved));
+  out += format("arena {} (lower bound {}), compile {:.1f} ms, passes {:.1f} ms\n", format_bytes(info_.arena_bytes),
+                format_bytes(info_.arena_lower_bound), info_.compile_ms, info_.passes_ms);
+  for (const auto& pass : passes_)
+    out += pass.skipped ? format("  {:<12} skipped\n", pass.name) : format("  {:<12} {:8.2f} ms  {} -> {} nodes\n", pass.name, pass.ms, pass.nodes_before, pass.nodes_after);
+  for (const std::string& copy : info_.copies) out += "  " + copy + "\n";
+  for (size_t i = 0; i < steps_.size(); ++i) out += format("step {:4}  {}\n", i, steps_[i].what);
+  for (const std::string& text : kernel_texts_) out += text + "\n";
+  return out;
+}
+
+}  // namespace corten::runtime

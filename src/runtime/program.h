@@ -1,0 +1,84 @@
+// Level 4, programs: steps with offsets into memory segments, planned before they run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codegen/cpu.h"
+#include "corten/compile.h"
+#include "gemm/gemm.h"
+#include "ir/graph.h"
+#include "passes/pipeline.h"
+
+namespace corten::runtime {
+
+/// Where a buffer of a program lies.
+struct Slot {
+  enum class Kind : uint8_t { none, input, output, constant, arena } kind = Kind::none;
+  int32_t index = 0;   // of the input, output or constant; arena: of the interval
+  int64_t offset = 0;  // bytes in the arena, after planning
+};
+
+struct ProgramStep {
+  // kernel
+  std::shared_ptr<const codegen::CpuKernel> kernel;
+  std::vector<ir::Launch> launches;
+  std::vector<Slot> operands;
+  ir::KernelForm form = ir::KernelForm::rows;
+  int32_t outer_rank = 0;
+  bool checks_indices = false;
+  std::vector<bool> gathered;  // per access
+  // GEMM (kernel is null): operands are a, b, c and the bias if there is one
+  GemmArgs gemm;
+  int64_t offsets[4] = {};  // elements
+  Slot scratch;
+  int64_t scratch_bytes = 0;  // per worker for kernels
+  // for messages
+  std::string what;
+  std::vector<std::pair<int32_t, ir::Type>> results;  // operand, type: what anomaly detection checks
+};
+
+/// State outputs that could not be written in place.
+struct StateCopy {
+  Slot from;
+  int32_t input = 0;
+  int64_t bytes = 0;
+};
+
+struct ProgramOptions {
+  bool eager = false;  // one op: its scratch comes from the caching allocator
+};
+
+class Program {
+ public:
+  /// Runs the pipeline, fuses, plans memory and compiles the kernels of a graph whose outputs with an alias are state.
+  Program(const ir::Graph& graph, ProgramOptions options);
+  /// Executes. Inputs and outputs are addresses of contiguous data (inputs: as their layouts say). Outputs with an alias are
+  /// written to their input's memory; their entry in `outputs` is ignored.
+  void run(const std::vector<void*>& inputs, const std::vector<void*>& outputs, bool detect_anomaly);
+  const ProgramInfo& info() const { return info_; }
+  const std::vector<ir::Output>& outputs() const { return outputs_; }
+  const std::vector<ir::Type>& output_types() const { return output_types_; }
+  int threads() const { return threads_; }
+  int64_t touched_arena_bytes() const;
+  std::string explain() const;
+
+ private:
+  void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
+  void* address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
+  void check(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
+
+  ProgramOptions options_;
+  int threads_;
+  std::vector<ProgramStep> steps_;
+  std::vector<StateCopy> copies_;
+  std::vector<ir::Output> outputs_;
+  std::vector<ir::Type> output_types_;
+  ir::Values constants_;
+  std::vector<passes::PassRecord> passes_;
+  std::vector<std::string> kernel_texts_;
+  ProgramInfo info_;
+};
+
+}  // namespace corten::runtime

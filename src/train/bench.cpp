@@ -1,0 +1,218 @@
+#include "train/bench.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/process.h"
+#include "base/thread_pool.h"
+#include "corten/generate.h"
+#include "corten/random.h"
+#include "gemm/peak.h"
+#include "models/presets.h"
+#include "runtime/allocator.h"
+#include "train/bandwidth.h"
+#include "train/device_peak.h"
+#include "train/model_setup.h"
+#include "train/result_json.h"
+#include "train/run_folder.h"
+#include "train/train_step.h"
+
+namespace corten {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : 0.5 * (values[middle - 1] + values[middle]);
+}
+
+void use_device(const std::string& device, int64_t threads) {
+  if (device != "cpu") usage_error("measurements need device \"cpu\", not \"{}\"", device);
+  default_thread_pool().set_num_threads(static_cast<int>(threads));
+}
+
+/// SplitMix64 (Steele et al., 2014): numbers without structure for synthetic data.
+class SyntheticNumbers {
+ public:
+  explicit SyntheticNumbers(int64_t seed) : state_(static_cast<uint64_t>(seed)) {}
+  uint64_t next() {
+    uint64_t z = state_ += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+  }
+  int64_t below(int64_t limit) {
+    return static_cast<int64_t>(next() % static_cast<uint64_t>(limit));
+  }
+
+ private:
+  uint64_t state_;
+};
+
+/// The config.json of a preset or folder with `layers` blocks and without dropout.
+std::string bench_config(const std::string& model, std::optional<int64_t> layers) {
+  Json config;
+  if (folder_exists(model)) {
+    const std::string path = join_path(find_model_folder(model), "config.json");
+    config = Json::parse(read_file(path, 16 << 20), path);
+  } else {
+    config = preset_config(model);
+  }
+  if (layers) config.set("n_layer", *layers);
+  for (const char* name : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) config.set(name, 0.0);
+  return config.dump();
+}
+
+uint64_t weight_bytes(const CausalLM& model) {
+  uint64_t bytes = 0;
+  for (const Tensor& parameter : model.parameters())
+    bytes += static_cast<uint64_t>(parameter.numel()) * size_of(parameter.dtype());
+  return bytes;
+}
+
+}  // namespace
+
+BenchTrainResult bench_train(const BenchTrainOptions& options,
+                             const std::function<void(int64_t step, double ms)>& on_step) {
+  use_device(options.device, options.threads);
+  BenchTrainResult r;
+  r.rss_start_bytes = resident_bytes();
+  runtime::reset_peak_memory_stats();
+  const std::string config = bench_config(options.model, options.layers);
+  const auto parameters = static_cast<uint64_t>(count_parameters(config));
+  require_memory(12 * parameters, "the training state", "choose fewer --layers");
+  const std::unique_ptr<CausalLM> model = build_model(config, "", options.seed);
+  if (options.seq > model->max_positions())
+    usage_error("--seq {} exceeds the {} positions of {}", options.seq, model->max_positions(),
+                options.model);
+  manual_seed(options.seed);
+  StepSettings settings{.batch = options.batch,
+                        .seq = options.seq,
+                        .virtual_shards = options.virtual_shards,
+                        .dtype = options.dtype,
+                        .compile = options.compile};
+  settings.optim.clip_grad_norm = 0;
+  constexpr double kLr = 1e-4;
+  TrainStep step(*model, settings);
+  if (options.compile) {
+    const ProgramInfo& info = step.plan();
+    require_memory(static_cast<uint64_t>(info.arena_bytes + info.output_bytes), "the training step",
+                   "lower --batch or --seq, or raise --virtual-shards");
+  }
+
+  r.model = options.model;
+  r.params = model->num_parameters();
+  r.device = "cpu";
+  r.threads = default_thread_pool().num_threads();
+  r.dtype = options.dtype;
+  r.compiled = options.compile;
+  r.batch = options.batch;
+  r.seq = options.seq;
+  r.steps = options.steps;
+
+  SyntheticNumbers numbers(options.seed);
+  std::vector<float> losses;
+  std::vector<double> times;
+  // The first two steps are traced; none of their time belongs to a step.
+  constexpr int64_t kWarmUp = 2;
+  for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
+    for (int64_t& id : step.ids()) id = numbers.below(model->vocab_size());
+    for (int64_t& id : step.targets()) id = numbers.below(model->vocab_size());
+    const Clock::time_point start = Clock::now();
+    losses.push_back(step.run(kLr).loss);
+    const double ms = ms_since(start);
+    if (i == 0) r.first_step_ms = process_age_seconds() * 1e3;
+    if (i < kWarmUp) continue;
+    times.push_back(ms);
+    if (on_step) on_step(i - kWarmUp + 1, ms);
+  }
+
+  r.step_ms_median = median(times);
+  r.step_ms_min = *std::min_element(times.begin(), times.end());
+  r.step_ms_max = *std::max_element(times.begin(), times.end());
+  const double seconds = r.step_ms_median * 1e-3;
+  r.tokens_per_s = static_cast<double>(options.batch * options.seq) / seconds;
+  r.flops_per_step = 3 * model->forward_flops(options.batch, options.seq);
+  r.planned_peak_bytes = step.planned_bytes();
+  r.peak_bytes = options.compile
+                     ? step.touched_bytes()
+                     : static_cast<uint64_t>(runtime::memory_stats().peak_allocated_bytes);
+  r.rss_peak_bytes = peak_resident_bytes();
+  r.compile_ms = step.compile_ms();
+  r.loss_first = losses.front();
+  r.loss_last = losses.back();
+  r.digest = losses_digest(losses);
+  r.peak_flops = measure_peak_flops(options.dtype, static_cast<int>(r.threads), 1.0);
+  r.mfu_measured = r.flops_per_step / seconds / r.peak_flops;
+  if (auto peak =
+          theoretical_peak_flops(cpu_info().model, options.dtype, static_cast<int>(r.threads)))
+    r.mfu = r.flops_per_step / seconds / *peak;
+  return r;
+}
+
+BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
+  use_device(options.device, options.threads);
+  const Clock::time_point load_start = Clock::now();
+  std::unique_ptr<CausalLM> model;
+  if (folder_exists(options.model)) {
+    model = load_model(find_model_folder(options.model), options.dtype);
+  } else {
+    model = build_model(bench_config(options.model, {}), "", options.seed);
+    if (options.dtype) model->to(*options.dtype);
+  }
+  BenchGenerateResult r;
+  r.load_ms = ms_since(load_start);
+  r.weight_bytes = weight_bytes(*model);
+  const int64_t length = options.prompt_tokens + options.new_tokens;
+  if (length > model->max_positions())
+    usage_error("--prompt-tokens {} and --new-tokens {} exceed the {} positions of {}",
+                options.prompt_tokens, options.new_tokens, model->max_positions(), options.model);
+
+  SyntheticNumbers numbers(options.seed);
+  const auto random_ids = [&](int64_t count) {
+    std::vector<int64_t> ids(static_cast<size_t>(count));
+    for (int64_t& id : ids) id = numbers.below(model->vocab_size());
+    return ids;
+  };
+  DecodeSession session(*model, options.batch, length);
+  const std::vector<int64_t> prompt = random_ids(options.batch * options.prompt_tokens);
+  session.prefill(prompt);
+  r.first_token_ms = process_age_seconds() * 1e3;
+  // Programs are traced at their first two calls.
+  for (int64_t i = 0; i < std::min<int64_t>(2, options.new_tokens); ++i)
+    session.decode(random_ids(options.batch));
+  session.prefill(prompt);
+  std::vector<double> prefill_ms, decode_ms;
+  for (int i = 0; i < 3; ++i) {
+    const Clock::time_point start = Clock::now();
+    session.prefill(prompt);
+    prefill_ms.push_back(ms_since(start));
+  }
+  for (int64_t i = 0; i < options.new_tokens; ++i) {
+    const std::vector<int64_t> ids = random_ids(options.batch);
+    const Clock::time_point start = Clock::now();
+    session.decode(ids);
+    decode_ms.push_back(ms_since(start));
+  }
+  const auto batch = static_cast<double>(options.batch);
+  const double decode_seconds = median(decode_ms) * 1e-3;
+  r.prefill_tokens_per_s =
+      batch * static_cast<double>(options.prompt_tokens) / (median(prefill_ms) * 1e-3);
+  r.decode_tokens_per_s = batch / decode_seconds;
+  r.peak_bytes = r.weight_bytes + static_cast<uint64_t>(session.cache_bytes()) +
+                 static_cast<uint64_t>(session.arena_bytes());
+  r.bandwidth_fraction = static_cast<double>(r.weight_bytes) / decode_seconds /
+                         measure_read_bandwidth(default_thread_pool());
+  return r;
+}
+
+}  // namespace corten

@@ -1,0 +1,94 @@
+// Measurements of training, generation and single ops on synthetic data.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "corten/dtype.h"
+
+namespace corten {
+
+struct BenchTrainOptions {
+  std::string model = "gpt2";  ///< a preset, or a folder with a config.json
+  std::optional<int64_t> layers;
+  int64_t batch = 4, seq = 256, steps = 10;
+  int64_t virtual_shards = 1;
+  DType dtype = DType::f32;
+  bool compile = true;
+  std::string device = "cpu";
+  int64_t threads = 0;
+  int64_t seed = 1;
+};
+
+struct BenchTrainResult {
+  std::string model;
+  int64_t params = 0;
+  std::string device;  ///< "cpu" or the GPU's name
+  int64_t threads = 0;
+  DType dtype = DType::f32;
+  bool compiled = true;
+  int64_t batch = 0, seq = 0, steps = 0;
+  double step_ms_median = 0, step_ms_min = 0, step_ms_max = 0;
+  double tokens_per_s = 0;
+  /// Unpadded matrix products and the causal half of attention, forward and backward; nothing that
+  /// is recomputed.
+  double flops_per_step = 0;
+  double peak_flops = 0;      ///< FLOP/s measured in this process
+  std::optional<double> mfu;  ///< against the theoretical peak; unset if that is unknown
+  double mfu_measured = 0;    ///< against peak_flops
+  uint64_t peak_bytes = 0;    ///< highest bytes really touched
+  uint64_t planned_peak_bytes = 0;
+  uint64_t rss_peak_bytes = 0, rss_start_bytes = 0;
+  double compile_ms = 0;
+  double first_step_ms = 0;  ///< from process start to the end of the first step
+  float loss_first = 0, loss_last = 0;
+  std::string digest;  ///< losses_digest() of all losses
+};
+
+/// Trains on random tokens, without dropout and clipping: AdamW at a learning rate of 1e-4. Two
+/// steps before those that are measured trace and compile. `on_step` hears of every measured step
+/// (1-based) and its milliseconds. The digest covers all of them.
+BenchTrainResult bench_train(const BenchTrainOptions& options,
+                             const std::function<void(int64_t step, double ms)>& on_step = {});
+
+struct BenchGenerateOptions {
+  std::string model = "gpt2";  ///< a folder or a preset (random weights)
+  int64_t prompt_tokens = 128, new_tokens = 64, batch = 1;
+  std::optional<DType> dtype;
+  std::string device = "cpu";
+  int64_t threads = 0;
+  int64_t seed = 1;
+};
+
+struct BenchGenerateResult {
+  double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
+  uint64_t weight_bytes = 0;
+  double bandwidth_fraction = 0;  ///< weight bytes per second of decoding / memory bandwidth
+  uint64_t peak_bytes = 0;
+  double load_ms = 0;
+  double first_token_ms = 0;  ///< from process start to the logits after the prompt
+};
+
+BenchGenerateResult bench_generate(const BenchGenerateOptions& options);
+
+struct BenchOpOptions {
+  std::string op;                   ///< as in corten/ops.h: "softmax", "matmul", ...
+  std::vector<std::string> shapes;  ///< "1024x768", one per operand or one for all
+  DType dtype = DType::f32;
+  std::string device = "cpu";
+  int64_t threads = 0;
+  int64_t seed = 1;
+};
+
+struct BenchOpResult {
+  double ms_median = 0;
+  double gbytes_per_s = 0, gflops_per_s = 0;
+  double floor_ms = 0;  ///< time that the bytes or the FLOPs need at the measured peak
+};
+
+BenchOpResult bench_op(const BenchOpOptions& options);
+
+}  // namespace corten

@@ -1,0 +1,60 @@
+#include "train/device_peak.h"
+
+namespace corten {
+namespace {
+
+/// Without sparsity, at the boost clock, in TFLOP/s; 0 where the data sheet gives none.
+struct Gpu {
+  std::string_view name;  ///< as a part of what the driver reports; the longer of two comes first
+  double half, single;
+};
+constexpr Gpu kGpus[] = {
+    // "NVIDIA B200 Tensor Core GPU" data sheet (HGX B200: 36 PFLOP/s sparse bf16 for eight).
+    {"B200", 2250, 75},
+    // "NVIDIA H200 Tensor Core GPU" and "NVIDIA H100 Tensor Core GPU" data sheets.
+    {"H200", 989.4, 66.9},
+    {"H100 PCIe", 756.5, 51.2},
+    {"H100 NVL", 835.5, 60},
+    {"H100", 989.4, 66.9},
+    // "NVIDIA A100 Tensor Core GPU Architecture" white paper, table 4.
+    {"A100", 312, 19.5},
+    // "NVIDIA Ada GPU Architecture" white paper; "NVIDIA L40S" and "NVIDIA L4" data sheets.
+    {"L40S", 362, 91.6},
+    {"L4", 121, 30.3},
+    // "NVIDIA Blackwell/Ada GPU Architecture" white papers, consumer boards, fp32 accumulation.
+    {"RTX 5090", 209.5, 104.8},
+    {"RTX 4090", 165.2, 82.6},
+    // "NVIDIA Ampere GA102 GPU Architecture" white paper, appendix A.
+    {"RTX 3090", 71, 35.6},
+};
+
+/// FLOP per cycle and core, and the highest clock in GHz: no run can exceed their product.
+struct Cpu {
+  std::string_view name;
+  double half, single, clock;
+};
+constexpr Cpu kCpus[] = {
+    // "Software Optimization Guide for the AMD Zen3 / Zen4 Microarchitecture": two 256-bit FMA
+    // pipes; Zen 4 adds VDPBF16PS at twice the rate. Clocks: amd.com product pages.
+    {"AMD EPYC 7763", 32, 32, 3.5},
+    {"AMD EPYC 9654", 64, 32, 3.7},
+    // "Intel 64 and IA-32 Architectures Optimization Reference Manual", chapter 20: TDPBF16PS takes
+    // 16 cycles for 16 x 16 x 32 products; two 512-bit FMA ports. Clock: ark.intel.com.
+    {"Intel(R) Xeon(R) Platinum 8480", 2 * 16 * 16 * 32 / 16.0, 64, 3.8},
+};
+
+}  // namespace
+
+std::optional<double> theoretical_peak_flops(std::string_view device, DType dtype, int cores) {
+  const bool half = dtype == DType::bf16 || dtype == DType::f16;
+  if (!half && dtype != DType::f32) return std::nullopt;
+  for (const Gpu& gpu : kGpus)
+    if (device.find(gpu.name) != std::string_view::npos)
+      return 1e12 * (half ? gpu.half : gpu.single);
+  for (const Cpu& cpu : kCpus)
+    if (device.find(cpu.name) != std::string_view::npos)
+      return 1e9 * cpu.clock * (half ? cpu.half : cpu.single) * cores;
+  return std::nullopt;
+}
+
+}  // namespace corten

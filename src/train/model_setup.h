@@ -1,0 +1,31 @@
+// From a configuration to a model with its first weights.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "corten/models.h"
+#include "train/config.h"
+
+namespace corten {
+
+/// The config.json of the model that `config` asks for, with the vocabulary and end token of the
+/// tokenizer (vocab_size 0: unknown; end_of_text -1: none) where the configuration leaves them
+/// open. Usage error if the model's vocabulary is smaller than the tokenizer's, its positions fewer
+/// than data.seq, or the vocabulary is known from neither.
+std::string model_config_json(const Config& config, int64_t vocab_size, int64_t end_of_text);
+
+/// The model of a config.json with fresh weights (a function of `seed`), or with those of
+/// `weights`, a folder in Hugging Face layout, if that is not empty.
+std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std::string& weights,
+                                      int64_t seed);
+
+/// Parameters of the model of a config.json, without building it.
+int64_t count_parameters(const std::string& config_json);
+
+/// Resource error unless this process can get `bytes` more memory with some to spare. `what` names
+/// who asks: "training state", ...; `hint` says what would make it fit.
+void require_memory(uint64_t bytes, const std::string& what, const std::string& hint);
+
+}  // namespace corten

@@ -1,0 +1,133 @@
+#include "train/result_json.h"
+
+#include "base/format.h"
+#include "base/hash.h"
+
+namespace corten {
+namespace {
+
+template <typename T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json();
+}
+
+}  // namespace
+
+std::string losses_digest(std::span<const float> losses) {
+  return hex(hash128(std::as_bytes(losses)));
+}
+
+Json to_json(const TrainResult& r) {
+  Json out = Json::object({{"run", r.run},
+                           {"first_step", r.first_step},
+                           {"steps", r.steps},
+                           {"tokens", r.tokens},
+                           {"train_loss", r.train_loss},
+                           {"val_loss", or_null(r.val_loss)},
+                           {"losses", r.losses},
+                           {"digest", r.digest},
+                           {"contract", r.contract},
+                           {"checkpoint", r.checkpoint},
+                           {"model_dir", r.model_dir},
+                           {"peak_bytes", r.peak_bytes},
+                           {"planned_peak_bytes", r.planned_peak_bytes}});
+  if (r.stopped != StopSignal::None) out.set("stopped", to_string(r.stopped));
+  if (!r.plan.is_null()) out.set("plan", r.plan);
+  return out;
+}
+
+TrainResult train_result_from_json(const Json& json, const std::string& source_name) {
+  try {
+    TrainResult r;
+    r.run = json.at("run").as_string("run");
+    r.first_step = json.at("first_step").as_int("first_step");
+    r.steps = json.at("steps").as_int("steps");
+    r.tokens = json.at("tokens").as_int("tokens");
+    r.train_loss = json.at("train_loss").as_double("train_loss");
+    if (const Json& loss = json.at("val_loss"); !loss.is_null())
+      r.val_loss = loss.as_double("val_loss");
+    for (const Json& loss : json.at("losses").elements("losses"))
+      r.losses.push_back(static_cast<float>(loss.as_double("losses")));
+    r.digest = json.at("digest").as_string("digest");
+    r.contract = json.at("contract").as_string("contract");
+    r.checkpoint = json.at("checkpoint").as_string("checkpoint");
+    r.model_dir = json.at("model_dir").as_string("model_dir");
+    r.peak_bytes = json.at("peak_bytes").as_uint("peak_bytes");
+    r.planned_peak_bytes = json.at("planned_peak_bytes").as_uint("planned_peak_bytes");
+    return r;
+  } catch (const Error& error) {
+    usage_error("{}: {}", source_name, error.what());
+  }
+}
+
+Json to_json(const QuickstartResult& r) {
+  Json out = to_json(r.train);
+  out.set("val_loss_before", r.val_loss_before);
+  out.set("unigram_entropy", r.unigram_entropy);
+  out.set("prompt", r.prompt);
+  out.set("sample", r.sample);
+  return out;
+}
+
+Json to_json(const GenerateResult& r) {
+  return Json::object({{"text", r.text},
+                       {"ids", r.ids},
+                       {"prompt_tokens", r.prompt_tokens},
+                       {"stop_reason", r.stop_reason},
+                       {"prefill_tokens_per_s", r.prefill_tokens_per_s},
+                       {"decode_tokens_per_s", r.decode_tokens_per_s}});
+}
+
+Json to_json(const EvalLogitsResult& r) {
+  return Json::object({{"shape", r.shape},
+                       {r.hidden_state ? "last_hidden_state" : "logits", r.values},
+                       {"loss", or_null(r.loss)}});
+}
+
+Json to_json(const BenchTrainResult& r) {
+  return Json::object({{"model", r.model},
+                       {"params", r.params},
+                       {"device", r.device},
+                       {"threads", r.threads},
+                       {"dtype", name(r.dtype)},
+                       {"compiled", r.compiled},
+                       {"batch", r.batch},
+                       {"seq", r.seq},
+                       {"steps", r.steps},
+                       {"step_ms", Json::object({{"median", r.step_ms_median},
+                                                 {"min", r.step_ms_min},
+                                                 {"max", r.step_ms_max}})},
+                       {"tokens_per_s", r.tokens_per_s},
+                       {"flops_per_step", r.flops_per_step},
+                       {"peak_flops", r.peak_flops},
+                       {"mfu", or_null(r.mfu)},
+                       {"mfu_measured", r.mfu_measured},
+                       {"peak_bytes", r.peak_bytes},
+                       {"planned_peak_bytes", r.planned_peak_bytes},
+                       {"rss_peak_bytes", r.rss_peak_bytes},
+                       {"rss_start_bytes", r.rss_start_bytes},
+                       {"compile_ms", r.compile_ms},
+                       {"first_step_ms", r.first_step_ms},
+                       {"loss_first", r.loss_first},
+                       {"loss_last", r.loss_last},
+                       {"digest", r.digest}});
+}
+
+Json to_json(const BenchGenerateResult& r) {
+  return Json::object({{"prefill_tokens_per_s", r.prefill_tokens_per_s},
+                       {"decode_tokens_per_s", r.decode_tokens_per_s},
+                       {"weight_bytes", r.weight_bytes},
+                       {"bandwidth_fraction", r.bandwidth_fraction},
+                       {"peak_bytes", r.peak_bytes},
+                       {"load_ms", r.load_ms},
+                       {"first_token_ms", r.first_token_ms}});
+}
+
+Json to_json(const BenchOpResult& r) {
+  return Json::object({{"ms", Json::object({{"median", r.ms_median}})},
+                       {"gbytes_per_s", r.gbytes_per_s},
+                       {"gflops_per_s", r.gflops_per_s},
+                       {"floor_ms", r.floor_ms}});
+}
+
+}  // namespace corten

@@ -1,0 +1,224 @@
+#include "train/train_step.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/format.h"
+#include "corten/ops.h"
+#include "corten/random.h"
+
+namespace corten {
+namespace {
+
+// torch.amp.GradScaler's defaults.
+constexpr double kInitialScale = 65536, kGrowth = 2, kBackoff = 0.5;
+constexpr int64_t kGrowthInterval = 2000;
+
+/// A tensor over a buffer that lives as long as the step.
+Tensor wrap(std::vector<int64_t>& values, Shape shape) {
+  return from_memory(values.data(), std::move(shape), DType::i64, nullptr);
+}
+
+optim::AdamWOptions adamw_options(const OptimConfig& config) {
+  return {.lr = config.lr, .betas = config.betas, .eps = config.eps};
+}
+
+/// Eager anomaly detection for a scope.
+class AnomalyScope {
+ public:
+  explicit AnomalyScope(bool enabled) : enabled_(enabled) {
+    if (enabled_) set_detect_anomaly(true);
+  }
+  ~AnomalyScope() {
+    if (enabled_) set_detect_anomaly(false);
+  }
+  AnomalyScope(const AnomalyScope&) = delete;
+
+ private:
+  bool enabled_;
+};
+
+}  // namespace
+
+TrainStep::TrainStep(CausalLM& model, const StepSettings& settings)
+    : model_(model),
+      settings_(settings),
+      params_(model.parameters()),
+      optimizer_(optim::weight_decay_groups(model, settings.optim.weight_decay),
+                 adamw_options(settings.optim)) {
+  const auto tokens = static_cast<size_t>(settings.batch * settings.seq);
+  ids_.resize(tokens);
+  targets_.resize(tokens);
+  const auto eval_tokens = static_cast<size_t>(eval_rows() * settings.seq);
+  eval_ids_.resize(eval_tokens);
+  eval_targets_.resize(eval_tokens);
+  if (settings.dtype == DType::f16) {
+    loss_scale_ = scalar(kInitialScale);
+    good_steps_ = scalar(0, DType::i64);
+  }
+  if (!settings.compile) return;
+  compiled_step_ = std::make_unique<CompiledFunction>(
+      compile([this](const std::vector<Tensor>& in) { return step(in); }));
+  compiled_eval_ = std::make_unique<CompiledFunction>(
+      compile([this](const std::vector<Tensor>& in) { return evaluation(in); }));
+  if (settings.detect_anomaly) compiled_step_->detect_anomaly(true);
+}
+
+TrainStep::~TrainStep() = default;
+
+std::vector<Tensor> TrainStep::step(const std::vector<Tensor>& in) {
+  const Tensor &ids = in[0], &targets = in[1], &lr = in[2], &inverse_count = in[3];
+  const bool scaled = settings_.dtype == DType::f16;
+  const int64_t rows = eval_rows();
+  model_.train();
+  std::vector<Tensor> sums = for_shards(settings_.virtual_shards, [&](int64_t shard) {
+    Tensor loss;
+    {
+      const Autocast autocast(settings_.dtype, settings_.dtype != DType::f32);
+      loss = model_.loss(ids.slice(0, shard * rows, (shard + 1) * rows),
+                         targets.slice(0, shard * rows, (shard + 1) * rows), Reduction::sum) *
+             inverse_count;
+    }
+    std::vector<Tensor> results = grad({scaled ? loss * loss_scale_ : loss}, params_);
+    for (size_t i = 0; i < results.size(); ++i)
+      if (!results[i].defined()) results[i] = zeros_like(params_[i]);
+    results.insert(results.begin(), loss.detach());
+    return results;
+  });
+
+  std::vector<std::pair<Tensor, Tensor>> before;  // what an overflow brings back
+  if (scaled) {
+    for (const Tensor& param : params_) before.emplace_back(param, param.detach().clone());
+    for (const auto& [name, tensor] : optimizer_.state_dict())
+      if (name != "lr") before.emplace_back(tensor, tensor.clone());
+  }
+  for (size_t i = 0; i < params_.size(); ++i)
+    params_[i].set_grad(scaled ? sums[i + 1] / loss_scale_ : sums[i + 1]);
+  const double limit = settings_.optim.clip_grad_norm;
+  const Tensor norm =
+      limit > 0 ? optim::clip_grad_norm_(params_, limit) : optim::grad_norm(params_);
+  optimizer_.set_lr(lr);
+  optimizer_.step();
+  optimizer_.zero_grad();
+  if (!scaled) return {sums[0], norm};
+  const Tensor used_scale = loss_scale_.clone();
+  guard_overflow(norm, before);
+  return {sums[0], norm, used_scale};
+}
+
+void TrainStep::guard_overflow(const Tensor& norm,
+                               const std::vector<std::pair<Tensor, Tensor>>& before) {
+  const NoGradGuard no_grad;
+  const Tensor finite = norm < std::numeric_limits<double>::infinity();  // false for NaN
+  for (auto [now, old] : before) now.copy_(where(finite, now, old));
+  const Tensor good = good_steps_ + 1;
+  const Tensor grow = good >= static_cast<double>(kGrowthInterval);
+  const Tensor scale = where(grow, loss_scale_ * kGrowth, loss_scale_);
+  loss_scale_.copy_(where(finite, scale, loss_scale_ * kBackoff));
+  good_steps_.copy_(where(logical_and(finite, logical_not(grow)), good, zeros_like(good)));
+}
+
+std::vector<Tensor> TrainStep::evaluation(const std::vector<Tensor>& in) {
+  const NoGradGuard no_grad;
+  const Autocast autocast(settings_.dtype, settings_.dtype != DType::f32);
+  model_.eval();
+  return {model_.loss(in[0], in[1], Reduction::sum)};
+}
+
+std::vector<Tensor> TrainStep::arguments(double lr) {
+  const Shape shape = {settings_.batch, settings_.seq};
+  return {wrap(ids_, shape), wrap(targets_, shape), scalar(lr),
+          scalar(1.0 / static_cast<double>(settings_.batch * settings_.seq))};
+}
+
+std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, const Function& eager,
+                                    const std::vector<Tensor>& in) {
+  if (compiled) return (*compiled)(in);
+  const AnomalyScope anomaly(settings_.detect_anomaly);
+  return eager(in);
+}
+
+StepResult TrainStep::run(double lr) {
+  const std::vector<Tensor> out = call(
+      compiled_step_.get(), [this](const std::vector<Tensor>& in) { return step(in); },
+      arguments(lr));
+  planned_ = settings_.compile;
+  StepResult result;
+  result.loss = out[0].item<float>();
+  result.grad_norm = out[1].item<float>();
+  if (settings_.dtype == DType::f16) {
+    result.skipped = !std::isfinite(result.grad_norm);
+    result.loss_scale = out[2].item<float>();
+  }
+  return result;
+}
+
+double TrainStep::evaluate(std::span<const int64_t> ids, std::span<const int64_t> targets) {
+  std::copy(ids.begin(), ids.end(), eval_ids_.begin());
+  std::copy(targets.begin(), targets.end(), eval_targets_.begin());
+  const Shape shape = {eval_rows(), settings_.seq};
+  return call(compiled_eval_.get(),
+              [this](const std::vector<Tensor>& in) { return evaluation(in); },
+              {wrap(eval_ids_, shape), wrap(eval_targets_, shape)})[0]
+      .item<double>();
+}
+
+const ProgramInfo& TrainStep::plan() {
+  if (!compiled_step_) usage_error("a step that runs op by op has no plan (train.compile = false)");
+  const ProgramInfo& info = compiled_step_->plan(arguments(settings_.optim.lr));
+  planned_ = true;
+  return info;
+}
+
+uint64_t TrainStep::planned_bytes() const {
+  if (!planned_) return 0;
+  const ProgramInfo& info = compiled_step_->info();
+  return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes +
+                               info.arena_bytes);
+}
+
+uint64_t TrainStep::touched_bytes() const {
+  if (!planned_) return 0;
+  const ProgramInfo& info = compiled_step_->info();
+  return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes +
+                               compiled_step_->touched_arena_bytes());
+}
+
+double TrainStep::compile_ms() const {
+  if (!planned_) return 0;
+  const ProgramInfo& info = compiled_step_->info();
+  return info.trace_ms + info.passes_ms + info.compile_ms;
+}
+
+StateDict TrainStep::state() const {
+  StateDict state;
+  for (const auto& [name, tensor] : optimizer_.state_dict())
+    state.emplace_back("optimizer." + name, tensor);
+  const Generator& generator = default_generator();
+  state.emplace_back("generator.seed", generator.seed);
+  state.emplace_back("generator.step", generator.step);
+  if (loss_scale_.defined()) {
+    state.emplace_back("loss_scale.scale", loss_scale_);
+    state.emplace_back("loss_scale.good_steps", good_steps_);
+  }
+  return state;
+}
+
+optim::LrSchedule make_schedule(const OptimConfig& config, int64_t steps) {
+  optim::LrSchedule schedule;
+  using Kind = optim::LrSchedule::Kind;
+  schedule.kind = config.schedule == "constant" ? Kind::constant
+                  : config.schedule == "linear" ? Kind::linear
+                  : config.schedule == "step"   ? Kind::step
+                                                : Kind::cosine;
+  schedule.lr = config.lr;
+  schedule.min_lr = config.min_lr;
+  schedule.warmup_steps = config.warmup_steps;
+  schedule.decay_steps = config.decay_steps > 0 ? config.decay_steps : steps;
+  if (config.step_size > 0) schedule.step_size = config.step_size;
+  if (config.gamma > 0) schedule.gamma = config.gamma;
+  return schedule;
+}
+
+}  // namespace corten

@@ -1,0 +1,100 @@
+// One optimizer step of a language model, and its evaluation: the functions that are compiled, or
+// run op by op, with all their state.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "corten/compile.h"
+#include "corten/models.h"
+#include "corten/optim.h"
+#include "train/config.h"
+
+namespace corten {
+
+struct StepSettings {
+  int64_t batch = 0, seq = 0;  ///< sequences per step, tokens per sequence
+  int64_t virtual_shards = 1;  ///< micro-batches of batch / virtual_shards sequences
+  DType dtype = DType::f32;    ///< compute type; the model's weights are f32
+  bool compile = true;
+  bool detect_anomaly = false;
+  OptimConfig optim;
+};
+
+struct StepResult {
+  float loss = 0;       ///< mean over the step's tokens, nats
+  float grad_norm = 0;  ///< before clipping
+  /// f16: the scaled gradients overflowed, so that weights and moments are as they were.
+  bool skipped = false;
+  float loss_scale = 1;
+};
+
+/// AdamW on the cross entropy of next tokens.
+///
+/// The batch is cut into V virtual shards of whole sequences. Each one's loss is its sum over
+/// tokens times 1 / (tokens of the step); losses and gradients of the shards are added by
+/// for_shards().
+///
+/// f16 keeps gradients in range by a dynamic loss scale (Micikevicius et al., 2018) with the
+/// constants of torch.amp.GradScaler: it starts at 65536, halves after an overflow, whose step is
+/// skipped, and doubles after 2000 steps without one.
+class TrainStep {
+ public:
+  /// `model` must outlive this and hold f32 weights. Nothing is compiled yet.
+  TrainStep(CausalLM& model, const StepSettings& settings);
+  ~TrainStep();
+  TrainStep(const TrainStep&) = delete;
+  TrainStep& operator=(const TrainStep&) = delete;
+
+  /// Token ids and next tokens of a step, [batch, seq] each, to be filled before run().
+  std::span<int64_t> ids() { return ids_; }
+  std::span<int64_t> targets() { return targets_; }
+  StepResult run(double lr);
+
+  /// Sequences in one call of evaluate().
+  int64_t eval_rows() const noexcept { return settings_.batch / settings_.virtual_shards; }
+  /// Sum of the losses of eval_rows() sequences [eval_rows, seq], in nats; targets of -100 do not
+  /// count. Changes no state.
+  double evaluate(std::span<const int64_t> ids, std::span<const int64_t> targets);
+
+  /// Compiles the step for its sizes and plans its memory, without running it. Usage error if
+  /// settings.compile is false.
+  const ProgramInfo& plan();
+  /// Of the compiled step, after its plan() or run().
+  const CompiledFunction& compiled() const { return *compiled_step_; }
+  /// Bytes of the step's program: state, arguments, results and everything in between; as planned,
+  /// and as really touched so far. 0 if nothing was compiled.
+  uint64_t planned_bytes() const;
+  uint64_t touched_bytes() const;
+  double compile_ms() const;
+
+  /// Everything but the weights that the next step depends on: moments and step of the optimizer,
+  /// random generator, loss scale. The tensors are those in use.
+  StateDict state() const;
+
+ private:
+  std::vector<Tensor> step(const std::vector<Tensor>& in);
+  std::vector<Tensor> evaluation(const std::vector<Tensor>& in);
+  /// Undoes an f16 step whose gradients overflowed and adapts the loss scale.
+  void guard_overflow(const Tensor& norm, const std::vector<std::pair<Tensor, Tensor>>& before);
+  std::vector<Tensor> arguments(double lr);
+  std::vector<Tensor> call(CompiledFunction* compiled, const Function& eager,
+                           const std::vector<Tensor>& in);
+
+  CausalLM& model_;
+  StepSettings settings_;
+  std::vector<Tensor> params_;
+  optim::AdamW optimizer_;
+  Tensor loss_scale_, good_steps_;  // f16 only
+  std::vector<int64_t> ids_, targets_, eval_ids_, eval_targets_;
+  std::unique_ptr<CompiledFunction> compiled_step_, compiled_eval_;
+  bool planned_ = false;
+};
+
+/// The schedule that a configuration describes, for a run of `steps` steps.
+optim::LrSchedule make_schedule(const OptimConfig& config, int64_t steps);
+
+}  // namespace corten

@@ -1,0 +1,280 @@
+// The numerics contract of matrix products: every element equals a scalar chain over k, to the bit,
+// whatever the other sizes, layouts, blockings, batches and thread counts.
+#include <gtest/gtest.h>
+#include <immintrin.h>
+
+#include <cmath>
+#include <limits>
+
+#include "product.h"
+
+namespace corten {
+namespace {
+
+using test::Guarded;
+using test::isas;
+using test::Layout;
+using test::Product;
+
+bool tiles(Isa isa, const Product& p) {
+  return isa == Isa::amx && p.a.dtype == DType::bf16 && p.b.dtype == DType::bf16;
+}
+
+float add(float a, float b) {  // not folded or reordered by the compiler
+  volatile float sum = a + b;
+  return sum;
+}
+
+// The chain of one element before bias and rounding.
+float chain(const Product& p, Isa isa, int64_t batch, int64_t i, int64_t j) {
+  const int64_t k = p.args.k;
+  float acc = 0;
+  if (!tiles(isa, p)) {
+    for (int64_t l = 0; l < k; ++l)
+      acc = std::fma(static_cast<float>(p.a.at(batch, i, l)), static_cast<float>(p.b.at(batch, l, j)), acc);
+    return acc;
+  }
+  // TDPBF16PS (Intel SDM 2): chains over the even and the odd k of a unit, their sum added to acc;
+  // with FTZ and DAZ.
+  const unsigned saved = _mm_getcsr();
+  _mm_setcsr(saved | 0x8040u);
+  for (int64_t unit = 0; unit < k; unit += 32) {
+    float even = 0, odd = 0;
+    for (int64_t l = unit; l < unit + 32; l += 2) {
+      const auto value = [&](const test::Matrix& m, int64_t r, int64_t c, int64_t at) {
+        return at < k ? static_cast<float>(m.at(batch, r, c)) : 0.0f;
+      };
+      even = std::fma(value(p.a, i, l, l), value(p.b, l, j, l), even);
+      odd = std::fma(value(p.a, i, l + 1, l + 1), value(p.b, l + 1, j, l + 1), odd);
+    }
+    acc = add(acc, add(even, odd));
+  }
+  _mm_setcsr(saved);
+  return acc;
+}
+
+uint64_t bits(const void* p, int64_t i, DType dtype) {
+  uint64_t x = 0;
+  std::memcpy(&x, static_cast<const char*>(p) + i * static_cast<int64_t>(size_of(dtype)), size_of(dtype));
+  return x;
+}
+
+bool is_nan(const void* p, int64_t i, DType dtype) { return std::isnan(test::to_double(p, i, dtype)); }
+
+// Compares elements of C with `expected(chain)`; `step` samples rows and columns.
+template <typename Expected>
+void expect_bits(const Product& p, Isa isa, Expected expected, int64_t step = 1) {
+  Guarded want(8);
+  for (int64_t b = 0; b < p.args.batch[2]; ++b)
+    for (int64_t i = 0; i < p.args.m; i += step)
+      for (int64_t j = b % step; j < p.args.n; j += step) {
+        const float x = expected(chain(p, isa, b, i, j), i, j);
+        test::from_double(want.data(), 0, p.c.dtype, x);
+        const int64_t at = p.c.index(b, i, j);
+        if (is_nan(want.data(), 0, p.c.dtype)) {
+          ASSERT_TRUE(is_nan(p.c.bytes.data(), at, p.c.dtype)) << name(isa) << " " << p.text();
+          continue;
+        }
+        ASSERT_EQ(bits(p.c.bytes.data(), at, p.c.dtype), bits(want.data(), 0, p.c.dtype))
+            << name(isa) << " " << p.text() << " at " << b << "," << i << "," << j << ": "
+            << p.c.at(b, i, j) << " instead of " << x;
+      }
+}
+
+float same(float x, int64_t, int64_t) { return x; }
+
+struct Types {
+  DType a, b, c;
+};
+constexpr Types kTypes[] = {{DType::f32, DType::f32, DType::f32},   {DType::bf16, DType::bf16, DType::f32},
+                            {DType::bf16, DType::bf16, DType::bf16}, {DType::f16, DType::bf16, DType::f16},
+                            {DType::bf16, DType::f32, DType::bf16}};
+
+TEST(GemmBits, ElementsAreScalarChains) {
+  ThreadPool pool(2);
+  std::mt19937 rng(3);
+  for (Isa isa : isas())
+    for (const Types& t : kTypes)
+      for (Layout la : {Layout::rows, Layout::columns, Layout::spread})
+        for (Layout lb : {Layout::rows, Layout::columns, Layout::spread}) {
+          const int64_t m = rng() % 70 + 1, n = rng() % 70 + 1, k = rng() % 130 + 1;
+          Product p(2, m, n, k, t.a, t.b, t.c, la, lb, rng(), rng() % 3);
+          ASSERT_TRUE(p.run(pool, isa)) << p.text();
+          expect_bits(p, isa, same);
+          if (HasFatalFailure()) return;
+        }
+}
+
+// Sizes that make every family split k, rows and columns, in both stationary modes.
+TEST(GemmBits, LargeProductsAreTheSameChains) {
+  ThreadPool pool(2);
+  const int64_t shapes[][3] = {{130, 900, 1100}, {560, 600, 96}, {1, 3000, 2300}, {33, 90, 2500},
+                               {600, 530, 1300}, {97, 800, 777}};
+  for (Isa isa : isas())
+    for (const auto& s : shapes)
+      for (DType dtype : {DType::f32, DType::bf16})
+        for (Layout la : {Layout::rows, Layout::columns})
+          for (Layout lb : {Layout::rows, Layout::columns}) {
+            Product p(1, s[0], s[1], s[2], dtype, dtype, DType::f32, la, lb, 5);
+            ASSERT_TRUE(p.run(pool, isa)) << p.text();
+            expect_bits(p, isa, same, s[0] * s[1] / 2000 > 0 ? 37 : 5);
+            if (HasFatalFailure()) return;
+          }
+}
+
+// The same matrix product cut into parts and run on other thread counts: rows one by one (decoding),
+// columns in two, batches, every layout.
+TEST(GemmBits, DoNotDependOnSizesLayoutsBatchesOrThreads) {
+  constexpr int64_t kM = 67, kN = 203, kK = 1090;
+  for (Isa isa : isas())
+    for (const Types& t : kTypes) {
+      Product whole(1, kM, kN, kK, t.a, t.b, t.c, Layout::rows, Layout::rows, 11);
+      ThreadPool one(1);
+      ASSERT_TRUE(whole.run(one, isa));
+      const size_t size = size_of(t.c);
+      const auto expect_equal = [&](const Product& part, int64_t batch, int64_t row, int64_t column) {
+        for (int64_t i = 0; i < part.args.m; ++i) {
+          const char* got = static_cast<const char*>(part.c.bytes.data()) +
+                            part.c.index(batch, i, 0) * static_cast<int64_t>(size);
+          const char* want = static_cast<const char*>(whole.c.bytes.data()) +
+                             whole.c.index(0, row + i, column) * static_cast<int64_t>(size);
+          ASSERT_EQ(std::memcmp(got, want, static_cast<size_t>(part.args.n) * size), 0)
+              << name(isa) << " row " << row + i << " of " << part.text();
+        }
+      };
+      // Part [row, row + m) x [column, column + n), in other layouts.
+      const auto part = [&](int64_t row, int64_t m, int64_t column, int64_t n, Layout la, Layout lb) {
+        Product p(1, m, n, kK, t.a, t.b, t.c, la, lb, 12, 1);
+        for (int64_t k = 0; k < kK; ++k) {
+          for (int64_t i = 0; i < m; ++i) p.a.set(0, i, k, whole.a.at(0, row + i, k));
+          for (int64_t j = 0; j < n; ++j) p.b.set(0, k, j, whole.b.at(0, k, column + j));
+        }
+        return p;
+      };
+      for (int threads : {2, 3, 7}) {
+        ThreadPool pool(threads);
+        Product again = part(0, kM, 0, kN, Layout::rows, Layout::rows);
+        ASSERT_TRUE(again.run(pool, isa));
+        expect_equal(again, 0, 0, 0);
+      }
+      for (Layout la : {Layout::rows, Layout::columns})
+        for (Layout lb : {Layout::rows, Layout::columns}) {
+          Product other = part(0, kM, 0, kN, la, lb);
+          ASSERT_TRUE(other.run(one, isa));
+          expect_equal(other, 0, 0, 0);
+          Product row = part(41, 1, 0, kN, la, lb);
+          ASSERT_TRUE(row.run(one, isa));
+          expect_equal(row, 0, 41, 0);
+          Product half = part(5, 20, 101, kN - 101, la, lb);
+          ASSERT_TRUE(half.run(one, isa));
+          expect_equal(half, 0, 5, 101);
+        }
+      // The rows as a batch of products of one row, sharing B.
+      Product batch = part(0, kM, 0, kN, Layout::rows, Layout::rows);
+      batch.args.m = 1;
+      batch.args.batch[2] = kM;
+      batch.args.a_batch_stride[2] = batch.a.row_stride;
+      batch.args.b_batch_stride[2] = 0;
+      batch.args.c_batch_stride[2] = batch.c.row_stride;
+      ASSERT_TRUE(batch.run(one, isa));
+      batch.args.m = kM;
+      expect_equal(batch, 0, 0, 0);
+      if (HasFatalFailure()) return;
+    }
+}
+
+TEST(GemmBits, Avx2AndAvx512Agree) {
+  if (isas().size() < 2) GTEST_SKIP() << "no AVX-512 here";
+  ThreadPool pool(2);
+  for (const Types& t : kTypes) {
+    Product p(2, 75, 150, 700, t.a, t.b, t.c, Layout::rows, Layout::columns, 4);
+    ASSERT_TRUE(p.run(pool, Isa::avx2));
+    const std::vector<char> first(static_cast<const char*>(p.c.bytes.data()),
+                                  static_cast<const char*>(p.c.bytes.data()) + p.c.bytes.size());
+    std::memset(p.c.bytes.data(), 0x77, p.c.bytes.size());
+    ASSERT_TRUE(p.run(pool, Isa::avx512));
+    EXPECT_EQ(std::memcmp(first.data(), p.c.bytes.data(), first.size()), 0) << p.text();
+  }
+}
+
+TEST(GemmBits, BiasAddsOnceBeforeRounding) {
+  ThreadPool pool(2);
+  for (Isa isa : isas())
+    for (const Types& t : kTypes)
+      for (int64_t n : {5, 32, 70, 200}) {
+        Product p(1, 50, n, 90, t.a, t.b, t.c, Layout::rows, Layout::rows, 8);
+        std::vector<float> bias(static_cast<size_t>(n));
+        for (int64_t j = 0; j < n; ++j) bias[static_cast<size_t>(j)] = 0.1f * static_cast<float>(j - 3);
+        p.args.bias = bias.data();
+        ASSERT_TRUE(p.run(pool, isa));
+        expect_bits(p, isa, [&](float x, int64_t, int64_t j) { return add(x, bias[static_cast<size_t>(j)]); });
+        if (HasFatalFailure()) return;
+      }
+}
+
+TEST(GemmBits, AccumulationAddsTheFinishedChain) {
+  ThreadPool pool(2);
+  for (Isa isa : isas())
+    for (DType dtype : {DType::f32, DType::bf16})
+      for (int64_t k : {0, 40, 1200}) {
+        Product p(1, 60, 75, k, dtype, dtype, DType::f32, Layout::columns, Layout::rows, 8);
+        for (int64_t i = 0; i < 60; ++i)
+          for (int64_t j = 0; j < 75; ++j) p.c.set(0, i, j, 3.0 + static_cast<double>(i - j));
+        p.args.accumulate = true;
+        ASSERT_TRUE(p.run(pool, isa));
+        expect_bits(p, isa, [](float x, int64_t i, int64_t j) {
+          return add(3.0f + static_cast<float>(i - j), x);
+        });
+        if (HasFatalFailure()) return;
+      }
+}
+
+TEST(GemmBits, InfinitiesNansAndSubnormals) {
+  ThreadPool pool(2);
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  const double specials[] = {kInf, -kInf, std::nan(""), 0.0, -0.0, 0x1p-127, -0x1p-130, 0x1p-70, 0x1p-60,
+                             3e38, -3e38, 1.0, 0x1.8p-126};
+  std::mt19937 rng(21);
+  for (Isa isa : isas())
+    for (const Types& t : {Types{DType::f32, DType::f32, DType::f32}, Types{DType::f32, DType::f32, DType::bf16},
+                           Types{DType::bf16, DType::bf16, DType::bf16},
+                           Types{DType::bf16, DType::bf16, DType::f32},
+                           Types{DType::f32, DType::f32, DType::f16}})
+      for (int64_t k : {1, 3, 31, 33, 70}) {
+        Product p(1, 40, 60, k, t.a, t.b, t.c, Layout::rows, Layout::columns, rng());
+        // Whole rows and columns of one special value, so that products and sums of each pair occur.
+        for (int64_t i = 0; i < 40; ++i)
+          if (i % 3 == 0)
+            for (int64_t l = 0; l < k; ++l) p.a.set(0, i, l, specials[rng() % 13] * (l % 2 ? 1 : 0.5));
+        for (int64_t j = 0; j < 60; ++j)
+          if (j % 3 == 0)
+            for (int64_t l = 0; l < k; ++l) p.b.set(0, l, j, specials[rng() % 13]);
+        ASSERT_TRUE(p.run(pool, isa));
+        expect_bits(p, isa, same);
+        if (HasFatalFailure()) return;
+      }
+}
+
+// Results around the smallest normal number: bf16 has no subnormals, f32 and f16 do.
+TEST(GemmBits, Bf16ResultsFlushSubnormals) {
+  ThreadPool pool(1);
+  for (Isa isa : isas()) {
+    Product p(1, 8, 40, 1, DType::f32, DType::f32, DType::bf16, Layout::rows, Layout::rows);
+    for (int64_t i = 0; i < 8; ++i) p.a.set(0, i, 0, i % 2 ? 1 : -1);
+    for (int64_t j = 0; j < 40; ++j) p.b.set(0, 0, j, std::ldexp(1.0 + 0.01 * static_cast<double>(j), -122 - static_cast<int>(j) % 9));
+    ASSERT_TRUE(p.run(pool, isa));
+    for (int64_t i = 0; i < 8; ++i)
+      for (int64_t j = 0; j < 40; ++j) {
+        const double exact = p.a.at(0, i, 0) * p.b.at(0, 0, j), got = p.c.at(0, i, j);
+        EXPECT_EQ(std::signbit(got), std::signbit(exact));
+        if (std::fabs(exact) < 0x1p-126) {
+          EXPECT_EQ(got, 0) << name(isa) << " " << exact;
+        } else {
+          EXPECT_NEAR(got, exact, 0x1p-8 * std::fabs(exact));
+        }
+      }
+  }
+}
+
+}  // namespace
+}  // namespace corten

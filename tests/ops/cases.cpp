@@ -1,0 +1,124 @@
+#include "ops/cases.h"
+
+namespace corten::testing {
+
+using In = const std::vector<Tensor>&;
+
+const std::vector<Case>& cases() {
+  const Operand a{{3, 5}}, b{{3, 5}}, row{{5}}, column{{3, 1}}, positive{{3, 5}, 0.25, 3}, apart{{3, 5}, -2, 2};
+  const Operand big{{2, 3, 17}}, long_row{{2, 1500}}, tall{{150, 9}};
+  static const std::vector<Case> list = {
+      // element-wise
+      {"add", {a, b}, [](In x) { return x[0] + x[1]; }},
+      {"add_row", {a, row}, [](In x) { return x[0] + x[1]; }},
+      {"add_column", {a, column}, [](In x) { return x[0] + x[1]; }},
+      {"add_number", {a}, [](In x) { return x[0] + 1.5; }},
+      {"sub", {a, b}, [](In x) { return x[0] - x[1]; }},
+      {"rsub_number", {a}, [](In x) { return 1.5 - x[0]; }},
+      {"mul", {a, column}, [](In x) { return x[0] * x[1]; }},
+      {"mul_same", {a}, [](In x) { return x[0] * x[0]; }},
+      {"div", {a, positive}, [](In x) { return x[0] / x[1]; }},
+      {"rdiv_number", {positive}, [](In x) { return 2.0 / x[0]; }},
+      {"neg", {a}, [](In x) { return -x[0]; }},
+      {"minimum", {a, row}, [](In x) { return minimum(x[0], x[1]); }, true, false},
+      {"maximum", {a, row}, [](In x) { return maximum(x[0], x[1]); }, true, false},
+      {"where", {a, row}, [](In x) { return where(x[0] > x[1], x[0] * 2.0, x[1]); }, true, false},
+      {"less", {a, row}, [](In x) { return (x[0] < x[1]).to(DType::f32); }, false, false},
+      {"equal", {a, a}, [](In x) { return (x[0] == x[1]).to(DType::f32); }, false, false},
+      {"exp", {a}, [](In x) { return exp(x[0]); }},
+      {"log", {positive}, [](In x) { return log(x[0]); }},
+      {"sqrt", {positive}, [](In x) { return sqrt(x[0]); }},
+      {"rsqrt", {positive}, [](In x) { return rsqrt(x[0]); }},
+      {"tanh", {a}, [](In x) { return tanh(x[0]); }},
+      {"erf", {a}, [](In x) { return erf(x[0]); }},
+      {"sin", {a}, [](In x) { return sin(x[0] * 3.0); }},
+      {"cos", {a}, [](In x) { return cos(x[0] * 3.0); }},
+      {"abs", {a}, [](In x) { return abs(x[0]); }, true, false},
+      {"sign", {a}, [](In x) { return sign(x[0]); }, true, false},
+      {"floor", {a}, [](In x) { return floor(x[0] * 3.0); }, true, false},
+      {"round", {a}, [](In x) { return round(x[0] * 3.0); }, true, false},
+      {"square", {a}, [](In x) { return square(x[0]); }},
+      {"pow3", {a}, [](In x) { return pow(x[0], 3); }},
+      {"pow_minus2", {positive}, [](In x) { return pow(x[0], -2); }},
+      {"pow_fraction", {positive}, [](In x) { return pow(x[0], 1.7); }},
+      // reductions
+      {"sum", {big}, [](In x) { return x[0].sum(); }},
+      {"sum_last", {long_row}, [](In x) { return x[0].sum({-1}); }},
+      {"sum_first", {tall}, [](In x) { return x[0].sum({0}); }},
+      {"sum_middle_keep", {big}, [](In x) { return x[0].sum({1}, true); }},
+      {"sum_two", {big}, [](In x) { return x[0].sum({0, 2}); }},
+      {"mean", {big}, [](In x) { return x[0].mean({-1}); }},
+      {"mean_all", {long_row}, [](In x) { return x[0].mean(); }},
+      {"amax", {big}, [](In x) { return x[0].amax({1}); }, true, false},
+      {"amin_all", {tall}, [](In x) { return amin(x[0]); }, true, false},
+      {"argmax", {big}, [](In x) { return x[0].argmax(2).to(DType::f32); }, false, false},
+      {"logsumexp", {big}, [](In x) { return logsumexp(x[0], 2); }},
+      {"logsumexp_first", {tall}, [](In x) { return logsumexp(x[0], 0); }},
+      // movement
+      {"reshape", {big}, [](In x) { return x[0].reshape({6, -1}) * 2.0; }},
+      {"permute", {big}, [](In x) { return x[0].permute({2, 0, 1}) * 2.0; }},
+      {"transpose_reshape", {big}, [](In x) { return x[0].transpose(1, 2).reshape({34, 3}) * 2.0; }},
+      {"expand", {column}, [](In x) { return x[0].expand({2, 3, 4}) * 2.0; }},
+      {"slice", {big}, [](In x) { return x[0].slice(2, 3, 11) * 2.0; }},
+      {"select", {big}, [](In x) { return x[0].select(1, -1) * 2.0; }},
+      {"concat", {a, {{3, 2}}}, [](In x) { return concat({x[0], x[1], x[0]}, 1); }},
+      {"stack", {a, b}, [](In x) { return stack({x[0], x[1]}, 1); }},
+      {"pad", {a}, [](In x) { return pad(x[0], {1, 0}, {0, 2}, 0.5); }},
+      {"gather", {big, {{2, 3, 4}, 0, 0, 17}}, [](In x) { return gather(x[0], 2, x[1]); }},
+      {"gather_first", {tall, {{4, 9}, 0, 0, 150}}, [](In x) { return gather(x[0], 0, x[1]); }},
+      {"index_select", {tall, {{6}, 0, 0, 150}}, [](In x) { return index_select(x[0], 0, x[1]); }},
+      {"scatter_add", {a, {{3, 4}, 0, 0, 5}, {{3, 4}}}, [](In x) { return scatter_add(x[0], 1, x[1], x[2]); }},
+      {"embedding", {{{2, 4}, 0, 0, 11}, {{11, 6}}}, [](In x) { return embedding(x[0], x[1]); }},
+      // products
+      {"matmul", {{{7, 33}}, {{33, 5}}}, [](In x) { return matmul(x[0], x[1]); }},
+      {"matmul_batch", {{{2, 3, 4, 6}}, {{3, 6, 5}}}, [](In x) { return matmul(x[0], x[1]); }},
+      {"matmul_transposed", {{{5, 7}}, {{3, 7}}}, [](In x) { return matmul(x[0], x[1].t()); }},
+      {"matmul_vector", {{{4, 6}}, {{6}}}, [](In x) { return matmul(x[0], x[1]); }},
+      {"linear", {{{2, 3, 8}}, {{5, 8}}, {{5}}}, [](In x) { return linear(x[0], x[1], x[2]); }},
+      {"conv1d_linear", {{{2, 3, 8}}, {{8, 5}}, {{5}}}, [](In x) { return conv1d_linear(x[0], x[1], x[2]); }},
+      // networks
+      {"relu", {a}, [](In x) { return relu(x[0]); }, true, false},
+      {"gelu", {{{3, 5}, -6, 6}}, [](In x) { return gelu(x[0]); }},
+      {"gelu_tanh", {{{3, 5}, -6, 6}}, [](In x) { return gelu(x[0], true); }},
+      {"silu", {{{3, 5}, -6, 6}}, [](In x) { return silu(x[0]); }},
+      {"sigmoid", {{{3, 5}, -6, 6}}, [](In x) { return sigmoid(x[0]); }},
+      {"softmax", {big}, [](In x) { return softmax(x[0], -1); }},
+      {"softmax_long", {long_row}, [](In x) { return softmax(x[0] * 3.0, -1); }},
+      {"softmax_axis", {big}, [](In x) { return softmax(x[0], 1); }},
+      {"log_softmax", {big}, [](In x) { return log_softmax(x[0], -1); }},
+      {"layer_norm", {{{4, 33}}, {{33}}, {{33}}}, [](In x) { return layer_norm(x[0], x[1], x[2], 1e-5); }},
+      {"layer_norm_no_bias", {{{2, 3, 8}}, {{8}}}, [](In x) { return layer_norm(x[0], x[1], {}, 1e-5); }},
+      {"rms_norm", {{{4, 33}}, {{33}}}, [](In x) { return rms_norm(x[0], x[1], 1e-6); }},
+      {"cross_entropy", {{{6, 11}}, {{6}, 0, 0, 11}}, [](In x) { return cross_entropy(x[0], x[1]); }},
+      {"cross_entropy_smooth", {{{6, 11}}, {{6}, 0, 0, 11}}, [](In x) { return cross_entropy(x[0], x[1], Reduction::sum, -100, 0.1); }},
+      {"cross_entropy_ignore", {{{6, 11}}, {{6}, 0, 0, 4}}, [](In x) { return cross_entropy(x[0], x[1], Reduction::mean, 2); }},
+      {"attention", {{{2, 3, 7, 8}}, {{2, 3, 7, 8}}, {{2, 3, 7, 8}}}, [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2]); }},
+      {"attention_causal", {{{2, 7, 8}}, {{2, 7, 8}}, {{2, 7, 8}}},
+       [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], {}, {.causal = true}); }},
+      {"attention_mask", {{{2, 7, 8}}, {{2, 9, 8}}, {{2, 9, 8}}, {{7, 9}}},
+       [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], x[3]); }},
+  };
+  return list;
+}
+
+Tensor operand(const Case& c, size_t i, DType dtype) {
+  const Operand& o = c.operands[i];
+  int64_t n = 1;
+  for (int64_t d : o.shape) n *= d;
+  std::vector<double> values(n);
+  std::vector<int64_t> integers(n);
+  for (int64_t k = 0; k < n; ++k) {
+    // A multiplicative hash of the position and the operand.
+    uint64_t x = (static_cast<uint64_t>(k) + 1) * 0x9e3779b97f4a7c15u + (i + 1) * 0xbf58476d1ce4e5b9u;
+    x ^= x >> 29;
+    x *= 0x94d049bb133111ebu;
+    x ^= x >> 32;
+    double u = static_cast<double>(x >> 11) * 0x1p-53;
+    values[k] = static_cast<float>(o.low + u * (o.high - o.low));
+    if (o.classes) integers[k] = static_cast<int64_t>(x % static_cast<uint64_t>(o.classes));
+  }
+  if (o.classes) return from_vector(integers, o.shape);
+  return from_vector(values, o.shape).to(dtype);
+}
+
+}  // namespace corten::testing
