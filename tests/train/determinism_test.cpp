@@ -142,12 +142,19 @@ TEST(Resume, KilledAtRandomMoments) {
   TinyRun whole, run;
   for (TinyRun* r : {&whole, &run}) r->set("train.steps=30").set("train.save_every=1");
   const std::string digest = whole.train().digest;
+  const auto newest = [&] {
+    const std::vector<int64_t> steps = RunFolder(run.out()).checkpoint_steps();
+    return steps.empty() ? 0 : steps.back();
+  };
   int kills = 0;
   uint64_t random = 7;
   for (int round = 0; round < 8; ++round) {
-    const pid_t child = run.spawn();
     random = random * 6364136223846793005u + 1442695040888963407u;
-    ::usleep(static_cast<useconds_t>(100'000 + (random >> 33) % 900'000));
+    // Up to two checkpoints and a random part of the next step into the run: it cannot be done.
+    const int64_t until = newest() + static_cast<int64_t>((random >> 33) % 3);
+    const pid_t child = run.spawn();
+    while (newest() < until && ::kill(child, 0) == 0) ::usleep(500);
+    ::usleep(static_cast<useconds_t>((random >> 40) % 20'000));
     ::kill(child, SIGKILL);
     kills += TinyRun::wait(child) == -SIGKILL;
     for (int64_t step : RunFolder(run.out()).checkpoint_steps())
