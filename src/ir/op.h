@@ -41,6 +41,8 @@ struct Op {
   /// Element-wise ops: the value of one element. Arguments have scalar_type of the input's dtype; the result is rounded
   /// to the output's dtype by the caller.
   Expr (*body)(const AttrsPtr&, std::span<const Expr>) = nullptr;
+  /// Library ops: whether the family reads operand `index` where its elements lie; else it is copied first.
+  bool (*accepts)(const AttrsPtr&, size_t index, const Dims&, const Layout&) = nullptr;
   AttrsPtr (*parse_attrs)(std::string_view) = nullptr;
 };
 

@@ -110,9 +110,12 @@ class Partitioner {
       case OpKind::library: {
         for (ValueRef r : n.inputs) store(p_.places[r].root);
         Step step;
-        step.gemm = true;
-        append(std::move(step), i);
-        p_.stored.insert({i, 0});
+        step.library = true;
+        const int32_t index = append(std::move(step), i);
+        for (int32_t k = 0; k < static_cast<int32_t>(n.types.size()); ++k) {
+          p_.step_of[{i, k}] = index;
+          p_.stored.insert({i, k});
+        }
         break;
       }
       case OpKind::scatter: {
@@ -246,7 +249,7 @@ class Partitioner {
     std::optional<Dims> domain;
     if (join) {
       const Step& s = p_.steps[latest];
-      domain = !s.gemm && s.form == ir::KernelForm::rows && s.members.size() < kMaxMembers ? joined(s, n) : std::nullopt;
+      domain = !s.library && s.form == ir::KernelForm::rows && s.members.size() < kMaxMembers ? joined(s, n) : std::nullopt;
       join = domain.has_value();
       for (size_t k = 0; join && k < n.inputs.size(); ++k) {
         const passes::Place& place = p_.places[n.inputs[k]];
@@ -314,7 +317,7 @@ class Partitioner {
     std::optional<Dims> domain;
     if (join) {
       const Step& s = p_.steps[latest];
-      join = !s.gemm && s.form == ir::KernelForm::rows && !s.frozen && !s.finish && s.members.size() < kMaxMembers &&
+      join = !s.library && s.form == ir::KernelForm::rows && !s.frozen && !s.finish && s.members.size() < kMaxMembers &&
              (!s.row_bound || s.chunked) && ir::product(s.domain) == ir::product(dims(n.inputs[0]));
       if (join) domain = joined(s, n);
       join = domain.has_value();

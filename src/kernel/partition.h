@@ -16,7 +16,7 @@
 namespace corten::kernel {
 
 struct Step {
-  bool gemm = false;                        // otherwise a kernel of the form below
+  bool library = false;                     // a family's; otherwise a kernel of the form below
   ir::KernelForm form = ir::KernelForm::rows;
   ir::Dims domain;                          // points of the kernel, the row last; columns: the reduced operand's sizes
   int64_t axis = -1;                        // columns: the reduced axis

@@ -40,6 +40,11 @@ struct Gemm {
       usage_error("[gemm] bias {} does not fit {}", to_string(in[2]), to_string(in[1]));
     return MatMul::infer(a, {in[0], in[1]});
   }
+  static bool accepts(const Attrs&, size_t index, const Dims& dims, const ir::Layout& layout) {
+    const size_t rank = dims.size();
+    if (index == 2) return layout.strides[0] == 1;
+    return rank <= 5 && (layout.strides[rank - 1] == 1 || layout.strides[rank - 2] == 1 || dims[rank - 1] == 1 || dims[rank - 2] == 1);
+  }
 };
 
 /// x W + bias with the weight's gradient in the weight's own dtype (float32 for masters).

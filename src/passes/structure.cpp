@@ -147,15 +147,10 @@ Graph materialize(const Graph& graph) {
     if (n.op->kind == OpKind::view) {
       if (!ops::view_layout(*n.op, n.attrs, g.type(in[0]).dims, places[in[0]].layout)) in[0] = copy(g, n, in[0]);
     } else if (n.op->kind == OpKind::library) {
-      for (size_t k = 0; k < 2; ++k) {
+      for (size_t k = 0; k < in.size(); ++k) {
         const Place& p = places[in[k]];
-        const ir::Dims& dims = g.type(in[k]).dims;
-        size_t rank = dims.size();
-        bool readable = owns_storage(g, p.root) && rank <= 5 && (p.layout.strides[rank - 1] == 1 || p.layout.strides[rank - 2] == 1 ||
-                         dims[rank - 1] == 1 || dims[rank - 2] == 1);
-        if (!readable) in[k] = copy(g, n, in[k]);
+        if (!owns_storage(g, p.root) || !n.op->accepts(n.attrs, k, g.type(in[k]).dims, p.layout)) in[k] = copy(g, n, in[k]);
       }
-      if (in.size() > 2 && (!owns_storage(g, places[in[2]].root) || places[in[2]].layout.strides[0] != 1)) in[2] = copy(g, n, in[2]);
     } else if (n.op->kind == OpKind::pad || n.op->kind == OpKind::gather) {
       if (!owns_storage(g, places[in[0]].root)) in[0] = copy(g, n, in[0]);
     } else if (n.op->kind == OpKind::scatter) {

@@ -25,7 +25,7 @@ using kernel::Storage;
 
 namespace {
 
-constexpr size_t kMaxOperands = 512;
+constexpr size_t kMaxOperands = 512, kMaxLibraryOperands = 16;
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -79,24 +79,24 @@ class Builder {
  private:
   struct Lowered {
     const kernel::Step* step = nullptr;
-    kernel::LoweredKernel kernel;  // unless gemm
-    bool gemm = false;
+    kernel::LoweredKernel kernel;  // unless a library's
+    bool library() const { return step->library; }
   };
 
   void lower() {
     std::unordered_set<std::string> distinct;
     double start = now_ms();
     for (const kernel::Step& step : p_.steps) {
-      if (step.gemm) {
-        lowered_.push_back({&step, {}, true});
+      if (step.library) {
+        lowered_.push_back({&step, {}});
         continue;
       }
-      for (auto& k : kernel::lower(p_, step)) lowered_.push_back({&step, std::move(k), false});
+      for (auto& k : kernel::lower(p_, step)) lowered_.push_back({&step, std::move(k)});
     }
     info.passes_ms += now_ms() - start;
     start = now_ms();
     for (Lowered& l : lowered_) {
-      if (l.gemm) {
+      if (l.library()) {
         compiled_.push_back(nullptr);
         continue;
       }
@@ -110,10 +110,13 @@ class Builder {
 
   std::vector<Storage> touched(const Lowered& l, bool written) const {
     std::vector<Storage> out;
-    if (l.gemm) {
-      int32_t node = l.step->members[0];
-      if (written) return {{{node, 0}}};
-      for (ValueRef r : graph_.nodes()[node].inputs) out.push_back({p_.places[r].root});
+    if (l.library()) {
+      const int32_t node = l.step->members[0];
+      const Node& n = graph_.nodes()[node];
+      if (written)
+        for (size_t k = 0; k < n.types.size(); ++k) out.push_back({{node, static_cast<int32_t>(k)}});
+      else
+        for (ValueRef r : n.inputs) out.push_back({p_.places[r].root});
       return out;
     }
     for (size_t i = 0; i < l.kernel.operands.size(); ++i) {
@@ -138,7 +141,7 @@ class Builder {
         if (r.root != old) continue;
         if (static_cast<int32_t>(s) > writer) return "the old value is read later by " + describe(graph_, {lowered_[s].step->members.back(), 0});
         if (static_cast<int32_t>(s) < writer) continue;
-        if (lowered_[s].gemm) return "a matrix product reads it while writing";
+        if (lowered_[s].library()) return "a library step reads it while writing";
         if (!element_wise(lowered_[s].kernel, {old}, {root})) return "its writer reads other elements too";
       }
     if (graph_.input_layouts()[input] && !ir::is_contiguous(*graph_.input_layouts()[input], graph_.type(old).dims)) return "its layout is strided";
@@ -214,8 +217,8 @@ class Builder {
   void emit(int32_t index) {
     Lowered& l = lowered_[index];
     ProgramStep step;
-    if (l.gemm) {
-      gemm(l.step->members[0], index, step);
+    if (l.library()) {
+      library(l.step->members[0], index, step);
       ++info.gemms;
     } else {
       step.kernel = compiled_[index];
@@ -247,46 +250,24 @@ class Builder {
     steps.push_back(std::move(step));
   }
 
-  void gemm(int32_t node, int32_t index, ProgramStep& step) {
+  void library(int32_t node, int32_t index, ProgramStep& step) {
     const Node& n = graph_.nodes()[node];
-    GemmArgs& g = step.gemm;
-    const Type &at = graph_.type(n.inputs[0]), &bt = graph_.type(n.inputs[1]), &ct = n.types[0];
-    const ir::Layout &a = p_.places[n.inputs[0]].layout, &b = p_.places[n.inputs[1]].layout;
-    const size_t rank = at.dims.size();
-    g.m = at.dims[rank - 2];
-    g.k = at.dims[rank - 1];
-    g.n = bt.dims[rank - 1];
-    g.a_dtype = at.dtype;
-    g.b_dtype = bt.dtype;
-    g.c_dtype = ct.dtype;
-    g.a_row_stride = a.strides[rank - 2];
-    g.a_col_stride = a.strides[rank - 1];
-    g.b_row_stride = b.strides[rank - 2];
-    g.b_col_stride = b.strides[rank - 1];
-    g.c_row_stride = g.n;
-    ir::Dims c = ir::contiguous_strides(ct.dims);
-    for (size_t d = 0; d + 2 < rank; ++d) {
-      size_t place = 3 - (rank - 2) + d;
-      g.batch[place] = at.dims[d];
-      g.a_batch_stride[place] = a.strides[d];
-      g.b_batch_stride[place] = b.strides[d];
-      g.c_batch_stride[place] = c[d];
+    std::vector<LibraryOperand> in;
+    for (ValueRef r : n.inputs) {
+      in.push_back({graph_.type(r), p_.places[r].layout});
+      step.operands.push_back(slot({p_.places[r].root}, index));
+      info.bytes_moved += graph_.type(r).bytes();
     }
-    step.offsets[0] = a.offset;
-    step.offsets[1] = b.offset;
-    for (ValueRef r : n.inputs) step.operands.push_back(slot({p_.places[r].root}, index));
-    if (n.inputs.size() > 2) {
-      step.offsets[2] = p_.places[n.inputs[2]].layout.offset;
-      g.bias = &g;  // set at each run; non-null tells the workspace
+    for (size_t k = 0; k < n.types.size(); ++k) {
+      step.operands.push_back(slot({{node, static_cast<int32_t>(k)}}, index));
+      step.results.emplace_back(static_cast<int32_t>(step.operands.size()) - 1, n.types[k]);
+      info.bytes_moved += n.types[k].bytes();
     }
-    step.operands.push_back(slot({{node, 0}}, index));
-    step.results.emplace_back(static_cast<int32_t>(step.operands.size()) - 1, ct);
-    step.scratch_bytes = static_cast<int64_t>(gemm_workspace_bytes(g, threads_));
+    step.library = make_library_step(n, in);
+    step.scratch_bytes = step.library->workspace_bytes(threads_);
     if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes, index);
     step.what = describe(graph_, {node, 0});
-    double batch = static_cast<double>(g.batch[0] * g.batch[1] * g.batch[2]);
-    info.flops += 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) * batch;
-    info.bytes_moved += at.bytes() + bt.bytes() + ct.bytes();
+    info.flops += step.library->flops();
   }
 
   const ir::Graph& graph_;
@@ -347,16 +328,11 @@ void* Program::address(const Slot& slot, char* arena, const std::vector<void*>& 
 void Program::execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) {
   ThreadPool& pool = default_thread_pool();
   char* scratch = static_cast<char*>(address(step.scratch, arena, inputs, outputs));
-  if (!step.kernel) {
-    GemmArgs g = step.gemm;
-    auto at = [&](size_t operand, size_t which, DType dtype) {
-      return static_cast<char*>(address(step.operands[operand], arena, inputs, outputs)) + step.offsets[which] * static_cast<int64_t>(size_of(dtype));
-    };
-    g.a = at(0, 0, g.a_dtype);
-    g.b = at(1, 1, g.b_dtype);
-    if (g.bias) g.bias = at(2, 2, compute_type(g.a_dtype));
-    g.c = at(step.operands.size() - 1, 3, g.c_dtype);
-    corten::gemm(g, scratch, pool);
+  if (step.library) {
+    char* operands[kMaxLibraryOperands];
+    for (size_t i = 0; i < step.operands.size(); ++i)
+      operands[i] = static_cast<char*>(address(step.operands[i], arena, inputs, outputs));
+    step.library->run({operands, step.operands.size()}, scratch, pool);
     return;
   }
   void* pointers[kMaxOperands];

@@ -7,9 +7,9 @@
 
 #include "codegen/cpu.h"
 #include "corten/compile.h"
-#include "gemm/gemm.h"
 #include "ir/graph.h"
 #include "passes/pipeline.h"
+#include "runtime/library_step.h"
 
 namespace corten::runtime {
 
@@ -29,9 +29,8 @@ struct ProgramStep {
   int32_t outer_rank = 0;
   bool checks_indices = false;
   std::vector<bool> gathered;  // per access
-  // GEMM (kernel is null): operands are a, b, c and the bias if there is one
-  GemmArgs gemm;
-  int64_t offsets[4] = {};  // elements
+  // or a family's
+  std::shared_ptr<const LibraryStep> library;
   Slot scratch;
   int64_t scratch_bytes = 0;  // per worker for kernels
   // for messages

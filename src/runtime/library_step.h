@@ -1,0 +1,32 @@
+// Steps that a kernel family computes whole: matrix products and whatever else claim hands out.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "base/thread_pool.h"
+#include "ir/graph.h"
+
+namespace corten::runtime {
+
+/// An operand as a family sees it: its type, and where its elements lie from its address on.
+struct LibraryOperand {
+  ir::Type type;
+  ir::Layout layout;
+};
+
+class LibraryStep {
+ public:
+  virtual ~LibraryStep() = default;
+  /// Bytes of workspace for runs on pools of up to `threads` threads.
+  virtual int64_t workspace_bytes(int threads) const = 0;
+  /// Multiplications and additions of products, without padding and without what is computed twice.
+  virtual double flops() const = 0;
+  /// `operands`: addresses of the node's inputs, then of its results (contiguous). Must not throw.
+  virtual void run(std::span<char* const> operands, char* workspace, ThreadPool& pool) const = 0;
+};
+
+/// The step that executes a node of kind `library`.
+std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
+
+}  // namespace corten::runtime
