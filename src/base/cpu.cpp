@@ -67,7 +67,9 @@ bool has(const CpuFeatures& f, Isa isa) {
   const bool avx512 = avx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
   if (isa == Isa::avx2) return avx2;
   if (isa == Isa::avx512) return avx512;
-  return avx512 && f.avx512_bf16 && f.amx_tile && f.amx_bf16;
+  const bool avx512bf16 = avx512 && f.avx512_bf16;
+  if (isa == Isa::avx512bf16) return avx512bf16;
+  return avx512bf16 && f.amx_tile && f.amx_bf16;
 }
 
 std::string brand() {
@@ -104,6 +106,7 @@ std::string_view name(Isa isa) noexcept {
   switch (isa) {
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
+    case Isa::avx512bf16: return "avx512bf16";
     case Isa::amx: return "amx";
   }
   return "?";
@@ -115,7 +118,7 @@ const CpuFeatures& cpu_features() noexcept {
 }
 
 Isa best_isa(const CpuFeatures& features) {
-  for (Isa isa : {Isa::amx, Isa::avx512, Isa::avx2})
+  for (Isa isa : {Isa::amx, Isa::avx512bf16, Isa::avx512, Isa::avx2})
     if (has(features, isa)) return isa;
   resource_error(
       "this processor is too old: Corten needs AVX2, FMA and F16C (found: AVX2 {}, FMA {}, F16C {})",
@@ -125,14 +128,14 @@ Isa best_isa(const CpuFeatures& features) {
 Isa choose_isa(std::string_view request, const CpuFeatures& features) {
   const Isa best = best_isa(features);
   if (request.empty()) return best;
-  for (Isa isa : {Isa::avx2, Isa::avx512, Isa::amx}) {
+  for (Isa isa : kIsas) {
     if (request != name(isa)) continue;
     if (!has(features, isa))
       usage_error("CORTEN_ISA={}: this machine lacks it; the best it has is {}", request,
                   name(best));
     return isa;
   }
-  usage_error("CORTEN_ISA={}: unknown instruction set; use avx2, avx512 or amx", request);
+  usage_error("CORTEN_ISA={}: unknown instruction set; use avx2, avx512, avx512bf16 or amx", request);
 }
 
 Isa cpu_isa() {

@@ -10,10 +10,12 @@ namespace corten {
 /// Kernel families, each a superset of the one before.
 ///   avx2:   AVX2, FMA and F16C: the oldest machine that Corten runs on
 ///   avx512: AVX-512 F, BW, DQ and VL as well
-///   amx:    AVX512_BF16, AMX-TILE and AMX-BF16 as well, with the system's permission to use them
-enum class Isa { avx2, avx512, amx };
+///   avx512bf16: AVX512_BF16 as well
+///   amx:    AMX-TILE and AMX-BF16 as well, with the system's permission to use them
+enum class Isa { avx2, avx512, avx512bf16, amx };
+inline constexpr Isa kIsas[] = {Isa::avx2, Isa::avx512, Isa::avx512bf16, Isa::amx};
 
-/// "avx2", "avx512" or "amx".
+/// "avx2", "avx512", "avx512bf16" or "amx".
 std::string_view name(Isa isa) noexcept;
 
 /// Instruction-set bits that both the processor (CPUID) and the operating system (XGETBV, and

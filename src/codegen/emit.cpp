@@ -306,7 +306,7 @@ std::unique_ptr<llvm::Module> emit(const Plan& plan, const Target& target,
 }
 
 Target target_for(Isa isa) {
-  return {isa, isa != Isa::avx2 && cpu_features().avx512_bf16};
+  return {isa, isa >= Isa::avx512bf16};
 }
 
 }  // namespace corten::codegen

@@ -109,7 +109,7 @@ QuickstartResult quickstart(const QuickstartOptions& options, const TrainCallbac
   const bool own_text = !options.text.empty();
   const std::string text = own_text ? options.text : quickstart_text();
   const std::string out = options.out.empty() ? free_run_folder() : options.out;
-  const DType dtype = options.dtype.value_or(cpu_isa() == Isa::amx ? DType::bf16 : DType::f32);
+  const DType dtype = options.dtype.value_or(cpu_isa() >= Isa::avx512bf16 ? DType::bf16 : DType::f32);
   ConfigInputs inputs;
   inputs.path = "quickstart";
   inputs.text = config_toml(options, text, dtype, out);

@@ -35,7 +35,7 @@ inline void from_double(void* p, int64_t i, DType dtype, double x) {
 inline std::vector<Isa> isas() {
   std::vector<Isa> list;
   const Isa best = best_isa(cpu_features());
-  for (Isa isa : {Isa::avx2, Isa::avx512, Isa::amx})
+  for (Isa isa : kIsas)
     if (isa <= best) list.push_back(isa);
   return list;
 }

@@ -217,7 +217,7 @@ TEST(Cpu, NamesAndChoices) {
   old.avx2 = old.fma = old.f16c = true;
   EXPECT_EQ(best_isa(old), Isa::avx2);
   EXPECT_EQ(choose_isa("avx2", old), Isa::avx2);
-  for (const char* request : {"avx512", "amx", "sse2", "AVX2"}) {
+  for (const char* request : {"avx512", "avx512bf16", "amx", "sse2", "AVX2"}) {
     try {
       choose_isa(request, old);
       FAIL() << request;
@@ -234,7 +234,10 @@ TEST(Cpu, NamesAndChoices) {
   EXPECT_EQ(best_isa(server), Isa::avx512);  // AMX comes with AVX512_BF16
   server.avx512_bf16 = true;
   EXPECT_EQ(best_isa(server), Isa::amx);
+  EXPECT_EQ(choose_isa("avx512bf16", server), Isa::avx512bf16);
   EXPECT_EQ(choose_isa("avx512", server), Isa::avx512);
+  server.amx_bf16 = false;
+  EXPECT_EQ(best_isa(server), Isa::avx512bf16);
   server.f16c = false;
   EXPECT_THROW(best_isa(server), Error);
 }
@@ -246,6 +249,7 @@ TEST(Cpu, InfoIsPlausible) {
   EXPECT_GE(cpu_info().l2_bytes, cpu_info().l1d_bytes);
   EXPECT_EQ(name(Isa::avx2), "avx2");
   EXPECT_EQ(name(Isa::avx512), "avx512");
+  EXPECT_EQ(name(Isa::avx512bf16), "avx512bf16");
   EXPECT_EQ(name(Isa::amx), "amx");
   EXPECT_LE(cpu_isa(), best_isa(cpu_features()));
 }
