@@ -191,6 +191,7 @@ inline void run_strip(const Block& block, Tile tile) {
   float* const b_pack = a_pack + kChunk * kAStride;
   float* const acc = b_pack + s.n_step * s.k_step;
   const int64_t rows = block.m1 - block.m0, columns = block.n1 - block.n0;
+  if (g.resume) load_sums(block, acc, s.n_block, block.m0, block.n0, rows, columns);
   int64_t k = 0;
   do {
     const int64_t kc = smaller(s.k_step, g.k - k);
@@ -200,7 +201,7 @@ inline void run_strip(const Block& block, Tile tile) {
       pack_b(block, block.n0 + n, nn, k, kc, k + 2 * s.k_step <= g.k ? s.k_step : 0, s.k_step,
              b_pack);
       for (int64_t j = 0; j < nn; j += kCols)
-        tile(a_pack, b_pack + j * s.k_step, acc + n + j, s.n_block, kc, k == 0);
+        tile(a_pack, b_pack + j * s.k_step, acc + n + j, s.n_block, kc, k == 0 && !g.resume);
     }
     k += s.k_step;
   } while (k < g.k);
@@ -227,8 +228,9 @@ inline void f32_run(const Block& block, const Tile* tiles) {
         const int64_t i = mn * strip / strips, rows = mn * (strip + 1) / strips - i;
         float* const c = split ? acc + i * ld : acc;
         pack_a(block, m + i, k, kc, a_pack);
+        if (g.resume && k == 0) load_sums(block, c, ld, m + i, n, rows, nn);
         for (int64_t j = 0; j < nn; j += kCols)
-          tiles[rows](a_pack, b_pack + j * s.k_step, c + j, ld, kc, k == 0);
+          tiles[rows](a_pack, b_pack + j * s.k_step, c + j, ld, kc, k == 0 && !g.resume);
         if (k + kc >= g.k) finish(block, c, ld, m + i, n, rows, nn);
       }
       k += s.k_step;

@@ -62,6 +62,13 @@ inline void finish_row32(float* c, const float* tile, const float* bias, int64_t
   if (j < n) store_part(j, static_cast<int>(n - j));
 }
 
+// The sums so far of rows [m, m + mn), columns [n, n + nn) of C, from which chains go on, into `tile`.
+inline void load_sums(const Block& block, float* tile, int64_t ld, int64_t m, int64_t n, int64_t mn, int64_t nn) {
+  const float* c = static_cast<const float*>(block.c) + m * block.args->c_row_stride + n;
+  for (int64_t i = 0; i < mn; ++i, c += block.args->c_row_stride, tile += ld)
+    for (int64_t j = 0; j < nn; ++j) tile[j] = c[j];
+}
+
 // Writes rows [m, m + mn), columns [n, n + nn) of C from `tile` (row stride ld).
 inline void finish(const Block& block, float* tile, int64_t ld, int64_t m, int64_t n, int64_t mn,
                    int64_t nn) {

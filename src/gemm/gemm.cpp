@@ -42,6 +42,8 @@ void check(const GemmArgs& g) {
                 name(g.a_dtype), name(g.b_dtype), name(g.c_dtype));
   if (g.accumulate && g.c_dtype != DType::f32 && g.c_dtype != DType::f64)
     usage_error("[gemm] cannot accumulate into {}: only into f32 and f64", name(g.c_dtype));
+  if (g.resume && (g.accumulate || g.bias || g.epilogue || (g.c_dtype != DType::f32 && g.c_dtype != DType::f64)))
+    usage_error("[gemm] chains go on in f32 or f64 only, without bias, epilogue or accumulation (C is {})", name(g.c_dtype));
   if (g.epilogue && g.c_dtype == DType::f64) usage_error("[gemm] an f64 product takes no epilogue");
 }
 
@@ -101,7 +103,7 @@ void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional
   const Grid grid = make_grid(args, blocking, threads);
   const int64_t per_product = grid.row_parts * grid.col_parts, blocks = batch * per_product;
   const size_t c_bytes = static_cast<size_t>(batch * args.m * args.n) * size_of(args.c_dtype);
-  const bool stream = !args.accumulate &&
+  const bool stream = !args.accumulate && !args.resume &&
                       c_bytes > kStreamFactor * cpu_info().l2_bytes * static_cast<size_t>(threads);
 
   const auto run_block = [&](int64_t index, void* scratch) {

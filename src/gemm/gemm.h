@@ -40,6 +40,9 @@ struct GemmArgs {
   int64_t c_row_stride = 0;
   DType a_dtype = DType::f32, b_dtype = DType::f32, c_dtype = DType::f32;
   bool accumulate = false;     ///< C += A B; c_dtype f32 or f64
+  /// C holds the sums of the k before these (a multiple of 32), and the chains go on from them: the bits of one product
+  /// over both. c_dtype f32 or f64; neither with bias, epilogue nor accumulate.
+  bool resume = false;
   const void* bias = nullptr;  ///< [n] or null: f32, or f64 in a float64 product
   GemmEpilogue epilogue = nullptr;
   void* epilogue_context = nullptr;

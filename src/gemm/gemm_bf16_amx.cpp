@@ -389,6 +389,10 @@ class Results {
   void add(const Part& p, const char* a, const char* b, int64_t tiles, int64_t units, bool first,
            bool last) {
     float* sums = acc_ + p.i * ld_ + p.j;
+    if (first && block_.args->resume) {
+      load_sums(block_, sums, ld_, p.m, p.n, p.rows, p.columns);
+      first = false;
+    }
     const bool drained = last && drained_ && p.columns == kCols;
     float* out = drained ? buffers_[current_] : sums;
     drain_.each = units > 0 ? ceil_div(drain_.left, units) : drain_.left;

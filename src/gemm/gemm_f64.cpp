@@ -53,6 +53,10 @@ void run(const Block& block) {
   const double* bias = static_cast<const double*>(g.bias);
   const int64_t rows = block.m1 - block.m0, columns = block.n1 - block.n0;
   std::memset(acc, 0, sizeof(double) * static_cast<size_t>(rows * kCols));
+  if (g.resume)
+    for (int64_t i = 0; i < rows; ++i)
+      std::memcpy(acc + i * kCols, static_cast<const double*>(block.c) + (block.m0 + i) * g.c_row_stride + block.n0,
+                  sizeof(double) * static_cast<size_t>(columns));
   for (int64_t k = 0; k < g.k; k += kStep) {
     const int64_t kc = g.k - k < kStep ? g.k - k : kStep;
     for (int64_t l = 0; l < kc; ++l)

@@ -77,6 +77,13 @@ void unknown_field(std::string_view name) { usage_error("unknown attribute \"{}\
 
 size_t hash_text(std::string_view text) { return std::hash<std::string_view>()(text); }
 
+std::string replace_field(const AttrsPtr& attrs, std::string_view name, std::string_view value) {
+  std::string out;
+  for (auto& [field, text] : split_fields(attrs->text()))
+    out += format("{}{}={}", out.empty() ? "{" : ", ", field, field == name ? value : text);
+  return out + "}";
+}
+
 std::vector<std::pair<std::string, std::string>> split_fields(std::string_view text) {
   std::vector<std::pair<std::string, std::string>> out;
   if (text.empty()) return out;

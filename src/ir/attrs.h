@@ -110,6 +110,17 @@ class AttrsOf final : public Attrs {
   size_t hash_;
 };
 
+/// The field `name` of attributes of any type; T{} if they have none.
+template <typename T>
+T attribute(const AttrsPtr& attrs, std::string_view name) {
+  T value{};
+  for (auto& [field, text] : split_fields(attrs->text()))
+    if (field == name) field_parse(text, value);
+  return value;
+}
+/// The text of attributes with one field replaced.
+std::string replace_field(const AttrsPtr& attrs, std::string_view name, std::string_view text);
+
 template <typename T>
 AttrsPtr make_attrs(T value) {
   return std::make_shared<AttrsOf<T>>(std::move(value));

@@ -43,6 +43,8 @@ struct Op {
   Expr (*body)(const AttrsPtr&, std::span<const Expr>) = nullptr;
   /// Library ops: whether the family reads operand `index` where its elements lie; else it is copied first.
   bool (*accepts)(const AttrsPtr&, size_t index, const Dims&, const Layout&) = nullptr;
+  /// Library ops: the operand whose memory the result takes over; -1: none. scatter ops: 0.
+  int in_place = -1;
   AttrsPtr (*parse_attrs)(std::string_view) = nullptr;
 };
 

@@ -32,20 +32,10 @@ struct ReduceInfo {
 };
 ReduceInfo reduce_info(const Node& n) {
   ReduceInfo out;
-  for (auto& [field, text] : ir::split_fields(n.attrs->text())) {
-    if (field == "axis") ir::field_parse(text, out.axis);
-    if (field == "tree") ir::field_parse(text, out.tree);
-  }
+  out.axis = ir::attribute<int64_t>(n.attrs, "axis");
+  out.tree = ir::attribute<ir::Tree>(n.attrs, "tree");
   out.op = n.op->name == "reduce_max" ? ScalarOp::reduce_max : n.op->name == "reduce_min" ? ScalarOp::reduce_min : ScalarOp::reduce_sum;
   return out;
-}
-
-template <typename T>
-T attribute(const Node& n, std::string_view name) {
-  T value{};
-  for (auto& [field, text] : ir::split_fields(n.attrs->text()))
-    if (field == name) ir::field_parse(text, value);
-  return value;
 }
 
 /// An access while the domain is still the step's: everything per domain dimension.
@@ -153,9 +143,9 @@ class Lowering {
       if (!l) internal_error("[{}] cannot be repeated over {}", n.op->name, ir::to_string(domain_));
       return *l;
     };
-    if (n.op->kind == OpKind::full) return number(n.types[0].dtype, attribute<double>(n, "value"));
+    if (n.op->kind == OpKind::full) return number(n.types[0].dtype, ir::attribute<double>(n.attrs, "value"));
     if (n.op->kind == OpKind::iota)
-      return body().index(walk({-1, composed(n.types[0].dims, {0, attribute<Dims>(n, "strides")})}));
+      return body().index(walk({-1, composed(n.types[0].dims, {0, ir::attribute<Dims>(n.attrs, "strides")})}));
     std::vector<Expr> args;
     for (ValueRef r : n.inputs) {
       const passes::Place& place = p_.places[r];
@@ -170,9 +160,9 @@ class Lowering {
     const Dims& dims = n.types[0].dims;
     Expr e;
     switch (n.op->kind) {
-      case OpKind::full: e = number(n.types[0].dtype, attribute<double>(n, "value")); break;
+      case OpKind::full: e = number(n.types[0].dtype, ir::attribute<double>(n.attrs, "value")); break;
       case OpKind::iota: {
-        auto l = to_domain(domain_, dims, {0, attribute<Dims>(n, "strides")});
+        auto l = to_domain(domain_, dims, {0, ir::attribute<Dims>(n.attrs, "strides")});
         if (!l) internal_error("an index over {} does not fit {}", ir::to_string(dims), ir::to_string(domain_));
         e = body().index(walk({-1, *l}));
         break;
@@ -195,7 +185,7 @@ class Lowering {
         break;
       }
       case OpKind::pad: {
-        Dims low = attribute<Dims>(n, "low");
+        Dims low = ir::attribute<Dims>(n.attrs, "low");
         const passes::Place& place = p_.places[n.inputs[0]];
         const Dims& source = graph_.type(n.inputs[0]).dims;
         Walk w{operand({place.root}, n.types[0].dtype, false), {place.layout.offset, place.layout.strides}};
@@ -205,13 +195,13 @@ class Lowering {
           w.layout.offset -= low[d] * place.layout.strides[d];
           w.hi[d] = source[d] == dims[d] ? -1 : low[d] + source[d];
         }
-        Expr fill = number(n.types[0].dtype, attribute<double>(n, "value"));
+        Expr fill = number(n.types[0].dtype, ir::attribute<double>(n.attrs, "value"));
         if (dims != domain_) internal_error("padding over {} in a kernel over {}", ir::to_string(dims), ir::to_string(domain_));
         e = body().load(ir::scalar_type(n.types[0].dtype), walk(std::move(w)), fill.id);
         break;
       }
       case OpKind::gather: {
-        int64_t axis = attribute<int64_t>(n, "axis");
+        int64_t axis = ir::attribute<int64_t>(n.attrs, "axis");
         const passes::Place& place = p_.places[n.inputs[0]];
         Layout l = place.layout;
         int64_t step = l.strides[axis];
@@ -299,7 +289,7 @@ class Lowering {
   std::vector<LoweredKernel> scatter() {
     const int32_t i = step_.members[0];
     const Node& n = graph_.nodes()[i];
-    int64_t axis = attribute<int64_t>(n, "axis");
+    int64_t axis = ir::attribute<int64_t>(n.attrs, "axis");
     const passes::Place& base = p_.places[n.inputs[0]];
     Layout l = base.layout;
     int64_t step = l.strides[axis];

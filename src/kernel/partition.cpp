@@ -79,7 +79,7 @@ class Partitioner {
     uses_.resize(graph_.nodes().size());
     for (const Node& n : graph_.nodes()) {
       for (ValueRef r : n.inputs) ++uses_[r.node];
-      if (n.op->kind == OpKind::scatter) mutable_.insert(n.inputs[0]);
+      if (n.op->in_place >= 0) mutable_.insert(n.inputs[n.op->in_place]);
     }
     for (const ir::Output& o : graph_.outputs())
       if (o.alias >= 0) mutable_.insert(graph_.inputs()[o.alias]);
@@ -112,9 +112,9 @@ class Partitioner {
         Step step;
         step.library = true;
         const int32_t index = append(std::move(step), i);
-        for (int32_t k = 0; k < static_cast<int32_t>(n.types.size()); ++k) {
-          p_.step_of[{i, k}] = index;
-          p_.stored.insert({i, k});
+        for (const passes::Place& place : p_.places.of(i)) {
+          p_.step_of[place.root] = index;
+          p_.stored.insert(place.root);
         }
         break;
       }
@@ -289,9 +289,7 @@ class Partitioner {
 
   void reduce(int32_t i) {
     const Node& n = at(i);
-    int64_t axis = 0;
-    for (auto& [field, text] : ir::split_fields(n.attrs->text()))
-      if (field == "axis") ir::field_parse(text, axis);
+    const auto axis = ir::attribute<int64_t>(n.attrs, "axis");
     const Dims& in = dims(n.inputs[0]);
     const bool last = axis == static_cast<int64_t>(in.size()) - 1;
     if (!last) return columns(i, axis);

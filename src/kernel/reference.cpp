@@ -22,14 +22,6 @@ using ir::ValueRef;
 
 namespace {
 
-template <typename T>
-T attribute(const Node& n, std::string_view name) {
-  T value{};
-  for (auto& [field, text] : ir::split_fields(n.attrs->text()))
-    if (field == name) ir::field_parse(text, value);
-  return value;
-}
-
 ScalarValue load(DType dtype, const void* data, int64_t i) {
   switch (dtype) {
     case DType::f32: return {static_cast<const float*>(data)[i], 0};
@@ -114,8 +106,8 @@ class Evaluator {
 
   void reduce(const Node& n, HostTensor& out) {
     const HostTensor& x = in(n, 0);
-    const int64_t axis = attribute<int64_t>(n, "axis"), count = x.type.dims[axis];
-    const ir::Tree tree = attribute<ir::Tree>(n, "tree");
+    const int64_t axis = ir::attribute<int64_t>(n.attrs, "axis"), count = x.type.dims[axis];
+    const ir::Tree tree = ir::attribute<ir::Tree>(n.attrs, "tree");
     const DType type = ir::scalar_type(x.type.dtype);
     ir::ScalarNode op{n.op->name == "reduce_max" ? ir::ScalarOp::max : n.op->name == "reduce_min" ? ir::ScalarOp::min : ir::ScalarOp::add, type, {0, 1, -1}};
     ScalarValue identity;
@@ -156,12 +148,12 @@ class Evaluator {
     const bool wide = precision_ == Precision::real || a.type.dtype == DType::f64;
     for (size_t i = 0; i < out.values.size(); ++i) {
       int64_t col = static_cast<int64_t>(i) % cols, row = static_cast<int64_t>(i) / cols % m, batch = static_cast<int64_t>(i) / cols / m;
-      double sum = 0;
+      double sum = n.op->in_place >= 0 ? in(n, 2).values[i].f : 0;
       for (int64_t j = 0; j < k; ++j) {
         double x = a.values[(batch * m + row) * k + j].f, y = b.values[(batch * k + j) * cols + col].f;
         sum = wide ? std::fma(x, y, sum) : std::fma(static_cast<float>(x), static_cast<float>(y), static_cast<float>(sum));
       }
-      if (n.inputs.size() > 2) sum = wide ? sum + in(n, 2).values[col].f : static_cast<float>(sum) + static_cast<float>(in(n, 2).values[col].f);
+      if (n.inputs.size() > 2 && n.op->in_place < 0) sum = wide ? sum + in(n, 2).values[col].f : static_cast<float>(sum) + static_cast<float>(in(n, 2).values[col].f);
       out.values[i] = rounded(out.type.dtype, {sum, 0});
     }
   }
@@ -187,7 +179,7 @@ class Evaluator {
       case OpKind::reduce: reduce(n, out); break;
       case OpKind::matmul: case OpKind::library: product(n, out); break;
       case OpKind::full: {
-        double v = attribute<double>(n, "value");
+        double v = ir::attribute<double>(n.attrs, "value");
         DType type = ir::scalar_type(out.type.dtype);
         ScalarValue value = is_floating(type) ? ScalarValue{type == DType::f32 ? static_cast<float>(v) : v, 0} : ScalarValue{0, static_cast<int64_t>(v)};
         if (precision_ == Precision::real && is_floating(type)) value.f = v;
@@ -196,7 +188,7 @@ class Evaluator {
         break;
       }
       case OpKind::iota: {
-        Dims strides = attribute<Dims>(n, "strides");
+        Dims strides = ir::attribute<Dims>(n.attrs, "strides");
         for_each(dims, [&](int64_t i, const Dims& at) {
           for (size_t d = 0; d < at.size(); ++d) out.values[i].i += at[d] * strides[d];
         });
@@ -205,7 +197,7 @@ class Evaluator {
       case OpKind::view: case OpKind::pad: case OpKind::gather: move(n, out); break;
       case OpKind::scatter: {
         out.values = in(n, 0).values;
-        const int64_t axis = attribute<int64_t>(n, "axis");
+        const int64_t axis = ir::attribute<int64_t>(n.attrs, "axis");
         Dims strides = ir::contiguous_strides(dims);
         ir::ScalarNode add{ir::ScalarOp::add, ir::scalar_type(out.type.dtype), {0, 1, -1}};
         for_each(in(n, 1).type.dims, [&](int64_t i, const Dims& at) {
@@ -234,13 +226,13 @@ class Evaluator {
       out.values = x.values;
       return;
     }
-    Dims axes = attribute<Dims>(n, "axes"), starts = attribute<Dims>(n, "starts"), low = attribute<Dims>(n, "low");
-    const ScalarValue fill{attribute<double>(n, "value"), static_cast<int64_t>(attribute<double>(n, "value"))};
+    Dims axes = ir::attribute<Dims>(n.attrs, "axes"), starts = ir::attribute<Dims>(n.attrs, "starts"), low = ir::attribute<Dims>(n.attrs, "low");
+    const ScalarValue fill{ir::attribute<double>(n.attrs, "value"), static_cast<int64_t>(ir::attribute<double>(n.attrs, "value"))};
     for_each(out.type.dims, [&](int64_t i, const Dims& at) {
       int64_t from = 0;
       bool inside = true;
       if (n.op->kind == OpKind::gather) {
-        const int64_t axis = attribute<int64_t>(n, "axis");
+        const int64_t axis = ir::attribute<int64_t>(n.attrs, "axis");
         from = place(at, strides, axis, in(n, 1).values[i].i, x.type.dims[axis]);
       } else {
         for (size_t d = 0; d < at.size(); ++d) {

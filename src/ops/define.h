@@ -3,7 +3,7 @@
 //   infer(attrs, types)               primitives other than element-wise; optional for composites (else derived)
 //   body(attrs, args)                 element-wise ops; result(attrs, dtypes) if the result's dtype is not the operands'
 //   expand(attrs, inputs)             composites
-//   accepts(attrs, index, dims, layout)  library ops
+//   accepts(attrs, index, dims, layout)  library ops; in_place = index of the operand that is written over
 //   vjp(attrs, Vjp)                   or `no_gradient = true`; composites may leave it out (else derived)
 #pragma once
 
@@ -74,6 +74,8 @@ Op make_op() {
   } else {
     op.infer = [](const AttrsPtr& a, const std::vector<Type>& t) { return std::vector<Type>(T::infer(ir::get<A>(a), t)); };
   }
+  if constexpr (T::kind == OpKind::scatter) op.in_place = 0;
+  if constexpr (requires { T::in_place; }) op.in_place = T::in_place;
   if constexpr (T::kind == OpKind::library)
     op.accepts = [](const AttrsPtr& a, size_t index, const Dims& dims, const ir::Layout& layout) {
       return T::accepts(ir::get<A>(a), index, dims, layout);

@@ -106,6 +106,8 @@ Value linear_index(Dims dims);
 Value matmul(Value a, Value b, std::optional<DType> out_dtype = {});
 /// The claimed form of matmul (passes/claim.cpp) with bias [n] in the compute type, or null.
 Value gemm(Value a, Value b, Value bias, DType out_dtype);
+/// c + a b, the chains of c carried on; made by passes/chunk_rows.cpp.
+Value gemm_continue(Value a, Value b, Value c);
 /// x [..., in] times w ([in, out], or [out, in] if transposed) plus bias [out] (may be null). Computes in x's dtype; w and
 /// bias may be f32 masters: their gradients are f32 then.
 Value linear(Value x, Value w, Value bias, bool transposed);

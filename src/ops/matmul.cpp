@@ -47,6 +47,26 @@ struct Gemm {
   }
 };
 
+/// C + A B by going on with the chains whose sums so far are C, in C's memory: the bits of one product over both k. Products
+/// in float32 and float64 only, in multiples of 32 k before the last.
+struct GemmContinue {
+  static constexpr auto name = "gemm_continue";
+  static constexpr OpKind kind = OpKind::library;
+  static constexpr int arity = 3;  // a, b, c
+  static constexpr int in_place = 2;
+  static constexpr bool no_gradient = true;
+  using Attrs = ir::NoAttrs;
+  static std::vector<Type> infer(const Attrs&, const std::vector<Type>& in) {
+    std::vector<Type> out = MatMul::infer({in[2].dtype}, {in[0], in[1]});
+    if (out[0] != in[2] || in[2].dtype != compute_type(in[0].dtype))
+      usage_error("[gemm_continue] sums {} do not fit {} and {}", to_string(in[2]), to_string(in[0]), to_string(in[1]));
+    return out;
+  }
+  static bool accepts(const Attrs&, size_t index, const Dims& dims, const ir::Layout& layout) {
+    return index == 2 ? layout.offset == 0 && ir::is_contiguous(layout, dims) : Gemm::accepts({}, index, dims, layout);
+  }
+};
+
 /// x W + bias with the weight's gradient in the weight's own dtype (float32 for masters).
 struct Linear : Composite {
   static constexpr auto name = "linear";
@@ -82,7 +102,7 @@ struct Linear : Composite {
 
 }  // namespace
 
-CORTEN_OP(MatMul) CORTEN_OP(Gemm) CORTEN_OP(Linear)
+CORTEN_OP(MatMul) CORTEN_OP(Gemm) CORTEN_OP(GemmContinue) CORTEN_OP(Linear)
 
 Value matmul(Value a, Value b, std::optional<DType> out_dtype) {
   if (a.rank() < 2 || b.rank() < 2)
@@ -98,6 +118,7 @@ Value matmul(Value a, Value b, std::optional<DType> out_dtype) {
 Value gemm(Value a, Value b, Value bias, DType out_dtype) {
   return emit1(kGemm, bias ? Values{a, b, bias} : Values{a, b}, MatMul::Attrs{out_dtype});
 }
+Value gemm_continue(Value a, Value b, Value c) { return emit1(kGemmContinue, {a, b, c}); }
 Value linear(Value x, Value w, Value bias, bool transposed) {
   if (x.rank() < 1 || w.rank() != 2 || x.dims().back() != w.dims()[transposed ? 1 : 0] ||
       (bias && (bias.rank() != 1 || bias.dims()[0] != w.dims()[transposed ? 0 : 1])))

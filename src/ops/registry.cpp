@@ -16,7 +16,7 @@
   X(Reshape) X(Permute) X(Expand) X(Slice) X(Pad) X(Gather) X(ScatterAdd) X(ScatterSet)   \
   X(Full) X(Iota)                                                                         \
   /* products */                                                                          \
-  X(MatMul) X(Gemm)                                                                               \
+  X(MatMul) X(Gemm) X(GemmContinue)                                                                             \
   /* composites */                                                                        \
   X(Linear) X(Sigmoid) X(Relu) X(Silu) X(Gelu) X(GeluTanh)                                \
   X(Softmax) X(SoftmaxGrad) X(LogSoftmax) X(LayerNorm) X(LayerNormGrad) X(RmsNorm)        \

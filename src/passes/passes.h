@@ -15,6 +15,11 @@ ir::Graph dce(const ir::Graph& graph);
 /// Gives matrix products to the GEMM family, with a following bias and rounding as its epilogue. A defining pass: after
 /// it, products have the family's bits. Before expand would be too early: products hide in composites.
 ir::Graph claim(const ir::Graph& graph);
+/// Values that follow a product row by row and are larger than `limit` bytes (the logits of a language model, and their
+/// gradients) are made in pieces of rows, if nothing needs them whole: products of a piece's rows, and weight gradients that go
+/// on from piece to piece. The bits stay the same: rows do not depend on each other, and the sums over rows keep their chains.
+/// After claim, which makes the products; before schedule, which would mix other work between the pieces.
+ir::Graph chunk_rows(const ir::Graph& graph, int64_t limit);
 /// Replaces every composite by its definition, until only primitives are left. After families had their turn.
 ir::Graph expand(const ir::Graph& graph);
 /// Moves a node down to just before its first user where that shortens lives: operands that live on anyway do not count.

@@ -17,6 +17,8 @@ struct Pass {
   ir::Graph (*run)(const ir::Graph&);
 };
 
+constexpr int64_t kWideBytes = int64_t{64} << 20;  // of a value that is made in pieces of rows
+
 // Autocast and differentiation happen while the graph is recorded: by the scope of the call and by the tape. Then:
 constexpr Pass kPipeline[] = {
     {"cse", true, cse},                  // equal composites are expanded once
@@ -26,6 +28,7 @@ constexpr Pass kPipeline[] = {
     {"cse", true, cse},
     {"claim", false, claim},             // defines the bits of products
     {"dce", true, dce},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, kWideBytes); }},
     {"schedule", true, schedule},
     {"materialize", false, materialize},
 };
@@ -43,7 +46,7 @@ bool verify_always() {
 }  // namespace
 
 const std::vector<std::string_view>& optional_passes() {
-  static const std::vector<std::string_view> names{"fold", "cse", "dce", "schedule", "fuse", "plan"};
+  static const std::vector<std::string_view> names{"fold", "cse", "dce", "chunk", "schedule", "fuse", "plan"};
   return names;
 }
 

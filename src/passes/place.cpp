@@ -16,8 +16,8 @@ bool Places::add(const ir::Graph& graph, int32_t i) {
     out.push_back({source.root, *layout});
     return true;
   }
-  if (n.op->kind == ir::OpKind::scatter) {  // writes its base in place
-    out.push_back((*this)[n.inputs[0]]);
+  if (n.op->in_place >= 0) {
+    out.push_back((*this)[n.inputs[n.op->in_place]]);
     return true;
   }
   for (size_t k = 0; k < n.types.size(); ++k)

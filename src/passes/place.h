@@ -21,6 +21,7 @@ class Places {
   /// Adds the places of node `i`, whose operands were added before. False if a view cannot be expressed.
   bool add(const ir::Graph& graph, int32_t i);
   const Place& operator[](ir::ValueRef r) const { return places_[r.node][r.output]; }
+  const std::vector<Place>& of(int32_t node) const { return places_[node]; }
 
  private:
   std::vector<std::vector<Place>> places_;

@@ -21,13 +21,7 @@ using ir::ValueRef;
 std::optional<double> number(const Graph& graph, ValueRef r) {
   const Node& n = graph.node(r);
   if (n.op->kind != OpKind::full) return std::nullopt;
-  for (auto& [field, text] : ir::split_fields(n.attrs->text()))
-    if (field == "value") {
-      double value = 0;
-      ir::field_parse(text, value);
-      return value;
-    }
-  return std::nullopt;
+  return ir::attribute<double>(n.attrs, "value");
 }
 
 /// What a tensor of `dtype` holds when it is filled with `value`, as the kernels' conversion of constants gives it.

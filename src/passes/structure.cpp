@@ -140,6 +140,34 @@ Graph materialize(const Graph& graph) {
     OpKind kind = g.node(r).op->kind;
     return kind != OpKind::full && kind != OpKind::iota;
   };
+  // The operand that an op writes over is its last use: a value made here, or state whose new value this is. Else a copy.
+  auto take_over = [&](Rewriter& rw, const Node& n, int32_t i, std::vector<ValueRef>& in) {
+    Graph& g = rw.graph();
+    const int index = n.op->in_place;
+    const ValueRef base = in[index];
+    ValueRef old = n.inputs[index], root = places[base].root;
+    const Node& maker = g.node(root);
+    const bool single = uses[old.node][old.output] == 1;
+    if (single && g.node(base).op->in_place >= 0) return;  // its maker owns the memory already
+    bool last_use = base == root && single && owns_storage(g, root) && !overwritten.count(root);
+    if (maker.op == &ir::kConstantOp) last_use = false;
+    if (maker.op == &ir::kInputOp) {
+      last_use = false;
+      int64_t state = ir::get<ir::InputAttrs>(maker.attrs).index;
+      for (const ir::Output& o : graph.outputs())
+        if (o.alias == state && o.value == ValueRef{i, 0} && base == root) {
+          last_use = !overwritten.count(root);
+          for (size_t later = i + 1; later < graph.nodes().size() && last_use; ++later)
+            for (ValueRef r : graph.nodes()[later].inputs)
+              if (rw.old().nodes()[r.node].op == &ir::kInputOp && r == old) last_use = false;
+          // Views of the state read later would see the new value.
+          for (size_t v = 0; v < graph.nodes().size() && last_use; ++v)
+            if (graph.nodes()[v].op->kind == OpKind::view && graph.nodes()[v].inputs[0] == old) last_use = false;
+        }
+    }
+    if (!last_use) in[index] = append(g, n, [&] { return ops::copy(g.value(base)); });
+    else overwritten.insert(root);
+  };
   Graph out = rewriter.run([&](Rewriter& rw, const Node& n, int32_t i) -> std::vector<ValueRef> {
     Graph& g = rw.graph();
     sync(g);
@@ -149,32 +177,14 @@ Graph materialize(const Graph& graph) {
     } else if (n.op->kind == OpKind::library) {
       for (size_t k = 0; k < in.size(); ++k) {
         const Place& p = places[in[k]];
+        if (static_cast<int>(k) == n.op->in_place) continue;
         if (!owns_storage(g, p.root) || !n.op->accepts(n.attrs, k, g.type(in[k]).dims, p.layout)) in[k] = copy(g, n, in[k]);
       }
+      if (n.op->in_place >= 0) take_over(rw, n, i, in);
     } else if (n.op->kind == OpKind::pad || n.op->kind == OpKind::gather) {
       if (!owns_storage(g, places[in[0]].root)) in[0] = copy(g, n, in[0]);
     } else if (n.op->kind == OpKind::scatter) {
-      // The base is written in place where this is its last use: a value made here, or state whose new value this is.
-      ValueRef old = n.inputs[0], root = places[in[0]].root;
-      const Node& maker = g.node(root);
-      bool last_use = in[0] == root && uses[old.node][old.output] == 1 && owns_storage(g, root) && !overwritten.count(root);
-      if (maker.op == &ir::kConstantOp) last_use = false;
-      if (maker.op == &ir::kInputOp) {
-        last_use = false;
-        int64_t index = ir::get<ir::InputAttrs>(maker.attrs).index;
-        for (const ir::Output& o : graph.outputs())
-          if (o.alias == index && o.value == ValueRef{i, 0} && in[0] == root) {
-            last_use = !overwritten.count(root);
-            for (size_t later = i + 1; later < graph.nodes().size() && last_use; ++later)
-              for (ValueRef r : graph.nodes()[later].inputs)
-                if (rw.old().nodes()[r.node].op == &ir::kInputOp && r == old) last_use = false;
-            // Views of the state read later would see the new value.
-            for (size_t v = 0; v < graph.nodes().size() && last_use; ++v)
-              if (graph.nodes()[v].op->kind == OpKind::view && graph.nodes()[v].inputs[0] == old) last_use = false;
-          }
-      }
-      if (!last_use) in[0] = append(g, n, [&] { return ops::copy(g.value(in[0])); });
-      else overwritten.insert(root);
+      take_over(rw, n, i, in);
     }
     auto results = g.append(*n.op, n.attrs, in, n.source, n.phase);
     sync(g);

@@ -6,7 +6,7 @@
 namespace corten::runtime {
 namespace {
 
-/// a, b, bias or not; c.
+/// a, b, bias or not; c. As gemm_continue: a, b, sums; sums.
 class GemmStep : public LibraryStep {
  public:
   GemmStep(const ir::Node& node, std::span<const LibraryOperand> in) {
@@ -34,7 +34,8 @@ class GemmStep : public LibraryStep {
     }
     for (const LibraryOperand& operand : in)
       offsets_.push_back(operand.layout.offset * static_cast<int64_t>(size_of(operand.type.dtype)));
-    if (in.size() > 2) args_.bias = this;  // its address is set at each run
+    args_.resume = node.op->in_place >= 0;
+    if (in.size() > 2 && !args_.resume) args_.bias = this;  // its address is set at each run
   }
   int64_t workspace_bytes(int threads) const override {
     return static_cast<int64_t>(gemm_workspace_bytes(args_, threads));
@@ -60,7 +61,7 @@ class GemmStep : public LibraryStep {
 }  // namespace
 
 std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<const LibraryOperand> inputs) {
-  if (node.op->name == "gemm") return std::make_unique<GemmStep>(node, inputs);
+  if (node.op->name == "gemm" || node.op->name == "gemm_continue") return std::make_unique<GemmStep>(node, inputs);
   internal_error("no kernel family executes [{}]", node.op->name);
 }
 

@@ -114,7 +114,7 @@ class Builder {
       const int32_t node = l.step->members[0];
       const Node& n = graph_.nodes()[node];
       if (written)
-        for (size_t k = 0; k < n.types.size(); ++k) out.push_back({{node, static_cast<int32_t>(k)}});
+        for (const passes::Place& place : p_.places.of(node)) out.push_back({place.root});
       else
         for (ValueRef r : n.inputs) out.push_back({p_.places[r].root});
       return out;
@@ -259,7 +259,7 @@ class Builder {
       info.bytes_moved += graph_.type(r).bytes();
     }
     for (size_t k = 0; k < n.types.size(); ++k) {
-      step.operands.push_back(slot({{node, static_cast<int32_t>(k)}}, index));
+      step.operands.push_back(slot({p_.places.of(node)[k].root}, index));
       step.results.emplace_back(static_cast<int32_t>(step.operands.size()) - 1, n.types[k]);
       info.bytes_moved += n.types[k].bytes();
     }
