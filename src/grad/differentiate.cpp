@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "ops/define.h"
 
@@ -75,7 +76,14 @@ Values gradients(const Values& outputs, const Values& seeds, const std::vector<G
     // Rules of single-result ops may rely on grads[0]; the others get zeros for results that do not matter.
     for (size_t i = 0; i < grads.size(); ++i)
       if (!grads[i]) grads[i] = ops::full_like(results[i], 0);
-    ir::Vjp vjp{node->inputs, results, grads, needed};
+    // A rule that takes the sum so far returns the new one.
+    const auto take_sum = [&](size_t i) {
+      const GradEdge& edge = node->inputs[i]->edge;
+      auto slots = adjoints.find(edge.node.get());
+      if (slots == adjoints.end() || static_cast<size_t>(edge.output) >= slots->second.size()) return Value();
+      return std::exchange(slots->second[edge.output], Value());
+    };
+    ir::Vjp vjp{node->inputs, results, grads, needed, take_sum};
     Values input_grads = node->op->vjp ? node->op->vjp(node->attrs, vjp) : ops::derived_vjp(*node->op, node->attrs, vjp);
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (needed[i] && i < input_grads.size() && input_grads[i]) add(node->inputs[i]->edge, input_grads[i]);

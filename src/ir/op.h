@@ -1,6 +1,7 @@
 // What an op is: one record per op, filled from the op's own struct (see ops/registry.cpp).
 #pragma once
 
+#include <functional>
 #include <string_view>
 
 #include "ir/value.h"
@@ -25,6 +26,9 @@ struct Vjp {
   const Values& outputs;
   const Values& grads;
   const std::vector<bool>& needed;  // per input: is its gradient wanted
+  /// The sum of the other gradients of input i that are known by now, or null. A rule that takes it returns that sum with its
+  /// own gradient included: a scattered one then needs no zeros to start from.
+  std::function<Value(size_t i)> take_sum;
 };
 
 struct Op {

@@ -77,8 +77,13 @@ class Partitioner {
 
   Partition run() {
     uses_.resize(graph_.nodes().size());
+    first_use_.assign(graph_.nodes().size(), -1);
     for (const Node& n : graph_.nodes()) {
-      for (ValueRef r : n.inputs) ++uses_[r.node];
+      for (ValueRef r : n.inputs) {
+        ++uses_[r.node];
+        int32_t& first = first_use_[r.node];
+        if (first < 0) first = static_cast<int32_t>(&n - graph_.nodes().data());
+      }
       if (n.op->in_place >= 0) mutable_.insert(n.inputs[n.op->in_place]);
     }
     for (const ir::Output& o : graph_.outputs())
@@ -235,6 +240,39 @@ class Partitioner {
     return out;
   }
 
+  /// The domain of a kernel that node `n` can join, all of whose operands are made before it or in it.
+  std::optional<Dims> joins(int32_t step, const Node& n) const {
+    const Step& s = p_.steps[step];
+    if (s.library || s.form != ir::KernelForm::rows || s.members.size() >= kMaxMembers) return std::nullopt;
+    const std::optional<Dims> domain = joined(s, n);
+    if (!domain || (n.op->kind == OpKind::pad && *domain != n.types[0].dims)) return std::nullopt;
+    const bool reads_memory = n.op->kind == OpKind::pad || n.op->kind == OpKind::gather;
+    for (size_t k = 0; k < n.inputs.size(); ++k) {
+      const passes::Place& place = p_.places[n.inputs[k]];
+      if (reads_memory && k == 0) {
+        auto made = p_.step_of.find(place.root);
+        if (made != p_.step_of.end() && made->second == step) return std::nullopt;
+        continue;
+      }
+      auto layout = to_domain(*domain, dims(n.inputs[k]), place.layout);
+      if (!layout || !natural(step, *domain, place.root, *layout)) return std::nullopt;
+    }
+    return domain;
+  }
+
+  /// The kernel that the first reader of an element-wise value will join for its other operands, or -1.
+  int32_t sibling(int32_t i) {
+    const int32_t reader = first_use_[i];
+    if (reader < 0 || at(i).op->kind != OpKind::elementwise || at(reader).op->kind != OpKind::elementwise) return -1;
+    std::set<ValueRef> beside;
+    for (ValueRef r : at(reader).inputs)
+      if (r.node < i) sources(r, &beside);
+    int32_t latest = -1;
+    for (ValueRef r : beside)
+      if (auto made = p_.step_of.find(r); made != p_.step_of.end()) latest = std::max(latest, made->second);
+    return latest;
+  }
+
   void member(int32_t i) {
     const Node& n = at(i);
     std::set<ValueRef> from;
@@ -245,25 +283,13 @@ class Partitioner {
     int32_t latest = -1;
     for (ValueRef r : from)
       if (auto made = p_.step_of.find(r); made != p_.step_of.end()) latest = std::max(latest, made->second);
-    bool join = fuse_ && latest >= 0;
-    std::optional<Dims> domain;
-    if (join) {
-      const Step& s = p_.steps[latest];
-      domain = !s.library && s.form == ir::KernelForm::rows && s.members.size() < kMaxMembers ? joined(s, n) : std::nullopt;
-      join = domain.has_value();
-      for (size_t k = 0; join && k < n.inputs.size(); ++k) {
-        const passes::Place& place = p_.places[n.inputs[k]];
-        if (reads_memory && k == 0) {
-          auto made = p_.step_of.find(place.root);
-          join = made == p_.step_of.end() || made->second != latest;
-          continue;
-        }
-        auto layout = to_domain(*domain, dims(n.inputs[k]), place.layout);
-        join = layout && natural(latest, *domain, place.root, *layout);
-      }
-      if (join && n.op->kind == OpKind::pad && *domain != n.types[0].dims) join = false;
+    std::optional<Dims> domain = fuse_ && latest >= 0 ? joins(latest, n) : std::nullopt;
+    if (int32_t beside; fuse_ && !domain && (beside = sibling(i)) > latest) {
+      // Nothing to join so far, but its reader will join this later kernel: both are then in one.
+      domain = joins(beside, n);
+      if (domain) latest = beside;
     }
-    if (!join) {
+    if (!domain) {
       Step step;
       step.domain = n.op->kind == OpKind::reduce ? dims(n.inputs[0]) : n.types[0].dims;
       if (step.domain.empty()) step.domain.push_back(1);
@@ -382,6 +408,7 @@ class Partitioner {
   const bool fuse_;
   Partition p_;
   std::vector<int> uses_;
+  std::vector<int32_t> first_use_;  // node that reads a value first, or -1
   std::set<ValueRef> mutable_;  // memory that some step overwrites
 };
 

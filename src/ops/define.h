@@ -29,6 +29,12 @@ struct Composite {
   using Attrs = ir::NoAttrs;
 };
 
+/// scatter_add onto the gradient that input `i` has so far, or onto zeros.
+inline Value scatter_gradient(const Vjp& v, size_t i, const Value& index, const Value& updates, int64_t axis) {
+  const Value sum = v.take_sum ? v.take_sum(i) : Value();
+  return scatter_add(sum ? sum : full_like(v.inputs[i], 0), index, updates, axis);
+}
+
 /// Gradient of a composite without a rule of its own: the composite "vjp", which differentiates the expansion.
 Values derived_vjp(const Op& op, const AttrsPtr& attrs, const Vjp& vjp);
 

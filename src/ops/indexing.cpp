@@ -43,7 +43,7 @@ struct Gather {
     return {out};
   }
   static Values vjp(const Attrs& a, const Vjp& v) {
-    return {scatter_add(full_like(v.inputs[0], 0), v.inputs[1], v.grads[0], a.axis), Value()};
+    return {scatter_gradient(v, 0, v.inputs[1], v.grads[0], a.axis), Value()};
   }
 };
 

@@ -19,7 +19,7 @@ struct Embedding : Composite {
   static Values expand(const Attrs&, const Values& in) { return {reshape(gather(in[1], index(in), 0), dims(in))}; }
   static Values vjp(const Attrs&, const Vjp& v) {
     Value ids = index(v.inputs);
-    return {Value(), scatter_add(full_like(v.inputs[1], 0), ids, reshape(v.grads[0], ids.dims()), 0)};
+    return {Value(), scatter_gradient(v, 1, ids, reshape(v.grads[0], ids.dims()), 0)};
   }
 };
 

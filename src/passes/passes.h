@@ -22,7 +22,8 @@ ir::Graph claim(const ir::Graph& graph);
 ir::Graph chunk_rows(const ir::Graph& graph, int64_t limit);
 /// Replaces every composite by its definition, until only primitives are left. After families had their turn.
 ir::Graph expand(const ir::Graph& graph);
-/// Moves a node down to just before its first user where that shortens lives: operands that live on anyway do not count.
+/// Moves a node down to just before its first user where fewer bytes live in between: operands that live on anyway do not
+/// count.
 ir::Graph schedule(const ir::Graph& graph);
 /// Inserts copies where strides cannot express a view, where a product cannot read an operand, and where an output is not
 /// storage of its own. Required before fuse; last graph pass.

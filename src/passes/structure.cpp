@@ -90,7 +90,8 @@ Graph schedule(const Graph& graph) {
     for (int32_t u = first[i]; u <= std::min(last[i], count - 1); ++u)
       if (std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef r) { return r.node == i; }))
         target = std::min(target, place[u]);
-    bool free = true;
+    int64_t own = 0, kept = 0;  // bytes that need not live till then, and bytes that must
+    for (const ir::Type& t : n.types) own += t.bytes();
     for (ValueRef r : n.inputs) {
       const Node& operand = nodes[r.node];
       bool lives_on = operand.op == &ir::kInputOp || operand.op == &ir::kConstantOp || operand.op->kind == OpKind::full ||
@@ -98,9 +99,9 @@ Graph schedule(const Graph& graph) {
       // Another user at or behind the target keeps the operand alive anyway.
       for (int32_t u = target; u <= last[r.node] && u < count && !lives_on; ++u)
         lives_on = u != i && std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef x) { return x == r; });
-      free &= lives_on || last[r.node] == count;
+      if (!lives_on && last[r.node] != count) kept += graph.type(r).bytes();
     }
-    if (free) place[i] = target;
+    if (kept == 0 || kept < own) place[i] = target;
   }
   std::vector<int32_t> order(count);
   for (int32_t i = 0; i < count; ++i) order[i] = i;
