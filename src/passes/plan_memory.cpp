@@ -7,6 +7,8 @@
 namespace corten::passes {
 namespace {
 
+constexpr int64_t kRepairWork = 20'000'000;  // comparisons of intervals
+
 int64_t rounded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 /// Places buffers one by one in the tightest gap between those already placed that live at the same time.
@@ -60,13 +62,26 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
         [&](const Interval& a, const Interval& b) { return life(a) > life(b); },
         [](const Interval& a, const Interval& b) { return a.first < b.first; }};
     bool first = true;
+    std::vector<int32_t> best_order;
     for (auto& less : orders) {
       std::vector<int32_t> sorted = order;
       std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) { return less(intervals[a], intervals[b]); });
       MemoryPlan plan = place(intervals, sorted);
-      if (first || plan.bytes < best.bytes) best = std::move(plan);
+      if (first || plan.bytes < best.bytes) best = std::move(plan), best_order = std::move(sorted);
       first = false;
       if (best.bytes == bound) break;
+    }
+    // What reaches the top is placed before everything else; a new top may be lower.
+    const auto count = static_cast<int64_t>(order.size());
+    const int64_t rounds = count ? std::clamp<int64_t>(kRepairWork / (count * count), 4, 64) : 0;
+    MemoryPlan plan = best;
+    for (int64_t round = 0; round < rounds && best.bytes > bound; ++round) {
+      auto top = std::find_if(best_order.rbegin(), best_order.rend(), [&](int32_t i) {
+        return plan.offsets[i] + rounded(intervals[i].bytes) == plan.bytes;
+      });
+      std::rotate(best_order.begin(), top.base() - 1, top.base());
+      plan = place(intervals, best_order);
+      if (plan.bytes < best.bytes) best = plan;
     }
   }
   best.lower_bound = bound;

@@ -20,7 +20,8 @@ struct MemoryPlan {
 
 inline constexpr int64_t kAlignment = 64;
 
-/// Best fit in several orders (by size, by size times life, by start), the best plan kept. Without `reuse` every buffer
+/// Best fit in several orders (by size, by size times life, by start), the best plan kept, and mended by placing what reaches
+/// the top first. Without `reuse` every buffer
 /// has a place of its own. Buffers whose lives overlap never overlap in space.
 MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse);
 
