@@ -45,7 +45,7 @@ struct Family {
 };
 inline constexpr size_t kPeakBytes = 64 << 10;  ///< operands, then room for a register tile
 
-extern const Family kF32Avx2, kF32Avx512, kBf16Amx, kF64;
+extern const Family kF32Avx2, kF32Avx512, kBf16Avx512, kBf16Amx, kF64;
 
 /// The family that computes such a product.
 const Family& family_of(const GemmArgs& args, Isa isa);

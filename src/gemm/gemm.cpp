@@ -10,8 +10,8 @@ namespace corten {
 
 const gemm_detail::Family& gemm_detail::family_of(const GemmArgs& g, Isa isa) {
   if (g.c_dtype == DType::f64) return kF64;
-  if (isa == Isa::amx && g.a_dtype == DType::bf16 && g.b_dtype == DType::bf16)
-    return kBf16Amx;
+  if (isa >= Isa::avx512bf16 && g.a_dtype == DType::bf16 && g.b_dtype == DType::bf16)
+    return isa == Isa::amx ? kBf16Amx : kBf16Avx512;
   return isa == Isa::avx2 ? kF32Avx2 : kF32Avx512;
 }
 

@@ -7,7 +7,9 @@ constexpr int kRows = 6;
 }
 }  // namespace corten::gemm_detail
 
-#include "gemm/f32_block.h"
+#include "gemm/f32_pack.h"
+
+#include "gemm/word_block.h"
 
 namespace corten::gemm_detail {
 namespace {
@@ -15,12 +17,12 @@ namespace {
 constexpr Tile kTiles[] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
 
 void begin() {}
-void run(const Block& block) { f32_run(block, kTiles); }
+void run(const Block& block) { word_run(block, kTiles); }
 void end() { _mm_sfence(); }
-double peak(void* memory, int64_t repeats) { return f32_peak(memory, repeats, kTiles[kRows]); }
+double peak(void* memory, int64_t repeats) { return word_peak(memory, repeats, kTiles[kRows]); }
 
 }  // namespace
 
-const Family kF32Avx2 = {f32_plan, begin, run, end, peak};
+const Family kF32Avx2 = {word_plan, begin, run, end, peak};
 
 }  // namespace corten::gemm_detail

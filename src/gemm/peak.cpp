@@ -42,8 +42,9 @@ double measure_peak_flops(DType dtype, int threads, double seconds, std::optiona
   args.a_dtype = args.b_dtype = dtype;
   args.c_dtype = dtype == DType::f64 ? DType::f64 : DType::f32;
   const gemm_detail::Family& family = gemm_detail::family_of(args, isa ? *isa : cpu_isa());
-  // Other families than AMX convert 16-bit operands when they pack them.
-  const bool amx = &family == &gemm_detail::kBf16Amx;
+  // The float32 families convert 16-bit operands when they pack them.
+  const bool bf16 =
+      &family == &gemm_detail::kBf16Amx || &family == &gemm_detail::kBf16Avx512;
 
   ThreadPool pool(threads);
   const auto memories = std::make_unique<Memory[]>(static_cast<size_t>(threads));
@@ -52,7 +53,7 @@ double measure_peak_flops(DType dtype, int threads, double seconds, std::optiona
     Memory& m = memories[static_cast<size_t>(i)];
     if (dtype == DType::f64)
       fill<double>(m, [](float x) { return double{x}; });
-    else if (amx)
+    else if (bf16)
       fill<uint16_t>(m, [](float x) { return to_bf16(x); });
     else
       fill<float>(m, [](float x) { return x; });

@@ -16,8 +16,10 @@ using test::isas;
 using test::Layout;
 using test::Product;
 
-bool tiles(Isa isa, const Product& p) {
-  return isa == Isa::amx && p.a.dtype == DType::bf16 && p.b.dtype == DType::bf16;
+// k per step of a chain.
+int64_t unit(Isa isa, const Product& p) {
+  if (p.a.dtype != DType::bf16 || p.b.dtype != DType::bf16 || isa < Isa::avx512bf16) return 1;
+  return isa == Isa::amx ? 32 : 2;
 }
 
 float add(float a, float b) {  // not folded or reordered by the compiler
@@ -29,25 +31,32 @@ float add(float a, float b) {  // not folded or reordered by the compiler
 float chain(const Product& p, Isa isa, int64_t batch, int64_t i, int64_t j) {
   const int64_t k = p.args.k;
   float acc = 0;
-  if (!tiles(isa, p)) {
+  if (unit(isa, p) == 1) {
     for (int64_t l = 0; l < k; ++l)
       acc = std::fma(static_cast<float>(p.a.at(batch, i, l)), static_cast<float>(p.b.at(batch, l, j)), acc);
     return acc;
   }
-  // TDPBF16PS (Intel SDM 2): chains over the even and the odd k of a unit, their sum added to acc;
-  // with FTZ and DAZ.
+  const auto value = [&](const test::Matrix& m, int64_t r, int64_t c, int64_t at) {
+    return at < k ? static_cast<float>(m.at(batch, r, c)) : 0.0f;
+  };
+  const auto step = [&](int64_t l, float sum) {
+    return std::fma(value(p.a, i, l, l), value(p.b, l, j, l), sum);
+  };
   const unsigned saved = _mm_getcsr();
-  _mm_setcsr(saved | 0x8040u);
-  for (int64_t unit = 0; unit < k; unit += 32) {
-    float even = 0, odd = 0;
-    for (int64_t l = unit; l < unit + 32; l += 2) {
-      const auto value = [&](const test::Matrix& m, int64_t r, int64_t c, int64_t at) {
-        return at < k ? static_cast<float>(m.at(batch, r, c)) : 0.0f;
-      };
-      even = std::fma(value(p.a, i, l, l), value(p.b, l, j, l), even);
-      odd = std::fma(value(p.a, i, l + 1, l + 1), value(p.b, l + 1, j, l + 1), odd);
+  _mm_setcsr(saved | 0x8040u);  // FTZ and DAZ, as both instructions
+  if (unit(isa, p) == 2) {
+    // VDPBF16PS (Intel SDM 2): the odd k of a pair, then the even one.
+    for (int64_t l = 0; l < k; l += 2) acc = step(l, step(l + 1, acc));
+  } else {
+    // TDPBF16PS (Intel SDM 2): chains over the even and the odd k of a unit, their sum added to acc.
+    for (int64_t first = 0; first < k; first += 32) {
+      float even = 0, odd = 0;
+      for (int64_t l = first; l < first + 32; l += 2) {
+        even = step(l, even);
+        odd = step(l + 1, odd);
+      }
+      acc = add(acc, add(even, odd));
     }
-    acc = add(acc, add(even, odd));
   }
   _mm_setcsr(saved);
   return acc;

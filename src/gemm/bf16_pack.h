@@ -1,0 +1,102 @@
+// The AVX512_BF16 family's operands: a word is a pair of bf16, k even in the low half and k odd in
+// the high one; beyond the last k it is zero. Included after simd_avx512.h; see word_block.h.
+#pragma once
+
+#include "gemm/block.h"
+
+namespace corten::gemm_detail {
+namespace {
+
+constexpr int kUnit = 2;
+
+// c + odd * odd, then + even * even: two fused multiply-adds per lane, subnormals as zeros whatever
+// MXCSR says (Intel SDM volume 2, VDPBF16PS).
+inline Simd::F multiply_add(Simd::F a, Simd::F b, Simd::F c) {
+  return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+}
+
+// Word i of the two interleaved rows, for the lower and the upper 16 lanes.
+alignas(64) constexpr uint16_t kLowPairs[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,
+                                                37, 6, 38, 7, 39, 8,  40, 9,  41, 10, 42,
+                                                11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+alignas(64) constexpr uint16_t kHighPairs[32] = {16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21,
+                                                 53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58,
+                                                 27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
+
+// Lanes that lie side by side: rows of k interleaved by two.
+template <int Width>
+void interleave(const uint16_t* src, int64_t k_stride, int lanes, int64_t kc, int64_t ahead,
+                float* out) {
+  static_assert(Width == 16 || Width == 32);
+  const __m512i low = _mm512_load_si512(kLowPairs), high = _mm512_load_si512(kHighPairs);
+  const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
+  const auto load = [&](int64_t k) {
+    if (Width == 16 && lanes >= 16)
+      return _mm512_castsi256_si512(
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + k * k_stride)));
+    if (Width == 16)
+      return _mm512_castsi256_si512(
+          _mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), src + k * k_stride));
+    return _mm512_maskz_loadu_epi16(mask, src + k * k_stride);
+  };
+  const auto store = [&](__m512i even, __m512i odd, float* to) {
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, low, odd));
+    if (Width == 32) _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, high, odd));
+  };
+  int64_t k = 0;
+  for (; k + 1 < kc; k += 2, out += Width) {
+    if (ahead) {
+      _mm_prefetch(reinterpret_cast<const char*>(src + (k + ahead) * k_stride), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(src + (k + 1 + ahead) * k_stride), _MM_HINT_T1);
+    }
+    store(load(k), load(k + 1), out);
+  }
+  if (k < kc) store(load(k), _mm512_setzero_si512(), out);
+}
+
+// Packs `lanes` <= width lanes of `kc` k into out[(kc + 1) / 2][width], padding lanes with zeros.
+// `ahead`, if not 0: so many k away lies what is packed next.
+inline void pack_words(DType, const void* operand, int64_t offset, int64_t lane_stride,
+                       int64_t k_stride, int lanes, int width, int64_t kc, int64_t ahead,
+                       float* out) {
+  const uint16_t* const src = static_cast<const uint16_t*>(operand) + offset;
+  if (lane_stride == 1 && k_stride != 1) {
+    if (width == 16) return interleave<16>(src, k_stride, lanes, kc, ahead, out);
+    if (width == 32) return interleave<32>(src, k_stride, lanes, kc, ahead, out);
+  }
+  // Runs of k: 16 lanes by 16 words are turned as 32-bit values.
+  alignas(64) float block[16 * 16], turned[16 * 16];
+  for (int j = 0; j < width; j += 16) {
+    const int count = lanes - j < 16 ? lanes - j : 16;
+    for (int64_t k = 0; k < kc; k += 32) {
+      const int depth = static_cast<int>(kc - k < 32 ? kc - k : 32), words = (depth + 1) / 2;
+      const uint16_t* const from = src + j * lane_stride + k * k_stride;
+      float* const to = out + k / 2 * width + j;
+      if (ahead)
+        for (int i = 0; i < count; ++i)
+          _mm_prefetch(reinterpret_cast<const char*>(from + i * lane_stride + ahead * k_stride),
+                       _MM_HINT_T1);
+      if (k_stride == 1 && count == 16 && depth == 32) {
+        Simd::transpose(from, lane_stride * 2, to, width);
+        continue;
+      }
+      const __mmask32 mask = depth >= 32 ? ~__mmask32{0} : (__mmask32{1} << depth) - 1;
+      for (int i = 0; i < 16; ++i) {
+        __m512i row = _mm512_setzero_si512();
+        if (i < count && k_stride == 1) {
+          row = _mm512_maskz_loadu_epi16(mask, from + i * lane_stride);
+        } else if (i < count) {
+          alignas(64) uint16_t part[32] = {};
+          for (int l = 0; l < depth; ++l) part[l] = from[i * lane_stride + l * k_stride];
+          row = _mm512_load_si512(part);
+        }
+        _mm512_store_si512(block + i * 16, row);
+      }
+      Simd::transpose(block, 64, turned, 16);
+      for (int w = 0; w < words; ++w) Simd::store(to + w * width, Simd::load(turned + w * 16));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace corten::gemm_detail

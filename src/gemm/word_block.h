@@ -1,0 +1,189 @@
+// Products of packed 32-bit words, for any vector width: a word is one float, or two bf16 of adjacent
+// k. Included by the families' files after their simd header, kRows, the rows of a register tile, and
+// a pack header, which defines
+//   kUnit           k per word
+//   multiply_add()  the step of a chain, per lane
+//   pack_words()    words from whatever dtype and layout an operand has
+//
+// A register tile is kRows x 2 vectors; per word it takes two vectors of B and kRows broadcasts of A.
+// B is packed once per block and k step into panels of two vectors ([panel][word][kCols]), A per row
+// strip and k step into [word][kAStride].
+#pragma once
+
+#include "gemm/finish.h"
+
+namespace corten::gemm_detail {
+namespace {
+
+constexpr int kVector = Simd::kWidth;
+constexpr int kCols = 2 * kVector;
+constexpr int kAStride = (kRows + kVector - 1) / kVector * kVector;
+
+#ifndef G_KC
+#define G_KC 256
+#define G_STAT (128*1024)
+#define G_NC 512
+#define G_MC 256
+#endif
+
+inline int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
+inline int64_t round_up(int64_t x, int64_t unit) { return ceil_div(x, unit) * unit; }
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// One register tile over `words` steps: C = A B, or C += A B. `first` starts the chain.
+template <int R>
+void tile(const float* a, const float* b, float* c, int64_t ldc, int64_t words, bool first) {
+  Simd::F acc[R][2];
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    acc[i][0] = first ? Simd::zero() : Simd::load(c + i * ldc);
+    acc[i][1] = first ? Simd::zero() : Simd::load(c + i * ldc + kVector);
+  }
+  for (int64_t w = 0; w < words; ++w) {
+    const Simd::F b0 = Simd::load(b), b1 = Simd::load(b + kVector);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Simd::F x = Simd::broadcast(a[i]);
+      acc[i][0] = multiply_add(x, b0, acc[i][0]);
+      acc[i][1] = multiply_add(x, b1, acc[i][1]);
+    }
+    a += kAStride;
+    b += kCols;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R; ++i) {
+    Simd::store(c + i * ldc, acc[i][0]);
+    Simd::store(c + i * ldc + kVector, acc[i][1]);
+  }
+}
+
+using Tile = void (*)(const float*, const float*, float*, int64_t, int64_t, bool);
+
+// One strip of rows uses B once: small pieces of it pass through L1, in long runs of memory.
+inline bool one_strip(const GemmArgs& g) { return g.m <= kRows; }
+
+// k steps of equal size, at most `most`.
+inline int64_t even_step(int64_t words, int64_t most) {
+  return words > 0 ? ceil_div(words, ceil_div(words, most)) : 1;
+}
+
+// A block's scratch: a strip of A, the stationary part of B, and sums.
+struct Scratch {
+  float *a, *b, *sums;
+  Scratch(const Blocking& s, void* memory)
+      : a(static_cast<float*>(memory)),
+        b(a + s.strips * s.k_step / kUnit * kAStride),
+        sums(b + s.n_step * s.k_step / kUnit) {}
+};
+
+inline Blocking word_plan(const GemmArgs& g) {
+  constexpr int64_t kLongest = G_KC;            // words in one step
+  constexpr int64_t kStationary = G_STAT;  // words of B that stay in L2
+  constexpr int64_t kCarried = G_MC / kRows * kRows;  // rows of sums carried between k steps
+  const int64_t words = ceil_div(g.k, kUnit);
+  Blocking s;
+  s.a_stationary = false;
+  s.m_grain = kRows;
+  s.n_grain = kCols;
+  s.m_block = g.m;
+  s.strips = 1;
+  int64_t step, kept = kRows;
+  if (one_strip(g)) {
+    const bool runs_of_k = g.b_col_stride != 1;
+    step = runs_of_k ? 256 : 32;
+    s.n_step = runs_of_k ? kCols : 256;
+    s.m_step = kRows;
+    s.n_block = 1024;
+  } else {
+    step = even_step(words, kLongest);
+    s.n_step = smaller(kStationary / step / kCols * kCols, G_NC);
+    s.n_step = s.n_block = smaller(s.n_step, round_up(g.n, kCols));
+    s.m_step = words > step ? smaller(kCarried, round_up(g.m, kRows)) : kRows;
+    kept = s.m_step;
+  }
+  s.k_step = step * kUnit;
+  s.scratch_bytes = sizeof(float) * static_cast<size_t>(s.strips * step * kAStride +
+                                                        s.n_step * step + kept * s.n_block);
+  return s;
+}
+
+// Also takes rows that exist below the strip: whole vectors are quicker to pack.
+inline void pack_a(const Block& block, int64_t m, int64_t k, int64_t kc, float* out) {
+  const GemmArgs& g = *block.args;
+  pack_words(g.a_dtype, block.a, m * g.a_row_stride + k * g.a_col_stride, g.a_row_stride,
+             g.a_col_stride, static_cast<int>(smaller(kAStride, g.m - m)), kAStride, kc, 0, out);
+}
+
+// Packs columns [n, n + nn) into panels with room for a whole k step.
+inline void pack_b(const Block& block, int64_t n, int64_t nn, int64_t k, int64_t kc, int64_t ahead,
+                   float* out) {
+  const GemmArgs& g = *block.args;
+  const int64_t panel_words = block.blocking->k_step / kUnit;
+  for (int64_t j = 0; j < nn; j += kCols)
+    pack_words(g.b_dtype, block.b, k * g.b_row_stride + (n + j) * g.b_col_stride, g.b_col_stride,
+               g.b_row_stride, static_cast<int>(smaller(nn - j, kCols)), kCols, kc, ahead,
+               out + j * panel_words);
+}
+
+inline void run_strip(const Block& block, Tile tile) {
+  const GemmArgs& g = *block.args;
+  const Blocking& s = *block.blocking;
+  const Scratch at(s, block.scratch);
+  const int64_t rows = block.m1 - block.m0, columns = block.n1 - block.n0;
+  if (g.resume) load_sums(block, at.sums, s.n_block, block.m0, block.n0, rows, columns);
+  int64_t k = 0;
+  do {
+    const int64_t kc = smaller(s.k_step, g.k - k);
+    pack_a(block, block.m0, k, kc, at.a);
+    for (int64_t n = 0; n < columns; n += s.n_step) {
+      const int64_t nn = smaller(s.n_step, columns - n);
+      pack_b(block, block.n0 + n, nn, k, kc, k + 2 * s.k_step <= g.k ? s.k_step : 0, at.b);
+      for (int64_t j = 0; j < nn; j += kCols)
+        tile(at.a, at.b + j * s.k_step / kUnit, at.sums + n + j, s.n_block, ceil_div(kc, kUnit),
+             k == 0 && !g.resume);
+    }
+    k += s.k_step;
+  } while (k < g.k);
+  finish(block, at.sums, s.n_block, block.m0, block.n0, rows, columns);
+}
+
+inline void word_run(const Block& block, const Tile* tiles) {
+  const GemmArgs& g = *block.args;
+  if (one_strip(g)) return run_strip(block, tiles[block.m1 - block.m0]);
+  const Blocking& s = *block.blocking;
+  const Scratch at(s, block.scratch);
+  const int64_t n = block.n0, nn = block.n1 - block.n0, ld = s.n_step;
+  const bool split = g.k > s.k_step;
+  const int64_t m_step = split ? s.m_step : block.m1 - block.m0;
+  for (int64_t m = block.m0; m < block.m1; m += m_step) {
+    const int64_t mn = smaller(m_step, block.m1 - m), strips = ceil_div(mn, kRows);
+    int64_t k = 0;
+    do {
+      const int64_t kc = smaller(s.k_step, g.k - k);
+      pack_b(block, n, nn, k, kc, 0, at.b);
+      for (int64_t strip = 0; strip < strips; ++strip) {
+        const int64_t i = mn * strip / strips, rows = mn * (strip + 1) / strips - i;
+        float* const c = split ? at.sums + i * ld : at.sums;
+        pack_a(block, m + i, k, kc, at.a);
+        if (g.resume && k == 0) load_sums(block, c, ld, m + i, n, rows, nn);
+        for (int64_t j = 0; j < nn; j += kCols)
+          tiles[rows](at.a, at.b + j * s.k_step / kUnit, c + j, ld, ceil_div(kc, kUnit),
+                       k == 0 && !g.resume);
+        if (k + kc >= g.k) finish(block, c, ld, m + i, n, rows, nn);
+      }
+      k += s.k_step;
+    } while (k < g.k);
+  }
+}
+
+inline double word_peak(void* memory, int64_t repeats, Tile tile) {
+  constexpr int64_t kSteps = 128;
+  const float* a = static_cast<const float*>(memory);
+  const float* b = a + kSteps * kAStride;
+  float* c = static_cast<float*>(memory) + kPeakBytes / 8;
+  for (int64_t i = 0; i < repeats; ++i) tile(a, b, c, kCols, kSteps, true);
+  return 2.0 * kUnit * kRows * kCols * kSteps * static_cast<double>(repeats);
+}
+
+}  // namespace
+}  // namespace corten::gemm_detail
