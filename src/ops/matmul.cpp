@@ -113,7 +113,10 @@ Value matmul(Value a, Value b, std::optional<DType> out_dtype) {
     dims.insert(dims.end(), x.dims().end() - 2, x.dims().end());
     return expand(x, dims);
   };
-  return emit1(kMatMul, {widen(a), widen(b)}, MatMul::Attrs{out_dtype.value_or(a.dtype())});
+  // Products of f64 are f64, others are not: beyond that, the result is converted.
+  const DType out = out_dtype.value_or(a.dtype());
+  const DType made = (a.dtype() == DType::f64) == (out == DType::f64) ? out : compute_type(a.dtype());
+  return cast(emit1(kMatMul, {widen(a), widen(b)}, MatMul::Attrs{made}), out);
 }
 Value gemm(Value a, Value b, Value bias, DType out_dtype) {
   return emit1(kGemm, bias ? Values{a, b, bias} : Values{a, b}, MatMul::Attrs{out_dtype});

@@ -127,12 +127,12 @@ class Builder {
     return out;
   }
 
-  /// Whether new state may be written over the old: every reader of the old value comes before the writer, or is the
-  /// writer itself, element by element.
+  /// Whether new state may be written over the old: every reader of the old value comes before the first writer (a scatter
+  /// writes again what another step wrote), or is that writer itself, element by element.
   std::string refusal(int32_t input, ValueRef root) const {
     ValueRef old = graph_.inputs()[input];
     int32_t writer = -1;
-    for (size_t s = 0; s < lowered_.size(); ++s)
+    for (size_t s = lowered_.size(); s-- > 0;)
       for (const Storage& w : touched(lowered_[s], true))
         if (w.root == root && !w.partial) writer = static_cast<int32_t>(s);
     if (writer < 0) return "no step writes it";

@@ -8,34 +8,42 @@
 #include "base/format.h"
 #include "passes/pipeline.h"
 #include "passes/random_graph.h"
+#include "passes/shrink.h"
 
 namespace corten::testing {
 namespace {
 
 int ops_per_graph() { return static_cast<int>(env_int("CORTEN_FUZZ_OPS", 20)); }
 
+/// How a program goes wrong, or "".
+std::string fault(const RandomGraph& p) {
+  std::string why;
+  try {
+    auto fused = run_program(p);
+    if (p.exact_reference && !same_bits(p.graph, fused, run_reference(p), why)) return "reference: " + why;
+    std::vector<std::string> switches(passes::optional_passes().begin(), passes::optional_passes().end());
+    switches.push_back(format("{}", fmt::join(passes::optional_passes(), ",")));
+    for (const std::string& off : switches) {
+      setenv("CORTEN_DISABLE", off.c_str(), 1);
+      auto plain = run_program(p);
+      unsetenv("CORTEN_DISABLE");
+      if (!same_bits(p.graph, fused, plain, why)) return "without " + off + ": " + why;
+    }
+  } catch (const Error& error) {
+    unsetenv("CORTEN_DISABLE");
+    return error.what();
+  }
+  return "";
+}
+
 TEST(Fuzz, PassesDoNotChangeBits) {
   const int64_t count = env_int("CORTEN_FUZZ_GRAPHS", 100), first = env_int("CORTEN_FUZZ_SEED", 1);
   for (int64_t seed = first; seed < first + count; ++seed) {
-    RandomGraph p = random_graph(static_cast<uint64_t>(seed), ops_per_graph());
-    SCOPED_TRACE(format("seed {}: CORTEN_FUZZ_SEED={} CORTEN_FUZZ_GRAPHS=1\n", seed, seed));
-    std::string why;
-    try {
-      auto fused = run_program(p);
-      if (p.exact_reference)
-        ASSERT_TRUE(same_bits(p.graph, fused, run_reference(p), why)) << "reference: " << why << "\n" << to_string(p.graph);
-      std::vector<std::string> switches(passes::optional_passes().begin(), passes::optional_passes().end());
-      switches.push_back(format("{}", fmt::join(passes::optional_passes(), ",")));
-      for (const std::string& off : switches) {
-        setenv("CORTEN_DISABLE", off.c_str(), 1);
-        auto plain = run_program(p);
-        unsetenv("CORTEN_DISABLE");
-        ASSERT_TRUE(same_bits(p.graph, fused, plain, why)) << "without " << off << ": " << why << "\n" << to_string(p.graph);
-      }
-    } catch (const Error& error) {
-      unsetenv("CORTEN_DISABLE");
-      FAIL() << error.what() << "\n" << to_string(p.graph);
-    }
+    const RandomGraph p = random_graph(static_cast<uint64_t>(seed), ops_per_graph());
+    const std::string wrong = fault(p);
+    if (wrong.empty()) continue;
+    const RandomGraph small = shrink(p, [](const RandomGraph& q) { return !fault(q).empty(); });
+    ADD_FAILURE() << format("CORTEN_FUZZ_SEED={} CORTEN_FUZZ_GRAPHS=1: {}\nas small as it gets: {}\n{}", seed, wrong, fault(small), to_string(small.graph));
   }
 }
 
