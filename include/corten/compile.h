@@ -52,6 +52,7 @@ class CompiledFunction {
 
   struct Impl;
   explicit CompiledFunction(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  const std::shared_ptr<Impl>& impl() const { return impl_; }  ///< for the library itself
 
  private:
   std::shared_ptr<Impl> impl_;

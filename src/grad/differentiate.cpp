@@ -45,6 +45,7 @@ std::vector<GradEdge> leaves(const Values& outputs) {
 
 Values gradients(const Values& outputs, const Values& seeds, const std::vector<GradEdge>& wrt, bool create_graph) {
   ir::GradScope recording(create_graph);
+  ir::StageScope stage(ir::Stage::backward);
   std::vector<NodePtr> nodes = reachable(outputs);
   std::unordered_set<const TapeNode*> wanted;  // nodes on a path to wrt
   for (const GradEdge& edge : wrt) wanted.insert(edge.node.get());
@@ -76,6 +77,7 @@ Values gradients(const Values& outputs, const Values& seeds, const std::vector<G
     // Rules of single-result ops may rely on grads[0]; the others get zeros for results that do not matter.
     for (size_t i = 0; i < grads.size(); ++i)
       if (!grads[i]) grads[i] = ops::full_like(results[i], 0);
+    ir::SourceScope source({node->source.file, node->source.line, ir::Stage::backward});
     // A rule that takes the sum so far returns the new one.
     const auto take_sum = [&](size_t i) {
       const GradEdge& edge = node->inputs[i]->edge;

@@ -70,6 +70,7 @@ Values emit(const Op& op, AttrsPtr attrs, const Values& inputs) {
   node->attrs = std::move(attrs);
   node->inputs = inputs;
   node->ordinal = ++g_ordinal;
+  node->source = t_source;
   for (const Value& output : outputs) node->outputs.push_back(*output);
   for (size_t i = 0; i < outputs.size(); ++i)
     if (is_floating(outputs[i].dtype())) outputs[i] = outputs[i].with_edge({node, static_cast<int32_t>(i)});
@@ -93,5 +94,7 @@ std::string to_string(const Source& source) {
 Source current_source() { return t_source; }
 SourceScope::SourceScope(Source source) : previous_(t_source) { t_source = source; }
 SourceScope::~SourceScope() { t_source = previous_; }
+StageScope::StageScope(Stage stage) : previous_(t_source.stage) { t_source.stage = stage; }
+StageScope::~StageScope() { t_source.stage = previous_; }
 
 }  // namespace corten::ir

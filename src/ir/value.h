@@ -86,6 +86,21 @@ using Values = std::vector<Value>;
 Value make_concrete(Type type, BufferPtr buffer, Layout layout);
 Value make_concrete(Type type, BufferPtr buffer);  // contiguous from the start
 
+/// What a part of a training step is for. Owners of memory are told apart by it; it changes no result.
+enum class Stage : uint8_t {
+  forward,
+  backward,    // differentiation
+  accumulate,  // sums over virtual shards
+  update,      // gradient norm, clipping, optimizer
+};
+
+/// Source position of user code, for messages, dumps and memory reports.
+struct Source {
+  const char* file = nullptr;
+  int line = 0;
+  Stage stage = Stage::forward;
+};
+
 /// One recorded op: what reverse mode needs. Leaves (parameters) have no op.
 struct TapeNode {
   const Op* op = nullptr;
@@ -93,6 +108,7 @@ struct TapeNode {
   Values inputs;
   std::vector<ValueImpl> outputs;  // without edges: an output must not own its own maker
   uint64_t ordinal = 0;            // creation order
+  Source source;                   // of the op; its gradient has the same
   std::weak_ptr<void> owner;       // leaves: who collects the gradient
   Value output(int32_t i, const std::shared_ptr<TapeNode>& self) const;
 };
@@ -135,11 +151,6 @@ class GradScope {
   bool previous_;
 };
 
-/// Source position of user code, for messages and dumps.
-struct Source {
-  const char* file = nullptr;
-  int line = 0;
-};
 std::string to_string(const Source& source);  // "model.cpp:41", "" if unknown
 Source current_source();
 class SourceScope {
@@ -149,6 +160,16 @@ class SourceScope {
 
  private:
   Source previous_;
+};
+/// Sets the stage of what this thread builds for a scope; file and line stay as they are.
+class StageScope {
+ public:
+  explicit StageScope(Stage stage);
+  ~StageScope();
+  StageScope(const StageScope&) = delete;
+
+ private:
+  Stage previous_;
 };
 
 }  // namespace corten::ir

@@ -3,6 +3,7 @@
 #include "base/format.h"
 #include "corten/optim.h"
 #include "corten/random.h"
+#include "ir/value.h"
 #include "nn/state.h"
 
 namespace corten::optim {
@@ -39,6 +40,7 @@ std::vector<Tensor> Optimizer::make_moments(const std::string& name) {
 
 void Optimizer::step() {
   NoGradGuard no_grad;
+  const ir::StageScope stage(ir::Stage::update);
   step_.add_(scalar(1, DType::i64));
   size_t index = 0;
   for (ParamGroup& group : groups_) {

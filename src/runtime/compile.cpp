@@ -12,6 +12,8 @@
 #include "ops/functions.h"
 #include "corten/random.h"
 #include "runtime/allocator.h"
+#include "runtime/inspect.h"
+#include "runtime/null_device.h"
 #include "runtime/program.h"
 #include "runtime/tensor_impl.h"
 
@@ -153,6 +155,8 @@ struct CompiledFunction::Impl {
     }
     std::vector<void*> in, out;
     auto address = [](const ir::Value& v) {
+      if (runtime::on_null_device(v))
+        usage_error("a compiled function was called on a tensor of the null device ({}): it can be planned, not run", to_string(v.type()));
       return static_cast<void*>(static_cast<char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
     };
     for (const ir::Value& v : values) in.push_back(address(v));
@@ -206,6 +210,12 @@ std::string CompiledFunction::explain() const {
   const Entry& entry = impl_->entries.front();
   return format("program for arguments {}, traced in {:.1f} ms\n{}", entry.key, entry.trace_ms, entry.program->explain());
 }
+runtime::Inspection runtime::inspect(const CompiledFunction& function) {
+  const CompiledFunction::Impl& impl = *function.impl();
+  if (impl.entries.empty()) usage_error("nothing is compiled yet: call the function, or plan() it");
+  const Entry& entry = impl.entries.front();
+  return {entry.program.get(), entry.recorded.states, entry.recorded.written};
+}
 void CompiledFunction::detect_anomaly(bool enabled) { impl_->detect_anomaly = enabled; }
 
 CompiledFunction compile(Function function) {
@@ -220,6 +230,7 @@ std::vector<Tensor> for_shards(int64_t count, const std::function<std::vector<Te
   // earlier one on the left; at the end the smaller blocks are the right parts.
   std::vector<std::optional<std::vector<Tensor>>> partial;
   auto add = [](const std::vector<Tensor>& left, const std::vector<Tensor>& right) {
+    ir::StageScope stage(ir::Stage::accumulate);
     std::vector<Tensor> out;
     for (size_t i = 0; i < left.size(); ++i)
       out.push_back(left[i].defined() && right[i].defined()

@@ -8,6 +8,7 @@
 #include "ops/functions.h"
 #include "ops/view_layout.h"
 #include "runtime/allocator.h"
+#include "runtime/null_device.h"
 #include "runtime/program.h"
 #include "runtime/tensor_impl.h"
 
@@ -51,6 +52,7 @@ class EagerBuilder : public ir::Builder {
       if (!v.concrete())
         usage_error("a traced value ({}) was used outside of the trace that made it: return it from the compiled function instead",
                     to_string(v.type()));
+      if (on_null_device(v)) return null_builder().add(op, std::move(attrs), inputs);
       key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
     }
     if (op.kind == ir::OpKind::view) {

@@ -64,6 +64,7 @@ class Builder {
   std::vector<StateCopy> copies;
   std::vector<passes::Interval> intervals;
   std::vector<std::string> kernel_texts;
+  ProgramReport report;
   ProgramInfo info;
 
   void run() {
@@ -74,6 +75,30 @@ class Builder {
     const int32_t end = static_cast<int32_t>(lowered_.size());
     for (StateCopy& copy : copies)
       if (copy.from.kind == Slot::Kind::arena) intervals[copy.from.index].last = end;
+  }
+
+  /// Fills in what is known of the buffers once they are placed.
+  void settle(const passes::MemoryPlan& plan) {
+    report.buffers.resize(intervals.size());
+    for (size_t i = 0; i < intervals.size(); ++i) {
+      BufferReport& b = report.buffers[i];
+      b.bytes = (intervals[i].bytes + passes::kAlignment - 1) / passes::kAlignment * passes::kAlignment;
+      b.offset = plan.offsets[i];
+      b.first = intervals[i].first;
+      b.last = intervals[i].last;
+      b.owner = Owner::workspace;
+    }
+    const int32_t end = static_cast<int32_t>(report.steps.size());
+    for (auto& [storage, slot] : slots_) {
+      if (slot.kind != Slot::Kind::arena) continue;
+      const Node& n = graph_.node(storage.root);
+      BufferReport& b = report.buffers[slot.index];
+      ir::Stage last = b.last < end ? report.steps[b.last].stage : ir::Stage::update;
+      b.owner = storage.partial ? Owner::temporary : owner_of(n.source.stage, last);
+      b.recomputed = n.phase != 0;
+      b.source = n.source;
+      b.what = format("{} {}", n.op->name, to_string(storage_type(storage)));
+    }
   }
 
  private:
@@ -217,6 +242,8 @@ class Builder {
   void emit(int32_t index) {
     Lowered& l = lowered_[index];
     ProgramStep step;
+    const int64_t bytes_before = info.bytes_moved;
+    const double flops_before = info.flops;
     if (l.library()) {
       library(l.step->members[0], index, step);
       ++info.gemms;
@@ -247,7 +274,31 @@ class Builder {
       step.what = format("{} ({})", describe(graph_, {l.step->members.back(), 0}), list);
       ++info.kernels;
     }
+    report.steps.push_back(describe_step(l));
+    report.steps.back().bytes = info.bytes_moved - bytes_before;
+    report.steps.back().flops = info.flops - flops_before;
     steps.push_back(std::move(step));
+  }
+
+  StepReport describe_step(const Lowered& l) const {
+    const Node& last = graph_.nodes()[l.step->members.back()];
+    StepReport out;
+    out.library = l.library();
+    out.stage = last.source.stage;
+    out.source = last.source;
+    out.detail = describe(graph_, {l.step->members.back(), 0});
+    if (l.library()) {
+      out.name = last.op->name;
+      return out;
+    }
+    std::string_view previous;
+    for (int32_t node : l.step->members) {
+      std::string_view name = graph_.nodes()[node].op->name;
+      if (name == previous) continue;
+      out.name += format("{} {}", out.name.empty() ? "kernel" : ",", name);
+      previous = name;
+    }
+    return out;
   }
 
   void library(int32_t node, int32_t index, ProgramStep& step) {
@@ -302,6 +353,10 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
   steps_ = std::move(builder.steps);
   copies_ = std::move(builder.copies);
   kernel_texts_ = std::move(builder.kernel_texts);
+  if (!options_.eager) {
+    builder.settle(plan);
+    report_ = std::move(builder.report);
+  }
   constants_ = final.constants();
   outputs_ = final.outputs();
   info_ = builder.info;

@@ -10,6 +10,7 @@
 #include "ir/graph.h"
 #include "passes/pipeline.h"
 #include "runtime/library_step.h"
+#include "runtime/program_report.h"
 
 namespace corten::runtime {
 
@@ -62,6 +63,9 @@ class Program {
   int threads() const { return threads_; }
   int64_t touched_arena_bytes() const;
   std::string explain() const;
+  /// Of compiled programs; eager ones keep none.
+  const ProgramReport& report() const { return report_; }
+  const std::vector<passes::PassRecord>& passes() const { return passes_; }
 
  private:
   void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
@@ -77,6 +81,7 @@ class Program {
   ir::Values constants_;
   std::vector<passes::PassRecord> passes_;
   std::vector<std::string> kernel_texts_;
+  ProgramReport report_;
   ProgramInfo info_;
 };
 

@@ -8,6 +8,7 @@
 #include "grad/differentiate.h"
 #include "ops/functions.h"
 #include "runtime/allocator.h"
+#include "runtime/null_device.h"
 #include "runtime/tensor_impl.h"
 
 namespace corten {
@@ -152,6 +153,8 @@ Value concrete_value(const Tensor& tensor, const char* what, At at) {
   ir::GradScope no_grad(false);
   ir::BuilderScope eager(ir::eager_builder());
   Value v = value_of(tensor);
+  if (on_null_device(v))
+    usage_error("[{}] a tensor of the null device ({}) has no values, at {}", what, to_string(v.type()), ir::to_string(source(at)));
   return ir::is_contiguous(v->layout, v.dims()) ? v : ops::copy(v);
 }
 

@@ -60,7 +60,7 @@ ir::Value value_of(const Tensor& tensor);                  // the current value,
 void assign(const Tensor& tensor, ir::Value value, const char* what);  // writes through the views
 /// The value in memory; Usage error while it is only traced.
 ir::Value concrete_value(const Tensor& tensor, const char* what, At at);
-inline ir::Source source(At at) { return {at.file_name(), static_cast<int>(at.line())}; }
+inline ir::Source source(At at) { return {at.file_name(), static_cast<int>(at.line()), ir::current_source().stage}; }
 
 /// Remembered call ordinals and module path for random sites (random.cpp).
 struct RandomState {

@@ -1,0 +1,45 @@
+// What is known of a program's steps and memory before it runs: for plans, traces and memory snapshots.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ir/value.h"
+
+namespace corten::runtime {
+
+/// Whose memory a buffer is. State is told apart by the caller, who knows which tensor is what.
+enum class Owner : uint8_t { parameter, gradient, optimizer, activation, temporary, workspace, argument, output, other_state };
+inline constexpr int kOwners = 9;
+std::string_view to_string(Owner owner);
+
+/// A buffer of the arena.
+struct BufferReport {
+  int64_t bytes = 0, offset = 0;  // aligned size; place in the arena
+  int32_t first = 0, last = 0;    // steps between which it lives, both inclusive
+  Owner owner = Owner::temporary;
+  bool recomputed = false;        // computed again in the backward pass
+  std::string what;               // "layer_norm f32[8,256,768]"
+  ir::Source source;
+};
+
+struct StepReport {
+  std::string name;        // "gemm", "kernel add, mul, exp"
+  std::string detail;      // result and where it was asked for
+  bool library = false;
+  ir::Stage stage = ir::Stage::forward;
+  ir::Source source;
+  int64_t bytes = 0;       // read and written
+  double flops = 0;        // of matrix products
+};
+
+struct ProgramReport {
+  std::vector<StepReport> steps;
+  std::vector<BufferReport> buffers;
+};
+
+/// The owner of a buffer of the arena that is made in one stage and read for the last time in another.
+Owner owner_of(ir::Stage made, ir::Stage last_read);
+
+}  // namespace corten::runtime
