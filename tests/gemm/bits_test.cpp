@@ -206,6 +206,37 @@ TEST(GemmBits, Avx2AndAvx512Agree) {
   }
 }
 
+// Chains that go on over pieces of k have the bits of one product.
+TEST(GemmBits, ResumedChainsAreOneChain) {
+  ThreadPool pool(3);
+  for (Isa isa : isas())
+    for (const auto& [dtype, sums] : {std::pair(DType::f32, DType::f32), {DType::bf16, DType::f32}, {DType::f64, DType::f64}})
+      for (int64_t m : {1, 11, 77}) {
+        constexpr int64_t kN = 83, kK = 700;
+        Product p(1, m, kN, kK, dtype, dtype, sums, Layout::columns, Layout::rows, 8);
+        ASSERT_TRUE(p.run(pool, isa));
+        const std::vector<char> whole(static_cast<const char*>(p.c.bytes.data()),
+                                      static_cast<const char*>(p.c.bytes.data()) + p.c.bytes.size());
+        std::memset(p.c.bytes.data(), 0x77, p.c.bytes.size());
+        for (int64_t k = 0; k < kK; k += 320) {
+          GemmArgs g = p.bound();
+          const auto size = static_cast<int64_t>(size_of(dtype));
+          g.a = static_cast<const char*>(g.a) + k * g.a_col_stride * size;
+          g.b = static_cast<const char*>(g.b) + k * g.b_row_stride * size;
+          g.k = std::min<int64_t>(320, kK - k);
+          g.resume = k > 0;
+          Guarded workspace(gemm_workspace_bytes(g, pool.num_threads(), isa), 0xff);
+          gemm(g, workspace.data(), pool, isa);
+          ASSERT_TRUE(workspace.intact());
+        }
+        for (int64_t i = 0; i < m; ++i) {
+          const auto at = static_cast<size_t>(i * p.args.c_row_stride) * size_of(sums);
+          ASSERT_EQ(std::memcmp(whole.data() + at, static_cast<const char*>(p.c.bytes.data()) + at, kN * size_of(sums)), 0)
+              << name(isa) << " " << p.text();
+        }
+      }
+}
+
 TEST(GemmBits, BiasAddsOnceBeforeRounding) {
   ThreadPool pool(2);
   for (Isa isa : isas())
