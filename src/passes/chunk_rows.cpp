@@ -163,9 +163,9 @@ class Region {
         ir::GradScope no_grad(false);
         ir::SourceScope source(n.source);
         Value result = write(out, n, map, local, start, rows);
-        if (leaving_.count(i) && sums_rows(n)) map[{i, 0}] = out.ref(result);
-        else if (leaving_.count(i)) parts[i].push_back(out.ref(result));
-        if (!sums_rows(n)) local[{i, 0}] = out.ref(result);
+        if (sums_rows(n)) map[{i, 0}] = out.ref(result);
+        else local[{i, 0}] = out.ref(result);
+        if (leaving_.count(i) && !sums_rows(n)) parts[i].push_back(out.ref(result));
       }
     }
     for (auto& [i, list] : parts) {

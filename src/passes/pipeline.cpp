@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/env.h"
 #include "base/format.h"
 #include "base/strings.h"
 #include "passes/passes.h"
@@ -17,7 +18,8 @@ struct Pass {
   ir::Graph (*run)(const ir::Graph&);
 };
 
-constexpr int64_t kWideBytes = int64_t{64} << 20;  // of a value that is made in pieces of rows
+// Values larger than this are made in pieces of rows.
+int64_t chunk_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_CHUNK_BYTES", uint64_t{64} << 20)); }
 
 // Autocast and differentiation happen while the graph is recorded: by the scope of the call and by the tape. Then:
 constexpr Pass kPipeline[] = {
@@ -28,7 +30,7 @@ constexpr Pass kPipeline[] = {
     {"cse", true, cse},
     {"claim", false, claim},             // defines the bits of products
     {"dce", true, dce},
-    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, kWideBytes); }},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }},
     {"schedule", true, schedule},
     {"materialize", false, materialize},
 };

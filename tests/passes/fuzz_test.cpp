@@ -13,6 +13,9 @@
 namespace corten::testing {
 namespace {
 
+/// Wide enough for passes/chunk_rows.cpp in small programs.
+const bool kSmallPieces = setenv("CORTEN_CHUNK_BYTES", "8192", 1) == 0;
+
 int ops_per_graph() { return static_cast<int>(env_int("CORTEN_FUZZ_OPS", 20)); }
 
 /// How a program goes wrong, or "".

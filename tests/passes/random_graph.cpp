@@ -164,7 +164,7 @@ class Generator {
       case 8: return view(x);
       case 9: return movement(x);
       case 10: return chance(40) ? product(x) : integers(x);
-      case 11: return chance(50) ? random(x) : loss(x);
+      case 11: return chance(50) ? random(x) : chance(70) ? loss(x) : head();
       case 12: return chance(50) ? optimizer(x) : arithmetic(x);
       default: return gradient(x);
     }
@@ -407,6 +407,30 @@ class Generator {
     std::vector<ir::GradEdge> wrt;
     for (const Value& leaf : leaves) wrt.push_back(leaf->edge);
     keep(autodiff::gradients(out, seeds, wrt, false));
+  }
+
+  /// Logits of many rows and their loss, as a language model has them: what passes/chunk_rows.cpp makes in pieces.
+  void head() {
+    using namespace ops;
+    out_.exact_reference = false;
+    const int64_t rows = 65 + pick(150), classes = 40 + pick(60), width = 1 + pick(12);
+    const DType dtype = chance(50) ? DType::bf16 : DType::f32;
+    Values leaves{input({rows, width}, dtype).with_edge(ir::make_leaf()), input({classes, width}, DType::f32).with_edge(ir::make_leaf())};
+    Values out;
+    {
+      ir::GradScope recording(true);
+      Value logits = linear(leaves[0], leaves[1], chance(30) ? input({classes}, DType::f32) : Value(), true);
+      Dims dims{rows, classes};
+      if (rows % 5 == 0) logits = reshape(logits, dims = {5, rows / 5, classes});
+      dims.pop_back();
+      Value losses = cross_entropy(logits, index(dims, classes), chance(50) ? 3 : -100, chance(30) ? 0.1 : 0);
+      out.push_back(sum(losses, {}, false));
+      // A wide value that is needed whole, or a loss that every row's gradient depends on.
+      if (chance(15)) keep(logits);
+      if (chance(15)) out[0] = out[0] * out[0];
+    }
+    keep(out[0]);
+    if (chance(80)) keep(autodiff::gradients(out, {full({}, DType::f32, 0.25)}, {leaves[0]->edge, leaves[1]->edge}, false));
   }
 
   // ---- Results
