@@ -2,7 +2,7 @@
 // the high one; beyond the last k it is zero. Included after simd_avx512.h; see word_block.h.
 #pragma once
 
-#include "gemm/block.h"
+#include "gemm/panels.h"
 
 namespace corten::gemm_detail {
 namespace {
@@ -23,48 +23,38 @@ alignas(64) constexpr uint16_t kHighPairs[32] = {16, 48, 17, 49, 18, 50, 19, 51,
                                                  53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58,
                                                  27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
 
-// Lanes that lie side by side: rows of k interleaved by two.
+// Lanes that lie side by side: rows of k interleaved by two, all panels row by row, so that memory
+// is read in long runs.
 template <int Width>
-void interleave(const uint16_t* src, int64_t k_stride, int lanes, int64_t kc, int64_t ahead,
-                float* out) {
+void pack_lanes(const uint16_t* src, int64_t k_stride, const Panels& panels, int64_t kc,
+                int64_t ahead, float* out) {
   static_assert(Width == 16 || Width == 32);
   const __m512i low = _mm512_load_si512(kLowPairs), high = _mm512_load_si512(kHighPairs);
-  const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
-  const auto load = [&](int64_t k) {
-    if (Width == 16 && lanes >= 16)
-      return _mm512_castsi256_si512(
-          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + k * k_stride)));
-    if (Width == 16)
-      return _mm512_castsi256_si512(
-          _mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), src + k * k_stride));
-    return _mm512_maskz_loadu_epi16(mask, src + k * k_stride);
+  const auto load = [](const uint16_t* p, int lanes) {
+    const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
+    if (Width == 32) return _mm512_maskz_loadu_epi16(mask, p);
+    return _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), p));
   };
-  const auto store = [&](__m512i even, __m512i odd, float* to) {
-    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, low, odd));
-    if (Width == 32) _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, high, odd));
-  };
-  int64_t k = 0;
-  for (; k + 1 < kc; k += 2, out += Width) {
-    if (ahead) {
-      _mm_prefetch(reinterpret_cast<const char*>(src + (k + ahead) * k_stride), _MM_HINT_T1);
-      _mm_prefetch(reinterpret_cast<const char*>(src + (k + 1 + ahead) * k_stride), _MM_HINT_T1);
+  for (int64_t k = 0; k < kc; k += 2, src += 2 * k_stride) {
+    for (int p = 0; p < panels.count; ++p) {
+      const uint16_t* const from = src + panels.first[p];
+      const int lanes = panels.lanes(p);
+      if (ahead) {
+        _mm_prefetch(reinterpret_cast<const char*>(from + ahead * k_stride), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(from + (ahead + 1) * k_stride), _MM_HINT_T1);
+      }
+      const __m512i even = load(from, lanes);
+      const __m512i odd = k + 1 < kc ? load(from + k_stride, lanes) : _mm512_setzero_si512();
+      float* const to = out + p * panels.stride + k / 2 * Width;
+      _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, low, odd));
+      if (Width == 32) _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, high, odd));
     }
-    store(load(k), load(k + 1), out);
   }
-  if (k < kc) store(load(k), _mm512_setzero_si512(), out);
 }
 
-// Packs `lanes` <= width lanes of `kc` k into out[(kc + 1) / 2][width], padding lanes with zeros.
-// `ahead`, if not 0: so many k away lies what is packed next.
-inline void pack_words(DType, const void* operand, int64_t offset, int64_t lane_stride,
-                       int64_t k_stride, int lanes, int width, int64_t kc, int64_t ahead,
-                       float* out) {
-  const uint16_t* const src = static_cast<const uint16_t*>(operand) + offset;
-  if (lane_stride == 1 && k_stride != 1) {
-    if (width == 16) return interleave<16>(src, k_stride, lanes, kc, ahead, out);
-    if (width == 32) return interleave<32>(src, k_stride, lanes, kc, ahead, out);
-  }
-  // Runs of k: 16 lanes by 16 words are turned as 32-bit values.
+// Runs of k: one panel, turned by blocks of 16 lanes x 16 words as 32-bit values.
+inline void pack_runs(const uint16_t* src, int64_t lane_stride, int64_t k_stride, int lanes,
+                      int width, int64_t kc, int64_t ahead, float* out) {
   alignas(64) float block[16 * 16], turned[16 * 16];
   for (int j = 0; j < width; j += 16) {
     const int count = lanes - j < 16 ? lanes - j : 16;
@@ -96,6 +86,19 @@ inline void pack_words(DType, const void* operand, int64_t offset, int64_t lane_
       for (int w = 0; w < words; ++w) Simd::store(to + w * width, Simd::load(turned + w * 16));
     }
   }
+}
+
+// Packs k0 .. k0 + kc, k0 even. `ahead`, if not 0: so many k away lies what is packed next.
+inline void pack_words(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
+                       float* out) {
+  const uint16_t* const src = static_cast<const uint16_t*>(o.data) + k0 * o.k_stride;
+  if (o.lane_stride == 1 && o.k_stride != 1) {
+    if (panels.width == 16) return pack_lanes<16>(src, o.k_stride, panels, kc, ahead, out);
+    return pack_lanes<32>(src, o.k_stride, panels, kc, ahead, out);
+  }
+  for (int p = 0; p < panels.count; ++p)
+    pack_runs(src + panels.first[p] * o.lane_stride, o.lane_stride, o.k_stride, panels.lanes(p),
+              panels.width, kc, ahead, out + p * panels.stride);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 // operand has. Included after a simd header; see word_block.h.
 #pragma once
 
-#include "gemm/block.h"
+#include "gemm/panels.h"
 
 namespace corten::gemm_detail {
 namespace {
@@ -39,42 +39,51 @@ void prefetch(const void* p, int64_t i) {
   _mm_prefetch(static_cast<const char*>(p) + i * (D == DType::f32 ? 4 : 2), _MM_HINT_T1);
 }
 
-// Packs `lanes` lanes of `kc` steps into out[k][width], padding lanes with zeros. `ahead`, if not 0:
-// so many k steps away lies what is packed next.
+// Lanes that lie side by side: all panels row by row, so that memory is read in long runs.
 template <DType D>
-void pack(const void* src, int64_t lane_stride, int64_t k_stride, int lanes, int width, int64_t kc,
-          int64_t ahead, float* out) {
-  if (lane_stride == 1 && lanes > 1) {
-    for (int64_t k = 0; k < kc; ++k)
-      for (int j = 0; j < width; j += kW) {
+void pack_lanes(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
+                float* out) {
+  for (int64_t k = 0; k < kc; ++k) {
+    const int64_t row = (k0 + k) * o.k_stride;
+    for (int p = 0; p < panels.count; ++p) {
+      const int64_t from = row + panels.first[p];
+      const int lanes = panels.lanes(p);
+      float* const to = out + p * panels.stride + k * panels.width;
+      for (int j = 0; j < panels.width; j += kW) {
         const int count = lanes - j;
-        if (ahead && count > 0) prefetch<D>(src, (k + ahead) * k_stride + j);
-        Simd::store(out + k * width + j,
-                    count > 0 ? load_as<D>(src, k * k_stride + j, count) : Simd::zero());
+        if (ahead && count > 0) prefetch<D>(o.data, from + ahead * o.k_stride + j);
+        Simd::store(to + j, count > 0 ? load_as<D>(o.data, from + j, count) : Simd::zero());
       }
-    return;
+    }
   }
+}
+
+// Runs of k: one panel, turned by blocks of kW x kW.
+template <DType D>
+void pack_runs(const Operand& o, int64_t lane, int lanes, int width, int64_t k0, int64_t kc,
+               int64_t ahead, float* out) {
   alignas(64) float block[kW * kW], turned[kW * kW];
   for (int j = 0; j < width; j += kW) {
     const int count = lanes - j < kW ? lanes - j : kW;
     for (int64_t k = 0; k < kc; k += kW) {
       const int depth = static_cast<int>(kc - k < kW ? kc - k : kW);
-      const int64_t at = j * lane_stride + k * k_stride;
+      const int64_t at = (lane + j) * o.lane_stride + (k0 + k) * o.k_stride;
       if (ahead)
-        for (int i = 0; i < count; ++i) prefetch<D>(src, at + i * lane_stride + ahead * k_stride);
-      if (D == DType::f32 && k_stride == 1 && count == kW && depth == kW) {
-        Simd::transpose(static_cast<const float*>(src) + at, lane_stride * 4, out + k * width + j,
-                        width);
+        for (int i = 0; i < count; ++i)
+          prefetch<D>(o.data, at + i * o.lane_stride + ahead * o.k_stride);
+      if (D == DType::f32 && o.k_stride == 1 && count == kW && depth == kW) {
+        Simd::transpose(static_cast<const float*>(o.data) + at, o.lane_stride * 4,
+                        out + k * width + j, width);
         continue;
       }
       for (int i = 0; i < kW; ++i) {
         if (i >= count) {
           Simd::store(block + i * kW, Simd::zero());
-        } else if (k_stride == 1) {
-          Simd::store(block + i * kW, load_as<D>(src, at + i * lane_stride, depth));
+        } else if (o.k_stride == 1) {
+          Simd::store(block + i * kW, load_as<D>(o.data, at + i * o.lane_stride, depth));
         } else {
           for (int l = 0; l < depth; ++l)
-            block[i * kW + l] = element<D>(src, at + i * lane_stride + l * k_stride);
+            block[i * kW + l] = element<D>(o.data, at + i * o.lane_stride + l * o.k_stride);
         }
       }
       Simd::transpose(block, kW * 4, turned, kW);
@@ -84,15 +93,20 @@ void pack(const void* src, int64_t lane_stride, int64_t k_stride, int lanes, int
   }
 }
 
-inline void pack_words(DType dtype, const void* src, int64_t offset, int64_t lane_stride,
-                       int64_t k_stride, int lanes, int width, int64_t kc, int64_t ahead, float* out) {
-  const char* p = static_cast<const char*>(src) + offset * (dtype == DType::f32 ? 4 : 2);
-  if (dtype == DType::f32)
-    pack<DType::f32>(p, lane_stride, k_stride, lanes, width, kc, ahead, out);
-  else if (dtype == DType::bf16)
-    pack<DType::bf16>(p, lane_stride, k_stride, lanes, width, kc, ahead, out);
-  else
-    pack<DType::f16>(p, lane_stride, k_stride, lanes, width, kc, ahead, out);
+template <DType D>
+void pack(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead, float* out) {
+  if (o.lane_stride == 1 && o.k_stride != 1) return pack_lanes<D>(o, panels, k0, kc, ahead, out);
+  for (int p = 0; p < panels.count; ++p)
+    pack_runs<D>(o, panels.first[p], panels.lanes(p), panels.width, k0, kc, ahead,
+                 out + p * panels.stride);
+}
+
+// Packs k0 .. k0 + kc. `ahead`, if not 0: so many k away lies what is packed next.
+inline void pack_words(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
+                       float* out) {
+  if (o.dtype == DType::f32) return pack<DType::f32>(o, panels, k0, kc, ahead, out);
+  if (o.dtype == DType::bf16) return pack<DType::bf16>(o, panels, k0, kc, ahead, out);
+  pack<DType::f16>(o, panels, k0, kc, ahead, out);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "gemm/finish.h"
+#include "gemm/panels.h"
 
 namespace corten::gemm_detail {
 namespace {
@@ -24,6 +25,7 @@ constexpr int kAStride = (kRows + kVector - 1) / kVector * kVector;
 #define G_STAT (128*1024)
 #define G_NC 512
 #define G_MC 256
+#define G_STRIPS 4
 #endif
 
 inline int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
@@ -96,6 +98,8 @@ inline Blocking word_plan(const GemmArgs& g) {
     s.n_block = 1024;
   } else {
     step = even_step(words, kLongest);
+    // Rows that lie side by side are packed several strips at a time, to read longer runs.
+    if (g.a_row_stride == 1 && g.a_col_stride != 1) s.strips = G_STRIPS;
     s.n_step = smaller(kStationary / step / kCols * kCols, G_NC);
     s.n_step = s.n_block = smaller(s.n_step, round_up(g.n, kCols));
     s.m_step = words > step ? smaller(kCarried, round_up(g.m, kRows)) : kRows;
@@ -107,40 +111,61 @@ inline Blocking word_plan(const GemmArgs& g) {
   return s;
 }
 
-// Also takes rows that exist below the strip: whole vectors are quicker to pack.
-inline void pack_a(const Block& block, int64_t m, int64_t k, int64_t kc, float* out) {
+inline Operand operand_a(const Block& block) {
   const GemmArgs& g = *block.args;
-  pack_words(g.a_dtype, block.a, m * g.a_row_stride + k * g.a_col_stride, g.a_row_stride,
-             g.a_col_stride, static_cast<int>(smaller(kAStride, g.m - m)), kAStride, kc, 0, out);
+  return {block.a, g.a_dtype, g.a_row_stride, g.a_col_stride};
+}
+inline Operand operand_b(const Block& block) {
+  const GemmArgs& g = *block.args;
+  return {block.b, g.b_dtype, g.b_col_stride, g.b_row_stride};
 }
 
-// Packs columns [n, n + nn) into panels with room for a whole k step.
-inline void pack_b(const Block& block, int64_t n, int64_t nn, int64_t k, int64_t kc, int64_t ahead,
-                   float* out) {
-  const GemmArgs& g = *block.args;
-  const int64_t panel_words = block.blocking->k_step / kUnit;
-  for (int64_t j = 0; j < nn; j += kCols)
-    pack_words(g.b_dtype, block.b, k * g.b_row_stride + (n + j) * g.b_col_stride, g.b_col_stride,
-               g.b_row_stride, static_cast<int>(smaller(nn - j, kCols)), kCols, kc, ahead,
-               out + j * panel_words);
+// Rows [m, m + mn) cut into near-equal strips.
+struct Strips {
+  int64_t m, mn, count;
+  Strips(int64_t begin, int64_t rows) : m(begin), mn(rows), count(ceil_div(rows, kRows)) {}
+  int64_t first(int64_t strip) const { return m + mn * strip / count; }
+  // Panels of some of them. Also takes rows that exist below: whole vectors are quicker to pack.
+  Panels panels(const Block& block, int64_t strip, int64_t end) const {
+    Panels p;
+    p.count = static_cast<int>(end - strip);
+    p.width = kAStride;
+    p.limit = block.args->m;
+    p.stride = block.blocking->k_step / kUnit * kAStride;
+    for (int i = 0; i < p.count; ++i) p.first[i] = first(strip + i);
+    return p;
+  }
+};
+
+inline Panels column_panels(const Block& block, int64_t n, int64_t nn) {
+  Panels p;
+  p.count = static_cast<int>(ceil_div(nn, kCols));
+  p.width = kCols;
+  p.limit = n + nn;
+  p.stride = block.blocking->k_step / kUnit * kCols;
+  for (int i = 0; i < p.count; ++i) p.first[i] = n + i * kCols;
+  return p;
 }
 
 inline void run_strip(const Block& block, Tile tile) {
   const GemmArgs& g = *block.args;
   const Blocking& s = *block.blocking;
   const Scratch at(s, block.scratch);
+  const Operand a = operand_a(block), b = operand_b(block);
   const int64_t rows = block.m1 - block.m0, columns = block.n1 - block.n0;
+  const Panels strip = Strips(block.m0, rows).panels(block, 0, 1);
   if (g.resume) load_sums(block, at.sums, s.n_block, block.m0, block.n0, rows, columns);
   int64_t k = 0;
   do {
     const int64_t kc = smaller(s.k_step, g.k - k);
-    pack_a(block, block.m0, k, kc, at.a);
+    const int64_t ahead = k + 2 * s.k_step <= g.k ? s.k_step : 0;
+    pack_words(a, strip, k, kc, 0, at.a);
     for (int64_t n = 0; n < columns; n += s.n_step) {
-      const int64_t nn = smaller(s.n_step, columns - n);
-      pack_b(block, block.n0 + n, nn, k, kc, k + 2 * s.k_step <= g.k ? s.k_step : 0, at.b);
-      for (int64_t j = 0; j < nn; j += kCols)
-        tile(at.a, at.b + j * s.k_step / kUnit, at.sums + n + j, s.n_block, ceil_div(kc, kUnit),
-             k == 0 && !g.resume);
+      const Panels panels = column_panels(block, block.n0 + n, smaller(s.n_step, columns - n));
+      pack_words(b, panels, k, kc, ahead, at.b);
+      for (int p = 0; p < panels.count; ++p)
+        tile(at.a, at.b + p * panels.stride, at.sums + n + p * kCols, s.n_block,
+             ceil_div(kc, kUnit), k == 0 && !g.resume);
     }
     k += s.k_step;
   } while (k < g.k);
@@ -152,24 +177,32 @@ inline void word_run(const Block& block, const Tile* tiles) {
   if (one_strip(g)) return run_strip(block, tiles[block.m1 - block.m0]);
   const Blocking& s = *block.blocking;
   const Scratch at(s, block.scratch);
+  const Operand a = operand_a(block), b = operand_b(block);
   const int64_t n = block.n0, nn = block.n1 - block.n0, ld = s.n_step;
+  const Panels columns = column_panels(block, n, nn);
   const bool split = g.k > s.k_step;
-  const int64_t m_step = split ? s.m_step : block.m1 - block.m0;
-  for (int64_t m = block.m0; m < block.m1; m += m_step) {
-    const int64_t mn = smaller(m_step, block.m1 - m), strips = ceil_div(mn, kRows);
+  const int64_t rows = block.m1 - block.m0, m_parts = split ? ceil_div(rows, s.m_step) : 1;
+  for (int64_t part = 0; part < m_parts; ++part) {
+    const Strips all(block.m0, rows);
+    const int64_t begin = all.count * part / m_parts, end = all.count * (part + 1) / m_parts;
     int64_t k = 0;
     do {
-      const int64_t kc = smaller(s.k_step, g.k - k);
-      pack_b(block, n, nn, k, kc, 0, at.b);
-      for (int64_t strip = 0; strip < strips; ++strip) {
-        const int64_t i = mn * strip / strips, rows = mn * (strip + 1) / strips - i;
-        float* const c = split ? at.sums + i * ld : at.sums;
-        pack_a(block, m + i, k, kc, at.a);
-        if (g.resume && k == 0) load_sums(block, c, ld, m + i, n, rows, nn);
-        for (int64_t j = 0; j < nn; j += kCols)
-          tiles[rows](at.a, at.b + j * s.k_step / kUnit, c + j, ld, ceil_div(kc, kUnit),
-                       k == 0 && !g.resume);
-        if (k + kc >= g.k) finish(block, c, ld, m + i, n, rows, nn);
+      const int64_t kc = smaller(s.k_step, g.k - k), words = ceil_div(kc, kUnit);
+      pack_words(b, columns, k, kc, 0, at.b);
+      for (int64_t group = begin; group < end; group += s.strips) {
+        const int64_t group_end = smaller(group + s.strips, end);
+        const Panels strips = all.panels(block, group, group_end);
+        pack_words(a, strips, k, kc, 0, at.a);
+        for (int64_t strip = group; strip < group_end; ++strip) {
+          const int64_t i = all.first(strip), in_strip = all.first(strip + 1) - i;
+          float* const c = split ? at.sums + (i - all.first(begin)) * ld : at.sums;
+          const float* const a_panel = at.a + (strip - group) * strips.stride;
+          if (g.resume && k == 0) load_sums(block, c, ld, i, n, in_strip, nn);
+          for (int p = 0; p < columns.count; ++p)
+            tiles[in_strip](a_panel, at.b + p * columns.stride, c + p * kCols, ld, words,
+                            k == 0 && !g.resume);
+          if (k + kc >= g.k) finish(block, c, ld, i, n, in_strip, nn);
+        }
       }
       k += s.k_step;
     } while (k < g.k);
