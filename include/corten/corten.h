@@ -1,6 +1,7 @@
 // Everything.
 #pragma once
 
+#include "corten/amp.h"
 #include "corten/compile.h"
 #include "corten/data.h"
 #include "corten/dtype.h"

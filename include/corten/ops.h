@@ -5,6 +5,7 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "corten/tensor.h"
 
@@ -111,8 +112,13 @@ struct AttentionOptions {
 Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& mask = {},
                                     AttentionOptions options = {}, At at = At::current());
 
-/// While one lives in this thread, linear, matmul and scaled_dot_product_attention convert f32 operands to `dtype` (bf16,
-/// f16), as torch.autocast; parameters stay f32 and so do their gradients.
+/// While one lives in this thread, ops choose their dtypes as under torch.autocast (docs/design/mixed-precision.md):
+///   in `dtype` (bf16 or f16): matmul, linear, conv1d_linear, scaled_dot_product_attention;
+///   in f32, with f32 results: exp, log, rsqrt, pow, sum, mean, logsumexp, softmax, log_softmax, layer_norm, rms_norm,
+///   cross_entropy;
+///   in the widest of their operands' dtypes: everything that joins several, scatter and scatter_add included.
+/// Everything else keeps its operand's dtype, and f64 is left alone. Parameters stay f32 and so do their gradients. Scopes
+/// nest; Autocast(dtype, false) switches off.
 class Autocast {
  public:
   explicit Autocast(DType dtype, bool enabled = true);
@@ -122,5 +128,17 @@ class Autocast {
  private:
   std::optional<DType> previous_;
 };
+bool is_autocast_enabled();
+/// The dtype of products in the innermost scope of this thread; f32 outside.
+DType get_autocast_dtype();
+
+/// How products of f32 operands are computed, in the whole process and from the next op or compilation on, as
+/// torch.set_float32_matmul_precision:
+///   "highest"  in f32 (the default);
+///   "high"     the same on the CPU, which has no TF32;
+///   "medium"   operands rounded to bf16, f32 accumulation and results: the bf16 family's speed.
+/// Usage error for other words.
+void set_float32_matmul_precision(std::string_view precision);
+std::string_view get_float32_matmul_precision();
 
 }  // namespace corten

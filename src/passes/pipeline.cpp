@@ -8,6 +8,7 @@
 #include "base/format.h"
 #include "base/strings.h"
 #include "passes/passes.h"
+#include "passes/precision.h"
 
 namespace corten::passes {
 namespace {
@@ -26,6 +27,7 @@ constexpr Pass kPipeline[] = {
     {"cse", true, cse},                  // equal composites are expanded once
     {"dce", true, dce},
     {"expand", false, expand},
+    {"precision", false, lower_precision},  // defines the bits of f32 products
     {"fold", true, fold},
     {"cse", true, cse},
     {"claim", false, claim},             // defines the bits of products

@@ -11,6 +11,7 @@
 #include "base/thread_pool.h"
 #include "ops/functions.h"
 #include "corten/random.h"
+#include "passes/precision.h"
 #include "runtime/allocator.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
@@ -105,7 +106,7 @@ struct CompiledFunction::Impl {
   }
 
   Entry& find(const std::vector<Tensor>& arguments, const ir::Values& values) {
-    std::string key = format("{}", default_thread_pool().num_threads());
+    std::string key = format("{}|{}", default_thread_pool().num_threads(), passes::matmul_precision());
     for (const ir::Value& v : values) key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
     if (const char* disabled = std::getenv("CORTEN_DISABLE")) key += disabled;
     for (auto it = entries.begin(); it != entries.end(); ++it)

@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "ops/functions.h"
 #include "ops/view_layout.h"
+#include "passes/precision.h"
 #include "runtime/allocator.h"
 #include "runtime/null_device.h"
 #include "runtime/program.h"
@@ -47,7 +48,7 @@ class ProgramCache {
 class EagerBuilder : public ir::Builder {
  public:
   ir::Values add(const ir::Op& op, ir::AttrsPtr attrs, const ir::Values& inputs) override {
-    std::string key = format("{}{}|{}", op.name, attrs->text(), default_thread_pool().num_threads());
+    std::string key = format("{}{}|{}|{}", op.name, attrs->text(), default_thread_pool().num_threads(), passes::matmul_precision());
     for (const ir::Value& v : inputs) {
       if (!v.concrete())
         usage_error("a traced value ({}) was used outside of the trace that made it: return it from the compiled function instead",

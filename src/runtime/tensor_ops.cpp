@@ -6,6 +6,7 @@
 #include "base/format.h"
 #include "corten/random.h"
 #include "ops/functions.h"
+#include "passes/precision.h"
 #include "runtime/tensor_impl.h"
 
 namespace corten {
@@ -22,10 +23,11 @@ std::optional<DType>& autocast_dtype() {
   thread_local std::optional<DType> dtype;
   return dtype;
 }
-/// Operands of products inside an Autocast scope.
+/// An operand of a product: in the dtype of the Autocast scope, if there is one.
 Value low(const Tensor& t) {
   Value v = value_of(t);
-  return autocast_dtype() && v.dtype() == DType::f32 ? ops::cast(v, *autocast_dtype()) : v;
+  const bool cast = autocast_dtype() && (v.dtype() == DType::f32 || size_of(v.dtype()) == 2);
+  return cast ? ops::cast(v, *autocast_dtype()) : v;
 }
 
 int category(DType dtype) { return dtype == DType::boolean ? 0 : is_floating(dtype) ? 2 : 1; }
@@ -64,8 +66,14 @@ Value floating(const Tensor& t) {
   Value x = value_of(t);
   return is_floating(x.dtype()) ? x : ops::cast(x, DType::f32);
 }
+/// An operand of what Autocast keeps in f32.
+Value wide(const Tensor& t) {
+  Value x = floating(t);
+  return autocast_dtype() ? ops::cast(x, compute_type(x.dtype())) : x;
+}
 using Unary = Value (*)(Value);
 Tensor unary(Unary op, const Tensor& x) { return wrap(op(floating(x))); }
+Tensor wide_unary(Unary op, const Tensor& x) { return wrap(op(wide(x))); }
 
 }  // namespace
 
@@ -102,10 +110,10 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   DType dtype = result_type(x, y);
   return wrap(ops::where(ops::cast(value_of(condition), DType::boolean), ops::cast(x, dtype), ops::cast(y, dtype)));
 }
-Tensor exp(const Tensor& x) { return unary(ops::exp, x); }
-Tensor log(const Tensor& x) { return unary(ops::log, x); }
+Tensor exp(const Tensor& x) { return wide_unary(ops::exp, x); }
+Tensor log(const Tensor& x) { return wide_unary(ops::log, x); }
 Tensor sqrt(const Tensor& x) { return unary(ops::sqrt, x); }
-Tensor rsqrt(const Tensor& x) { return unary(ops::rsqrt, x); }
+Tensor rsqrt(const Tensor& x) { return wide_unary(ops::rsqrt, x); }
 Tensor tanh(const Tensor& x) { return unary(ops::tanh, x); }
 Tensor erf(const Tensor& x) { return unary(ops::erf, x); }
 Tensor sin(const Tensor& x) { return unary(ops::sin, x); }
@@ -117,10 +125,11 @@ Tensor round(const Tensor& x) { return is_floating(x.dtype()) ? wrap(ops::round(
 Tensor square(const Tensor& x) { return x * x; }
 Tensor pow(const Tensor& x, double exponent) {
   Value v = value_of(x);
+  if (is_floating(v.dtype())) v = wide(x);
   if (exponent == std::floor(exponent) && std::abs(exponent) <= 64) {
     // By repeated squaring; a negative exponent inverts the result.
     int64_t n = static_cast<int64_t>(std::abs(exponent));
-    if (exponent < 0) v = floating(x);
+    if (exponent < 0) v = wide(x);
     Value result = ops::full_like(v, 1), base = v;
     for (bool first = true; n; n >>= 1) {
       if (n & 1) result = first ? base : result * base, first = false;
@@ -128,7 +137,7 @@ Tensor pow(const Tensor& x, double exponent) {
     }
     return wrap(exponent < 0 ? ops::div(1, result) : result);
   }
-  v = floating(x);
+  v = wide(x);
   if (exponent == 0.5) return wrap(ops::sqrt(v));
   return wrap(ops::exp(ops::log(v) * exponent));
 }
@@ -138,11 +147,11 @@ Tensor pow(const Tensor& x, double exponent) {
 Tensor sum(const Tensor& x, std::vector<int64_t> axes, bool keepdim, At at) {
   SOURCE;
   Value v = value_of(x);
-  return wrap(ops::sum(is_floating(v.dtype()) ? v : ops::cast(v, DType::i64), std::move(axes), keepdim));
+  return wrap(ops::sum(is_floating(v.dtype()) ? wide(x) : ops::cast(v, DType::i64), std::move(axes), keepdim));
 }
 Tensor mean(const Tensor& x, std::vector<int64_t> axes, bool keepdim, At at) {
   SOURCE;
-  return wrap(ops::mean(floating(x), std::move(axes), keepdim));
+  return wrap(ops::mean(wide(x), std::move(axes), keepdim));
 }
 namespace {
 Tensor extremum(Value (*op)(Value, ir::Dims, bool), const Tensor& x, std::vector<int64_t> axes, bool keepdim) {
@@ -167,7 +176,7 @@ Tensor argmax(const Tensor& x, int64_t axis, bool keepdim, At at) {
 }
 Tensor logsumexp(const Tensor& x, int64_t axis, bool keepdim, At at) {
   SOURCE;
-  return wrap(ops::logsumexp(floating(x), axis, keepdim));
+  return wrap(ops::logsumexp(wide(x), axis, keepdim));
 }
 Tensor Tensor::sum(std::vector<int64_t> axes, bool keepdim, At at) const { return corten::sum(*this, std::move(axes), keepdim, at); }
 Tensor Tensor::mean(std::vector<int64_t> axes, bool keepdim, At at) const { return corten::mean(*this, std::move(axes), keepdim, at); }
@@ -223,20 +232,31 @@ Tensor index_select(const Tensor& x, int64_t axis, const Tensor& index, At at) {
   SOURCE;
   return wrap(ops::index_select(value_of(x), axis, index_value(index)));
 }
+namespace {
+using Scatter = Value (*)(Value, Value, Value, int64_t);
+/// The result has the base's dtype, in an Autocast scope the wider one of base and updates.
+Tensor scattered(Scatter op, const Tensor& base, int64_t axis, const Tensor& index, const Tensor& updates) {
+  Value b = value_of(base), u = value_of(updates);
+  if (autocast_dtype()) b = ops::cast(b, promote(b.dtype(), u.dtype()));
+  return wrap(op(b, index_value(index), ops::cast(u, b.dtype()), axis));
+}
+}  // namespace
 Tensor scatter_add(const Tensor& base, int64_t axis, const Tensor& index, const Tensor& updates, At at) {
   SOURCE;
-  Value b = value_of(base);
-  return wrap(ops::scatter_add(b, index_value(index), ops::cast(value_of(updates), b.dtype()), axis));
+  return scattered(ops::scatter_add, base, axis, index, updates);
 }
 Tensor scatter(const Tensor& base, int64_t axis, const Tensor& index, const Tensor& updates, At at) {
   SOURCE;
-  Value b = value_of(base);
-  return wrap(ops::scatter_set(b, index_value(index), ops::cast(value_of(updates), b.dtype()), axis));
+  return scattered(ops::scatter_set, base, axis, index, updates);
 }
 
 Tensor matmul(const Tensor& a, const Tensor& b, std::optional<DType> out_dtype, At at) {
   SOURCE;
   Value x = low(a), y = low(b);
+  // A matrix of parameters is handed over as it is, so that its gradient is f32: linear's rule.
+  if (autocast_dtype() && !out_dtype && b.dtype() == DType::f32 && b.requires_grad() && y.rank() == 2 && x.rank() >= 2 &&
+      x.dims().back() == y.dims()[0])
+    return wrap(ops::linear(x, value_of(b), Value(), false));
   if (x.rank() == 0 || y.rank() == 0) usage_error("[matmul] {} and {} do not multiply: an operand has no axes", to_string(x.type()), to_string(y.type()));
   DType dtype = promote(x.dtype(), y.dtype());
   if (!is_floating(dtype)) usage_error("[matmul] {} and {}: products of integers are not supported; convert to a floating type", to_string(x.type()), to_string(y.type()));
@@ -273,19 +293,19 @@ Tensor silu(const Tensor& x) { return unary(ops::silu, x); }
 Tensor sigmoid(const Tensor& x) { return unary(ops::sigmoid, x); }
 Tensor softmax(const Tensor& x, int64_t axis, At at) {
   SOURCE;
-  return wrap(ops::softmax(floating(x), axis));
+  return wrap(ops::softmax(wide(x), axis));
 }
 Tensor log_softmax(const Tensor& x, int64_t axis, At at) {
   SOURCE;
-  return wrap(ops::log_softmax(floating(x), axis));
+  return wrap(ops::log_softmax(wide(x), axis));
 }
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, At at) {
   SOURCE;
-  return wrap(ops::layer_norm(floating(x), value_of(weight), bias.defined() ? value_of(bias) : Value(), eps));
+  return wrap(ops::layer_norm(wide(x), value_of(weight), bias.defined() ? value_of(bias) : Value(), eps));
 }
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, At at) {
   SOURCE;
-  return wrap(ops::rms_norm(floating(x), value_of(weight), eps));
+  return wrap(ops::rms_norm(wide(x), value_of(weight), eps));
 }
 Tensor embedding(const Tensor& ids, const Tensor& weight, At at) {
   SOURCE;
@@ -323,6 +343,11 @@ Autocast::Autocast(DType dtype, bool enabled) : previous_(autocast_dtype()) {
   autocast_dtype() = enabled && dtype != DType::f32 ? std::optional(dtype) : std::nullopt;
 }
 Autocast::~Autocast() { autocast_dtype() = previous_; }
+bool is_autocast_enabled() { return autocast_dtype().has_value(); }
+DType get_autocast_dtype() { return autocast_dtype().value_or(DType::f32); }
+
+void set_float32_matmul_precision(std::string_view precision) { passes::set_matmul_precision(precision); }
+std::string_view get_float32_matmul_precision() { return passes::matmul_precision(); }
 
 namespace {
 std::vector<Tensor> wrap_all(const Values& values) {

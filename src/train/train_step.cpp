@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/format.h"
 #include "corten/ops.h"
@@ -10,10 +9,6 @@
 
 namespace corten {
 namespace {
-
-// torch.amp.GradScaler's defaults.
-constexpr double kInitialScale = 65536, kGrowth = 2, kBackoff = 0.5;
-constexpr int64_t kGrowthInterval = 2000;
 
 /// A tensor over a buffer that lives as long as the step.
 Tensor wrap(std::vector<int64_t>& values, Shape shape) {
@@ -46,17 +41,14 @@ TrainStep::TrainStep(CausalLM& model, const StepSettings& settings)
       settings_(settings),
       params_(model.parameters()),
       optimizer_(optim::weight_decay_groups(model, settings.optim.weight_decay),
-                 adamw_options(settings.optim)) {
+                 adamw_options(settings.optim)),
+      scaler_({.enabled = settings.dtype == DType::f16}) {
   const auto tokens = static_cast<size_t>(settings.batch * settings.seq);
   ids_.resize(tokens);
   targets_.resize(tokens);
   const auto eval_tokens = static_cast<size_t>(eval_rows() * settings.seq);
   eval_ids_.resize(eval_tokens);
   eval_targets_.resize(eval_tokens);
-  if (settings.dtype == DType::f16) {
-    loss_scale_ = scalar(kInitialScale);
-    good_steps_ = scalar(0, DType::i64);
-  }
   if (!settings.compile) return;
   compiled_step_ = std::make_unique<CompiledFunction>(
       compile([this](const std::vector<Tensor>& in) { return step(in); }));
@@ -69,7 +61,6 @@ TrainStep::~TrainStep() = default;
 
 std::vector<Tensor> TrainStep::step(const std::vector<Tensor>& in) {
   const Tensor &ids = in[0], &targets = in[1], &lr = in[2], &inverse_count = in[3];
-  const bool scaled = settings_.dtype == DType::f16;
   const int64_t rows = eval_rows();
   model_.train();
   std::vector<Tensor> sums = for_shards(settings_.virtual_shards, [&](int64_t shard) {
@@ -80,43 +71,26 @@ std::vector<Tensor> TrainStep::step(const std::vector<Tensor>& in) {
                          targets.slice(0, shard * rows, (shard + 1) * rows), Reduction::sum) *
              inverse_count;
     }
-    std::vector<Tensor> results = grad({scaled ? loss * loss_scale_ : loss}, params_);
+    std::vector<Tensor> results = grad({scaler_.scale(loss)}, params_);
     for (size_t i = 0; i < results.size(); ++i)
       if (!results[i].defined()) results[i] = zeros_like(params_[i]);
     results.insert(results.begin(), loss.detach());
     return results;
   });
 
-  std::vector<std::pair<Tensor, Tensor>> before;  // what an overflow brings back
-  if (scaled) {
-    for (const Tensor& param : params_) before.emplace_back(param, param.detach().clone());
-    for (const auto& [name, tensor] : optimizer_.state_dict())
-      if (name != "lr") before.emplace_back(tensor, tensor.clone());
-  }
-  for (size_t i = 0; i < params_.size(); ++i)
-    params_[i].set_grad(scaled ? sums[i + 1] / loss_scale_ : sums[i + 1]);
+  for (size_t i = 0; i < params_.size(); ++i) params_[i].set_grad(sums[i + 1]);
+  scaler_.unscale_(optimizer_);
   const double limit = settings_.optim.clip_grad_norm;
   const Tensor norm =
       limit > 0 ? optim::clip_grad_norm_(params_, limit) : optim::grad_norm(params_);
   optimizer_.set_lr(lr);
-  optimizer_.step();
+  scaler_.step(optimizer_);
   optimizer_.zero_grad();
-  if (!scaled) return {sums[0], norm};
-  const Tensor used_scale = loss_scale_.clone();
-  guard_overflow(norm, before);
-  return {sums[0], norm, used_scale};
-}
-
-void TrainStep::guard_overflow(const Tensor& norm,
-                               const std::vector<std::pair<Tensor, Tensor>>& before) {
-  const NoGradGuard no_grad;
-  const Tensor finite = norm < std::numeric_limits<double>::infinity();  // false for NaN
-  for (auto [now, old] : before) now.copy_(where(finite, now, old));
-  const Tensor good = good_steps_ + 1;
-  const Tensor grow = good >= static_cast<double>(kGrowthInterval);
-  const Tensor scale = where(grow, loss_scale_ * kGrowth, loss_scale_);
-  loss_scale_.copy_(where(finite, scale, loss_scale_ * kBackoff));
-  good_steps_.copy_(where(logical_and(finite, logical_not(grow)), good, zeros_like(good)));
+  if (!scaler_.is_enabled()) return {sums[0], norm};
+  const Tensor used_scale = scaler_.scale_tensor().clone();
+  scaler_.update();
+  return {sums[0], norm, used_scale, scaler_.skipped_steps_tensor().clone(),
+          scaler_.skipped_in_a_row_tensor().clone()};
 }
 
 std::vector<Tensor> TrainStep::evaluation(const std::vector<Tensor>& in) {
@@ -148,8 +122,10 @@ StepResult TrainStep::run(double lr) {
   result.loss = out[0].item<float>();
   result.grad_norm = out[1].item<float>();
   if (settings_.dtype == DType::f16) {
-    result.skipped = !std::isfinite(result.grad_norm);
     result.loss_scale = out[2].item<float>();
+    result.skipped_steps = out[3].item<int64_t>();
+    result.skipped_in_a_row = out[4].item<int64_t>();
+    result.skipped = result.skipped_in_a_row > 0;
   }
   return result;
 }
@@ -198,10 +174,8 @@ StateDict TrainStep::state() const {
   const Generator& generator = default_generator();
   state.emplace_back("generator.seed", generator.seed);
   state.emplace_back("generator.step", generator.step);
-  if (loss_scale_.defined()) {
-    state.emplace_back("loss_scale.scale", loss_scale_);
-    state.emplace_back("loss_scale.good_steps", good_steps_);
-  }
+  for (const auto& [name, tensor] : scaler_.state_dict())
+    state.emplace_back("loss_scale." + name, tensor);
   return state;
 }
 

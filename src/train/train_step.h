@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "corten/amp.h"
 #include "corten/compile.h"
 #include "corten/models.h"
 #include "corten/optim.h"
@@ -29,7 +30,9 @@ struct StepResult {
   float grad_norm = 0;  ///< before clipping
   /// f16: the scaled gradients overflowed, so that weights and moments are as they were.
   bool skipped = false;
-  float loss_scale = 1;
+  float loss_scale = 1;          ///< of this step
+  int64_t skipped_steps = 0;     ///< so far
+  int64_t skipped_in_a_row = 0;  ///< up to this step
 };
 
 /// AdamW on the cross entropy of next tokens.
@@ -38,9 +41,7 @@ struct StepResult {
 /// tokens times 1 / (tokens of the step); losses and gradients of the shards are added by
 /// for_shards().
 ///
-/// f16 keeps gradients in range by a dynamic loss scale (Micikevicius et al., 2018) with the
-/// constants of torch.amp.GradScaler: it starts at 65536, halves after an overflow, whose step is
-/// skipped, and doubles after 2000 steps without one.
+/// f16 keeps gradients in range by a GradScaler with its default constants.
 class TrainStep {
  public:
   /// `model` must outlive this and hold f32 weights. Nothing is compiled yet.
@@ -78,8 +79,6 @@ class TrainStep {
  private:
   std::vector<Tensor> step(const std::vector<Tensor>& in);
   std::vector<Tensor> evaluation(const std::vector<Tensor>& in);
-  /// Undoes an f16 step whose gradients overflowed and adapts the loss scale.
-  void guard_overflow(const Tensor& norm, const std::vector<std::pair<Tensor, Tensor>>& before);
   std::vector<Tensor> arguments(double lr);
   std::vector<Tensor> call(CompiledFunction* compiled, const Function& eager,
                            const std::vector<Tensor>& in);
@@ -88,7 +87,7 @@ class TrainStep {
   StepSettings settings_;
   std::vector<Tensor> params_;
   optim::AdamW optimizer_;
-  Tensor loss_scale_, good_steps_;  // f16 only
+  GradScaler scaler_;  // enabled for f16
   std::vector<int64_t> ids_, targets_, eval_ids_, eval_targets_;
   std::unique_ptr<CompiledFunction> compiled_step_, compiled_eval_;
   bool planned_ = false;

@@ -35,6 +35,7 @@ constexpr const char* kMemoryHint =
     "lower train.batch or data.seq, raise train.virtual_shards, or choose a smaller model";
 constexpr int64_t kIgnored = -100;       // target that cross_entropy() skips
 constexpr double kSmallestScale = 1e-4;  // an f16 run that scales further down will not recover
+constexpr int64_t kOverflowStorm = 20;   // skipped steps in a row that are worth a warning
 
 /// One call of train().
 class Trainer {
@@ -106,6 +107,7 @@ class Trainer {
   int64_t saved_step_ = -1;  // of the newest checkpoint
   uint64_t resident_before_model_ = 0;
   double seconds_per_step_ = 0;  // running mean
+  int64_t skipped_steps_ = 0;
 };
 
 void Trainer::check_device() const {
@@ -432,10 +434,19 @@ void Trainer::report_step(const StepResult& step, double lr, double seconds) {
                               {"tokens_per_s", info.tokens_per_s}});
     if (info.mfu) line.set("mfu", *info.mfu);
     if (config_.train.dtype == DType::f16)
-      line.set("loss_scale", step.loss_scale).set("skipped", step.skipped);
+      line.set("loss_scale", step.loss_scale)
+          .set("skipped", step.skipped)
+          .set("skipped_steps", step.skipped_steps);
     metrics_->write(line);
   }
   if (callbacks_.on_step) callbacks_.on_step(info);
+  skipped_steps_ = step.skipped_steps;
+  if (step.skipped_in_a_row == kOverflowStorm)
+    message(
+        format("{} steps in a row were skipped because gradients overflow f16, and the loss scale "
+               "is down at {}: train in bf16, lower optim.lr, or look for the overflow with "
+               "--detect-anomaly",
+               kOverflowStorm, step.loss_scale));
 }
 
 void Trainer::take_step() {
@@ -493,6 +504,9 @@ TrainResult Trainer::finish() {
   publish_model(run_, result_.checkpoint);
   result_.model_dir = run_.model();
   write_file_atomic(run_.result(), to_json(result_).dump(2) + "\n");
+  if (skipped_steps_ > 0)
+    message(format("{} of {} steps were skipped because gradients overflowed f16", skipped_steps_,
+                   state_.step));
   if (config_.train.save_best && state_.best_step >= 0 && state_.best_step != state_.step)
     message(format("the lowest validation loss was {:.4f} after step {}: {}", *state_.best_val_loss,
                    state_.best_step, run_.checkpoint(state_.best_step)));
