@@ -48,6 +48,7 @@ class Tensor {
   // ---- Differentiation
   bool requires_grad() const;
   /// Makes a leaf that collects gradients. Usage error for integer types and for results of operations.
+  /// A detached tensor becomes a leaf of its own with the present values.
   Tensor& set_requires_grad(bool value = true);
   /// The accumulated gradient; undefined if there is none.
   Tensor grad() const;

@@ -268,6 +268,13 @@ bool Tensor::is_leaf() const {
 Tensor& Tensor::set_requires_grad(bool value) {
   const TensorImpl& impl = get(*this);
   if (value && !is_floating(impl.type.dtype)) usage_error("[set_requires_grad] {} is not floating-point", text(impl.type));
+  if (value && impl.detached) {
+    // A leaf of its own that starts from the present values.
+    const Tensor own = wrap(value_of(*this));
+    impl_->cell = own.impl()->cell;
+    impl_->views.clear();
+    impl_->detached = false;
+  }
   if (!impl.views.empty()) usage_error("[set_requires_grad] a view is not a leaf; set it on the tensor that it shows");
   if (!value) {
     impl.cell->leaf = {};

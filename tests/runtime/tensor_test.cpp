@@ -175,5 +175,16 @@ TEST(Autocast, ProductsInLowPrecisionGradientsInFull) {
   EXPECT_EQ(w.grad().dtype(), DType::f32);
 }
 
+TEST(Autograd, DetachedTensorsBecomeLeaves) {
+  Tensor x = tensor({1.0, 2.0}).set_requires_grad();
+  Tensor y = (x * 3.0).detach().set_requires_grad(), view = (x * 2.0).slice(0, 1, 2).detach().set_requires_grad();
+  EXPECT_TRUE(y.is_leaf());
+  (y * y).sum().backward();
+  (view * 5.0).sum().backward();
+  EXPECT_EQ(values(y.grad()), (Floats{6, 12}));
+  EXPECT_EQ(values(view.grad()), (Floats{5}));
+  EXPECT_FALSE(x.grad().defined());
+}
+
 }  // namespace
 }  // namespace corten
