@@ -23,6 +23,7 @@ LAYERS = [
     ["optim"],
     ["models"],
     ["train"],
+    ["diagnose"],
     ["cli"],
 ]
 LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in folders}
@@ -36,6 +37,7 @@ PUBLIC = {
     "random.h": "runtime",
     "compile.h": "runtime",
     "corten.h": "train",
+    "memory.h": "runtime",
     "nn.h": "nn",
     "init.h": "nn",
     "optim.h": "optim",

@@ -8,6 +8,7 @@
 #include "corten/error.h"
 #include "corten/generate.h"
 #include "corten/init.h"
+#include "corten/memory.h"
 #include "corten/models.h"
 #include "corten/nn.h"
 #include "corten/ops.h"

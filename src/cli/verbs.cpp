@@ -16,6 +16,7 @@ const std::vector<Verb>& verbs() {
       {"train", "train a model as a configuration says", run_train},
       {"generate", "continue a prompt", run_generate},
       {"eval-logits", "evaluate a model on given tokens", run_eval_logits},
+      {"plan", "predict memory, work and time of a training step", run_plan},
       {"bench", "measure training, generation and single ops", run_bench},
   };
   return all;

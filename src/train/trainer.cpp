@@ -13,6 +13,7 @@
 #include "base/thread_pool.h"
 #include "corten/random.h"
 #include "runtime/allocator.h"
+#include "runtime/null_device.h"
 #include "train/checkpoint.h"
 #include "train/device_peak.h"
 #include "train/model_setup.h"
@@ -198,8 +199,9 @@ void Trainer::open_datasets(const std::string& folder) {
 
 TrainResult Trainer::plan_only() {
   tokenizer_ = make_tokenizer(config_, "", data_callbacks());
-  make_model(model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text),
-             initial_weights());
+  // Types are enough, so that models are planned that do not fit this machine.
+  const runtime::NullDeviceScope no_values;
+  model_ = build_model(model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text), "", config_.train.seed);
   make_step(true);
   const ProgramInfo& info = step_->plan();
   result_.planned_peak_bytes = step_->planned_bytes();

@@ -1,0 +1,135 @@
+#include "diagnose/fit.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/format.h"
+#include "base/strings.h"
+
+namespace corten {
+namespace {
+
+/// Tries settings and keeps what came out.
+class Search {
+ public:
+  Search(const StepPlan& plan, const FitRequest& request) : plan_(plan), request_(request) {}
+
+  std::vector<WayToFit> run() {
+    smaller_batch();
+    const int64_t shards = more_shards(request_.settings, "more virtual shards", request_.machine);
+    if (request_.settings.dtype == DType::f32) {
+      StepSettings half = request_.settings;
+      half.dtype = DType::bf16;
+      const Machine machine = request_.machine_for ? request_.machine_for(DType::bf16) : request_.machine;
+      add("bf16 compute", "train.dtype=bf16", half, machine, "other bits than f32; weights and moments stay f32");
+      if (shards > request_.settings.virtual_shards) more_shards(half, "bf16 and more virtual shards", machine, "train.dtype=bf16");
+    }
+    not_yet();
+    std::stable_sort(ways_.begin(), ways_.end(), [](const WayToFit& a, const WayToFit& b) {
+      if (a.available != b.available) return a.available;
+      if (a.fits != b.fits) return a.fits;
+      return a.step_seconds.value_or(1e300) < b.step_seconds.value_or(1e300);
+    });
+    return std::move(ways_);
+  }
+
+ private:
+  bool fits(int64_t bytes) const { return static_cast<double>(bytes) <= request_.limit_bytes; }
+  StepPlan planned(const StepSettings& settings) const {
+    if (request_.message)
+      request_.message(format("planning batch {}, {} virtual shards, {}", settings.batch, settings.virtual_shards, name(settings.dtype)));
+    return plan_step(request_.model_config, settings);
+  }
+  void add(std::string name, std::string set, const StepPlan& plan, const Machine& machine, std::string cost) {
+    ways_.push_back({std::move(name), std::move(set), true, fits(plan.peak_bytes), plan.peak_bytes, plan.predicted_seconds(machine), std::move(cost)});
+  }
+  void add(std::string name, std::string set, const StepSettings& settings, const Machine& machine, std::string cost) {
+    add(std::move(name), std::move(set), planned(settings), machine, std::move(cost));
+  }
+
+  /// The largest batch that fits. Bytes grow linearly with the batch but for what the planner makes of it, so two plans show
+  /// where to look and further ones make sure.
+  void smaller_batch() {
+    const int64_t unit = request_.settings.virtual_shards, now = request_.settings.batch;
+    if (now <= unit) return;
+    StepSettings settings = request_.settings;
+    auto at = [&](int64_t batch) {
+      settings.batch = batch;
+      return planned(settings);
+    };
+    auto report = [&](int64_t batch, const StepPlan& plan) {
+      add("smaller batch", format("train.batch={}", batch), plan, request_.machine,
+          format("{} instead of {} sequences per optimizer step", batch, now));
+    };
+    StepPlan smallest = at(unit);
+    if (!fits(smallest.peak_bytes)) return report(unit, smallest);
+    const double slope = static_cast<double>(plan_.peak_bytes - smallest.peak_bytes) / static_cast<double>(now - unit);
+    const double room = request_.limit_bytes - static_cast<double>(smallest.peak_bytes);
+    int64_t batch = slope > 0 ? unit + static_cast<int64_t>(room / slope) : now - unit;
+    batch = std::clamp(batch / unit * unit, unit, now - unit);
+    int64_t step = unit;  // of the way back when the line promised too much
+    for (; batch > unit; batch -= std::min(step, batch - unit), step *= 2)
+      if (StepPlan plan = at(batch); fits(plan.peak_bytes)) return report(batch, plan);
+    report(unit, smallest);
+  }
+
+  /// The fewest virtual shards that fit, or as many as there are sequences. Returns how many.
+  int64_t more_shards(StepSettings settings, const std::string& name, const Machine& machine, const std::string& also = "") {
+    const int64_t batch = settings.batch, now = settings.virtual_shards;
+    std::vector<int64_t> counts;
+    for (int64_t v = now + 1; v <= batch; ++v)
+      if (batch % v == 0 && v <= std::max<int64_t>(kMostShards, now)) counts.push_back(v);
+    for (int64_t v : counts) {
+      settings.virtual_shards = v;
+      StepPlan plan = planned(settings);
+      if (!fits(plan.peak_bytes) && v != counts.back()) continue;
+      add(name, format("{}{}train.virtual_shards={}", also, also.empty() ? "" : " ", v), plan, machine,
+          format("{} micro-batches of {}; the same batch, other bits", v, batch / v));
+      return v;
+    }
+    return now;
+  }
+
+  void not_yet() {
+    const OwnedBytes& o = plan_.owners;
+    const double seconds = plan_.predicted_seconds(request_.machine);
+    auto computed = [&](std::string name, int64_t bytes, std::optional<double> time, std::string cost) {
+      ways_.push_back({std::move(name), "", false, fits(bytes), bytes, time, std::move(cost)});
+    };
+    if (o[Owner::activation] > 0) {
+      // At best nothing of the forward pass is kept; states and gradients stay as they are.
+      const double again = request_.machine.peak_flops > 0 ? plan_.model_flops / 3 / request_.machine.peak_flops : 0;
+      computed("rematerialisation", plan_.peak_bytes - o[Owner::activation], seconds + again,
+               "a lower bound: activations only, states stay; up to one more forward pass");
+    }
+    const int64_t elements = o[Owner::optimizer] / 8;
+    // One byte for each of two moments, and a float32 scale for every block of 256 (Dettmers et al., 2022).
+    const int64_t eight_bit = 2 * elements + 2 * (elements + 255) / 256 * 4;
+    computed("8-bit optimizer", plan_.peak_bytes - o[Owner::optimizer] + eight_bit, seconds,
+             "moments of 8 bits: other losses, close to those of float32");
+    computed("offload of the optimizer", plan_.peak_bytes - o[Owner::optimizer], std::nullopt,
+             format("{} over the bus per step", format_bytes(static_cast<uint64_t>(2 * o[Owner::optimizer]))));
+    const int64_t n = request_.ranks, gradients = 4 * plan_.parameters;
+    auto divided = [&](int64_t bytes) { return bytes - bytes / n; };
+    auto sharded = [&](const char* name, int64_t saved, double volume) {
+      const double sent = volume * static_cast<double>(gradients) * static_cast<double>(n - 1) / static_cast<double>(n);
+      computed(format("{} over {} ranks", name, n), plan_.peak_bytes - saved, std::nullopt,
+               format("{} sent by each rank per step", format_bytes(static_cast<uint64_t>(sent))));
+    };
+    // Rajbhandari et al., 2020, section 7: volumes in units of the gradients.
+    sharded("sharding of the optimizer (ZeRO-1)", divided(o[Owner::optimizer]), 2);
+    sharded("and of gradients (ZeRO-2)", divided(o[Owner::optimizer] + o[Owner::gradient]), 2);
+    sharded("and of parameters (ZeRO-3, FSDP)", divided(o[Owner::optimizer] + o[Owner::gradient] + o[Owner::parameter]), 3);
+  }
+
+  static constexpr int64_t kMostShards = 64;  // beyond it graphs grow and memory hardly falls
+  const StepPlan& plan_;
+  const FitRequest& request_;
+  std::vector<WayToFit> ways_;
+};
+
+}  // namespace
+
+std::vector<WayToFit> ways_to_fit(const StepPlan& plan, const FitRequest& request) { return Search(plan, request).run(); }
+
+}  // namespace corten

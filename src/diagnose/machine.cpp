@@ -1,0 +1,80 @@
+#include "diagnose/machine.h"
+
+#include "base/cpu.h"
+#include "base/file.h"
+#include "base/format.h"
+#include "base/process.h"
+#include "base/strings.h"
+#include "base/thread_pool.h"
+#include "codegen/object_cache.h"
+#include "gemm/peak.h"
+#include "train/bandwidth.h"
+#include "train/device_peak.h"
+
+namespace corten {
+namespace {
+
+/// What was measured on this machine earlier, by key; an unreadable file counts as empty.
+Json read_measurements(const std::string& path) {
+  try {
+    if (file_exists(path)) {
+      Json json = Json::parse(read_file(path, 1 << 20), path);
+      if (json.is_object()) return json;
+    }
+  } catch (const Error&) {
+  }
+  return Json::object();
+}
+
+}  // namespace
+
+Machine this_machine(DType dtype) {
+  ThreadPool& pool = default_thread_pool();
+  Machine m;
+  m.name = cpu_info().model;
+  m.memory_bytes = static_cast<double>(available_memory_bytes());
+  const std::string folder = codegen::object_cache().folder();
+  const std::string path = folder.empty() ? "" : join_path(parent_path(folder), "machine.json");
+  // Products of f16 run in the f32 family.
+  const std::string key = format("{}, {}, {} threads, {}", m.name, corten::name(cpu_isa()), pool.num_threads(), corten::name(dtype));
+  if (!path.empty()) {
+    const Json all = read_measurements(path);
+    const Json* known = all.find(key);
+    const Json* peak = known ? known->find("peak_flops") : nullptr;
+    const Json* bandwidth = known ? known->find("bandwidth") : nullptr;
+    if (peak && bandwidth && peak->is_number() && bandwidth->is_number() && peak->as_double() > 0 && bandwidth->as_double() > 0) {
+      m.peak_flops = peak->as_double();
+      m.bandwidth = bandwidth->as_double();
+      m.how = format("measured earlier on {} threads, kept in {}", pool.num_threads(), path);
+      return m;
+    }
+  }
+  m.peak_flops = measure_peak_flops(dtype, pool.num_threads(), 1.0);
+  m.bandwidth = measure_read_bandwidth(pool);
+  m.how = format("measured now on {} threads", pool.num_threads());
+  if (path.empty()) return m;
+  try {
+    create_folders(parent_path(path));
+    Json all = read_measurements(path);
+    all.set(key, Json::object({{"peak_flops", m.peak_flops}, {"bandwidth", m.bandwidth}}));
+    write_file_atomic(path, all.dump(2) + "\n");
+  } catch (const Error&) {  // it is measured again next time
+  }
+  return m;
+}
+
+Machine machine_by_name(const std::string& name, DType dtype) {
+  const auto figures = device_figures(name);
+  if (!figures)
+    usage_error("unknown machine \"{}\"{} (known: {}; without one, this machine is meant)", name, did_you_mean(name, device_names()),
+                fmt::join(device_names(), ", "));
+  Machine m;
+  m.name = figures->name;
+  m.memory_bytes = figures->memory_bytes;
+  m.bandwidth = figures->bandwidth;
+  m.peak_flops = theoretical_peak_flops(figures->name, dtype, 1).value_or(0);
+  m.how = "data sheet: no program reaches these figures";
+  return m;
+}
+
+}  // namespace corten
