@@ -46,14 +46,15 @@ void print_plan(const TrainingPlan& plan) {
   const StepPlan& step = plan.step;
   print_text(format("model        {:.3f} M parameters; {} x {} tokens in {} virtual shards, {}\n", static_cast<double>(step.parameters) / 1e6,
                     plan.settings.batch, plan.settings.seq, plan.settings.virtual_shards, name(plan.settings.dtype)));
-  print_text(format("peak         {} ({} bytes)\n", both_units(static_cast<double>(step.peak_bytes)), step.peak_bytes));
-  auto owner = [&](std::string_view what, int64_t bytes) {
-    if (bytes == 0) return;
-    print_text(format("  {:<12} {} {:5.1f}%\n", label(what), both_units(static_cast<double>(bytes)),
-                      100 * static_cast<double>(bytes) / static_cast<double>(step.peak_bytes)));
+  print_text(format("peak            {}        {:>16} bytes\n", both_units(static_cast<double>(step.peak_bytes)), step.peak_bytes));
+  auto owner = [&](std::string_view what, int64_t bytes, int64_t most) {
+    if (most == 0) return;
+    print_text(format("  {:<13} {} {:5.1f}% {:>16} bytes; at most {}\n", label(what), both_units(static_cast<double>(bytes)),
+                      100 * static_cast<double>(bytes) / static_cast<double>(step.peak_bytes), bytes, format_bytes(static_cast<uint64_t>(most))));
   };
-  for (int i = 0; i < runtime::kOwners; ++i) owner(runtime::to_string(static_cast<Owner>(i)), step.owners[static_cast<Owner>(i)]);
-  owner("fragmentation", step.owners.fragmentation);
+  for (int i = 0; i < runtime::kOwners; ++i)
+    owner(runtime::to_string(static_cast<Owner>(i)), step.owners[static_cast<Owner>(i)], step.most[static_cast<Owner>(i)]);
+  owner("fragmentation", step.owners.fragmentation, step.owners.fragmentation);
   print_text(format("arena        {} planned, lower bound {}, fragmentation {:.2f}%\n", format_bytes(static_cast<uint64_t>(step.info.arena_bytes)),
                     format_bytes(static_cast<uint64_t>(step.info.arena_lower_bound)), 100 * step.fragmentation()));
   if (step.peak_step < static_cast<int32_t>(step.report.steps.size()))

@@ -62,8 +62,9 @@ class Search {
           format("{} instead of {} sequences per optimizer step", batch, now));
     };
     StepPlan smallest = at(unit);
-    if (!fits(smallest.peak_bytes)) return report(unit, smallest);
     const double slope = static_cast<double>(plan_.peak_bytes - smallest.peak_bytes) / static_cast<double>(now - unit);
+    bytes_per_sequence_ = slope * static_cast<double>(unit);  // only one shard's sequences are alive at a time
+    if (!fits(smallest.peak_bytes)) return report(unit, smallest);
     const double room = request_.limit_bytes - static_cast<double>(smallest.peak_bytes);
     int64_t batch = slope > 0 ? unit + static_cast<int64_t>(room / slope) : now - unit;
     batch = std::clamp(batch / unit * unit, unit, now - unit);
@@ -73,58 +74,73 @@ class Search {
     report(unit, smallest);
   }
 
-  /// The fewest virtual shards that fit, or as many as there are sequences. Returns how many.
+  /// The fewest virtual shards that fit. Plans of many shards are large, so that the next count is planned only if what the
+  /// arena loses per sequence promises that one fits. Returns how many were chosen.
   int64_t more_shards(StepSettings settings, const std::string& name, const Machine& machine, const std::string& also = "") {
     const int64_t batch = settings.batch, now = settings.virtual_shards;
     std::vector<int64_t> counts;
     for (int64_t v = now + 1; v <= batch; ++v)
       if (batch % v == 0 && v <= std::max<int64_t>(kMostShards, now)) counts.push_back(v);
-    for (int64_t v : counts) {
-      settings.virtual_shards = v;
-      StepPlan plan = planned(settings);
-      if (!fits(plan.peak_bytes) && v != counts.back()) continue;
-      add(name, format("{}{}train.virtual_shards={}", also, also.empty() ? "" : " ", v), plan, machine,
-          format("{} micro-batches of {}; the same batch, other bits", v, batch / v));
-      return v;
+    if (counts.empty()) return now;
+    auto plan_with = [&](int64_t shards) {
+      settings.virtual_shards = shards;
+      return planned(settings);
+    };
+    auto report = [&](int64_t shards, const StepPlan& plan, std::string more = "") {
+      add(name, format("{}{}train.virtual_shards={}", also, also.empty() ? "" : " ", shards), plan, machine,
+          format("{} micro-batches of {}; the same batch, other bits{}", shards, batch / shards, more));
+      return shards;
+    };
+    StepPlan fewest = plan_with(counts[0]);
+    if (fits(fewest.peak_bytes)) return report(counts[0], fewest);
+    // What a micro-batch of one sequence less saves: activations and temporaries, as far as they are not weights.
+    const double rows = static_cast<double>(batch / counts[0]);
+    const double per_row = bytes_per_sequence_ > 0 ? bytes_per_sequence_ : static_cast<double>(fewest.owners[Owner::activation]) / rows;
+    for (size_t i = 1; i < counts.size(); ++i) {
+      const double promise = static_cast<double>(fewest.peak_bytes) - per_row * (rows - static_cast<double>(batch / counts[i]));
+      if (promise * 0.97 > request_.limit_bytes) continue;
+      if (StepPlan plan = plan_with(counts[i]); fits(plan.peak_bytes)) return report(counts[i], plan);
     }
-    return now;
+    return report(counts[0], fewest, counts.size() > 1 ? "; more of them do not fit either" : "");
   }
 
   void not_yet() {
-    const OwnedBytes& o = plan_.owners;
     const double seconds = plan_.predicted_seconds(request_.machine);
-    auto computed = [&](std::string name, int64_t bytes, std::optional<double> time, std::string cost) {
+    using Parts = std::array<double, runtime::kOwners>;
+    auto part = [](std::initializer_list<std::pair<Owner, double>> changes) {
+      Parts parts;
+      parts.fill(1);
+      for (auto [owner, value] : changes) parts[static_cast<size_t>(owner)] = value;
+      return parts;
+    };
+    auto computed = [&](std::string name, const Parts& parts, std::optional<double> time, std::string cost) {
+      const int64_t bytes = plan_.peak_with(parts);
       ways_.push_back({std::move(name), "", false, fits(bytes), bytes, time, std::move(cost)});
     };
-    if (o[Owner::activation] > 0) {
-      // At best nothing of the forward pass is kept; states and gradients stay as they are.
-      const double again = request_.machine.peak_flops > 0 ? plan_.model_flops / 3 / request_.machine.peak_flops : 0;
-      computed("rematerialisation", plan_.peak_bytes - o[Owner::activation], seconds + again,
-               "a lower bound: activations only, states stay; up to one more forward pass");
-    }
-    const int64_t elements = o[Owner::optimizer] / 8;
-    // One byte for each of two moments, and a float32 scale for every block of 256 (Dettmers et al., 2022).
-    const int64_t eight_bit = 2 * elements + 2 * (elements + 255) / 256 * 4;
-    computed("8-bit optimizer", plan_.peak_bytes - o[Owner::optimizer] + eight_bit, seconds,
+    // At best nothing of the forward pass is kept; states and gradients stay as they are.
+    const double again = request_.machine.peak_flops > 0 ? plan_.model_flops / 3 / request_.machine.peak_flops : 0;
+    computed("rematerialisation", part({{Owner::activation, 0}}), seconds + again,
+             "a lower bound: activations only, states stay; up to one more forward pass");
+    // One byte for each moment of four, and a float32 scale for every block of 256 (Dettmers et al., 2022).
+    computed("8-bit optimizer", part({{Owner::optimizer, (1 + 4 / 256.0) / 4}}), seconds,
              "moments of 8 bits: other losses, close to those of float32");
-    computed("offload of the optimizer", plan_.peak_bytes - o[Owner::optimizer], std::nullopt,
-             format("{} over the bus per step", format_bytes(static_cast<uint64_t>(2 * o[Owner::optimizer]))));
-    const int64_t n = request_.ranks, gradients = 4 * plan_.parameters;
-    auto divided = [&](int64_t bytes) { return bytes - bytes / n; };
-    auto sharded = [&](const char* name, int64_t saved, double volume) {
-      const double sent = volume * static_cast<double>(gradients) * static_cast<double>(n - 1) / static_cast<double>(n);
-      computed(format("{} over {} ranks", name, n), plan_.peak_bytes - saved, std::nullopt,
-               format("{} sent by each rank per step", format_bytes(static_cast<uint64_t>(sent))));
-    };
+    computed("offload of the optimizer", part({{Owner::optimizer, 0}}), std::nullopt,
+             format("{} over the bus per step", format_bytes(static_cast<uint64_t>(2 * plan_.most[Owner::optimizer]))));
     // Rajbhandari et al., 2020, section 7: volumes in units of the gradients.
-    sharded("sharding of the optimizer (ZeRO-1)", divided(o[Owner::optimizer]), 2);
-    sharded("and of gradients (ZeRO-2)", divided(o[Owner::optimizer] + o[Owner::gradient]), 2);
-    sharded("and of parameters (ZeRO-3, FSDP)", divided(o[Owner::optimizer] + o[Owner::gradient] + o[Owner::parameter]), 3);
+    const double n = static_cast<double>(request_.ranks), gradients = 4 * static_cast<double>(plan_.parameters);
+    auto sharded = [&](std::string_view name, const Parts& parts, double volume) {
+      computed(format("{} over {} ranks", name, request_.ranks), parts, std::nullopt,
+               format("{} sent by each rank per step", format_bytes(static_cast<uint64_t>(volume * gradients * (n - 1) / n))));
+    };
+    sharded("ZeRO-1 (optimizer)", part({{Owner::optimizer, 1 / n}}), 2);
+    sharded("ZeRO-2 (and gradients)", part({{Owner::optimizer, 1 / n}, {Owner::gradient, 1 / n}}), 2);
+    sharded("ZeRO-3, FSDP (and parameters)", part({{Owner::optimizer, 1 / n}, {Owner::gradient, 1 / n}, {Owner::parameter, 1 / n}}), 3);
   }
 
   static constexpr int64_t kMostShards = 64;  // beyond it graphs grow and memory hardly falls
   const StepPlan& plan_;
   const FitRequest& request_;
+  double bytes_per_sequence_ = 0;  // of a batch without virtual shards
   std::vector<WayToFit> ways_;
 };
 

@@ -31,6 +31,39 @@ double StepPlan::predicted_seconds(const Machine& machine) const {
   return std::accumulate(steps.begin(), steps.end(), 0.0);
 }
 
+namespace {
+
+/// Calls `f` with the bytes of the arena that are alive at each step, by owner.
+void over_time(const runtime::ProgramReport& report, const std::function<void(int32_t, const OwnedBytes&)>& f) {
+  std::vector<OwnedBytes> change(report.steps.size() + 2);
+  for (const runtime::BufferReport& b : report.buffers) {
+    change[static_cast<size_t>(b.first)][b.owner] += b.bytes;
+    change[static_cast<size_t>(b.last) + 1][b.owner] -= b.bytes;
+  }
+  OwnedBytes live;
+  for (size_t s = 0; s + 1 < change.size(); ++s) {
+    for (int i = 0; i < runtime::kOwners; ++i) live.owner[i] += change[s].owner[i];
+    f(static_cast<int32_t>(s), live);
+  }
+}
+
+}  // namespace
+
+int64_t StepPlan::peak_with(const std::array<double, runtime::kOwners>& parts) const {
+  auto weighted = [&](const OwnedBytes& bytes) {
+    double sum = 0;
+    for (int i = 0; i < runtime::kOwners; ++i) sum += parts[static_cast<size_t>(i)] * static_cast<double>(bytes.owner[i]);
+    return sum;
+  };
+  OwnedBytes fixed;
+  for (const StateReport& s : state) fixed[s.owner] += s.bytes;
+  fixed[Owner::argument] = info.argument_bytes;
+  fixed[Owner::output] = info.output_bytes;
+  double arena = 0;
+  over_time(report, [&](int32_t, const OwnedBytes& live) { arena = std::max(arena, weighted(live)); });
+  return static_cast<int64_t>(weighted(fixed) + arena);
+}
+
 StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSettings& settings) {
   const runtime::Inspection found = runtime::inspect(step.compiled());
   StepPlan plan;
@@ -56,16 +89,17 @@ StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSetting
   plan.owners[Owner::output] = plan.info.output_bytes;
 
   // The step at which most bytes of the arena are alive.
-  std::vector<int64_t> change(plan.report.steps.size() + 2);
-  for (const runtime::BufferReport& b : plan.report.buffers) {
-    change[b.first] += b.bytes;
-    change[b.last + 1] -= b.bytes;
-  }
-  int64_t live = 0, most = 0;
-  for (size_t s = 0; s < change.size(); ++s)
-    if ((live += change[s]) > most) most = live, plan.peak_step = static_cast<int32_t>(s);
-  for (const runtime::BufferReport& b : plan.report.buffers)
-    if (b.first <= plan.peak_step && plan.peak_step <= b.last) plan.owners[b.owner] += b.bytes;
+  plan.most = plan.owners;
+  int64_t most = 0;
+  OwnedBytes at_peak;
+  over_time(plan.report, [&](int32_t step, const OwnedBytes& live) {
+    for (int i = 0; i < runtime::kOwners; ++i) plan.most.owner[i] = std::max(plan.most.owner[i], live.owner[i]);
+    if (live.total() <= most) return;
+    most = live.total();
+    at_peak = live;
+    plan.peak_step = step;
+  });
+  for (int i = 0; i < runtime::kOwners; ++i) plan.owners.owner[i] += at_peak.owner[i];
   plan.owners.fragmentation = plan.info.arena_bytes - most;
   return plan;
 }

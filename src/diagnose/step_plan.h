@@ -38,12 +38,15 @@ struct StepPlan {
   int64_t parameters = 0;   ///< number of them
   int64_t peak_bytes = 0;   ///< state, arguments, results and the arena
   OwnedBytes owners;        ///< at the peak; adds up to peak_bytes
+  OwnedBytes most;          ///< the most that each owner has at any time
   int32_t peak_step = 0;    ///< kernel or product at which it is reached
   double model_flops = 0;   ///< unpadded products, the causal half of attention, nothing that is recomputed
   ProgramInfo info;
   std::vector<StateReport> state;
   runtime::ProgramReport report;
 
+  /// The peak if each owner had only this part of its bytes (1: all).
+  int64_t peak_with(const std::array<double, runtime::kOwners>& parts) const;
   double fragmentation() const;  ///< arena bytes / lower bound - 1
   /// Seconds: each kernel takes the longer of its FLOPs at the machine's peak and its bytes at its bandwidth.
   double predicted_seconds(const Machine& machine) const;

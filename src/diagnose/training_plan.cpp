@@ -54,9 +54,11 @@ Json to_json(const std::vector<RecipeBytes>& recipes) {
 
 Json to_json(const TrainingPlan& plan) {
   const StepPlan& step = plan.step;
-  Json owners = Json::object();
-  for (int i = 0; i < runtime::kOwners; ++i)
+  Json owners = Json::object(), most = Json::object();
+  for (int i = 0; i < runtime::kOwners; ++i) {
+    most.set(runtime::to_string(static_cast<Owner>(i)), step.most[static_cast<Owner>(i)]);
     owners.set(runtime::to_string(static_cast<Owner>(i)), step.owners[static_cast<Owner>(i)]);
+  }
   owners.set("fragmentation", step.owners.fragmentation);
   Json ways = Json::array();
   for (const WayToFit& way : plan.ways)
@@ -84,6 +86,7 @@ Json to_json(const TrainingPlan& plan) {
                        ? Json(step.report.steps[static_cast<size_t>(step.peak_step)].detail)
                        : Json()},
        {"owners", owners},
+       {"owners_most", most},
        {"bytes_per_parameter", static_cast<double>(step.peak_bytes) / static_cast<double>(step.parameters)},
        {"arena", Json::object({{"bytes", step.info.arena_bytes},
                                {"lower_bound", step.info.arena_lower_bound},
