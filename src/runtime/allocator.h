@@ -1,7 +1,10 @@
 // Memory for tensors: counted, aligned, cached for reuse.
 #pragma once
 
+#include <string_view>
+
 #include "ir/value.h"
+#include "runtime/memory_counters.h"
 
 namespace corten::runtime {
 
@@ -17,7 +20,30 @@ ir::BufferPtr allocate(int64_t bytes);
 /// Gives cached blocks back to the system.
 void empty_cache();
 MemoryStats memory_stats();
+MemoryCounters memory_counters();
+int64_t memory_in_use();  // bytes of blocks in use
 void reset_peak_memory_stats();
+void reset_accumulated_memory_stats();
+
+/// Names what this thread allocates in a scope, for the history: "softmax", "arena". The text must outlive all histories.
+class AllocationLabel {
+ public:
+  explicit AllocationLabel(std::string_view label);
+  ~AllocationLabel();
+  AllocationLabel(const AllocationLabel&) = delete;
+
+ private:
+  std::string_view previous_;
+};
+
+/// A block in use, for leak reports: where and for what it was asked.
+struct LiveBlock {
+  const void* address = nullptr;
+  int64_t bytes = 0;
+  ir::Source source;
+  std::string_view label;
+};
+std::vector<LiveBlock> live_blocks();
 
 /// Memory that the machine can still give: MemAvailable, or the rest of the control group's limit if that is less.
 int64_t available_memory();

@@ -165,6 +165,7 @@ struct CompiledFunction::Impl {
       own(*entry.recorded.states[i], entry.recorded.written[i], values);
       in.push_back(address(entry.recorded.states[i]->value));
     }
+    runtime::AllocationLabel label("result of a compiled function");
     ir::Values results;
     const auto& outputs = entry.program->outputs();
     for (size_t i = 0; i < outputs.size(); ++i) {

@@ -71,6 +71,8 @@ class EagerBuilder : public ir::Builder {
     std::vector<void*> in, out;
     for (const ir::Value& v : inputs)
       in.push_back(static_cast<char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
+    AllocationLabel label(op.name);
+    RangeScope range(op.name, "cpu_op");
     ir::Values results;
     for (const ir::Type& type : program->output_types()) {
       results.push_back(ir::make_concrete(type, allocate(type.bytes())));

@@ -448,11 +448,24 @@ void Program::check(const ProgramStep& step, char* arena, const std::vector<void
   }
 }
 
+template <typename F>
+void Program::record(Recorder& recorder, const ProgramStep& step, F&& execute) const {
+  const StepReport& report = report_.steps[static_cast<size_t>(&step - steps_.data())];
+  recorder.begin(report.name, "cpu_op");
+  execute();
+  RecordedRange& range = recorder.end();
+  range.flops = report.flops;
+  range.bytes = report.bytes;
+  range.detail = report.detail;
+}
+
 void Program::run(const std::vector<void*>& inputs, const std::vector<void*>& outputs, bool detect_anomaly) {
   if (default_thread_pool().num_threads() != threads_) internal_error("a program was planned for {} threads", threads_);
+  Recorder* recorder = options_.eager ? nullptr : Recorder::active();  // eager ops are recorded as ops
   auto go = [&](char* arena) {
     for (const ProgramStep& step : steps_) {
-      execute(step, arena, inputs, outputs);
+      if (recorder) record(*recorder, step, [&] { execute(step, arena, inputs, outputs); });
+      else execute(step, arena, inputs, outputs);
       if (detect_anomaly) check(step, arena, inputs, outputs);
     }
     for (const StateCopy& copy : copies_) std::memcpy(inputs[copy.input], address(copy.from, arena, inputs, outputs), copy.bytes);

@@ -11,6 +11,7 @@
 #include "passes/pipeline.h"
 #include "runtime/library_step.h"
 #include "runtime/program_report.h"
+#include "runtime/recorder.h"
 
 namespace corten::runtime {
 
@@ -70,6 +71,8 @@ class Program {
  private:
   void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
   void* address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
+  template <typename F>
+  void record(Recorder& recorder, const ProgramStep& step, F&& execute) const;
   void check(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
 
   ProgramOptions options_;

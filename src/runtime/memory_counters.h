@@ -1,0 +1,50 @@
+// The counters behind torch.cuda.memory_stats()'s keys.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+namespace corten::runtime {
+
+struct MemoryStat {
+  int64_t current = 0, peak = 0, allocated = 0, freed = 0;
+  void add(int64_t amount) {
+    current += amount;
+    peak = std::max(peak, current);
+    allocated += amount;
+  }
+  void remove(int64_t amount) {
+    current -= amount;
+    freed += amount;
+  }
+};
+
+/// One stat for all blocks, one for large ones, one for those below kSmallPool bytes.
+struct PooledStat {
+  MemoryStat all, large, small;
+  void add(bool is_small, int64_t amount) {
+    all.add(amount);
+    (is_small ? small : large).add(amount);
+  }
+  void remove(bool is_small, int64_t amount) {
+    all.remove(amount);
+    (is_small ? small : large).remove(amount);
+  }
+};
+
+inline constexpr int64_t kSmallPool = 1 << 20;
+
+/// Blocks are never split, so that active ones are those in use and nothing is split and inactive.
+struct MemoryCounters {
+  PooledStat allocation, segment, allocated_bytes, reserved_bytes, requested_bytes;
+  int64_t num_alloc_retries = 0, num_ooms = 0, num_device_alloc = 0, num_device_free = 0;
+
+  template <typename F>
+  void each(F&& f) {
+    for (PooledStat* stat : {&allocation, &segment, &allocated_bytes, &reserved_bytes, &requested_bytes})
+      for (MemoryStat* part : {&stat->all, &stat->large, &stat->small}) f(*part);
+  }
+};
+
+}  // namespace corten::runtime
