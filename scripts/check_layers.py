@@ -17,7 +17,7 @@ LAYERS = [
     ["ops"],
     ["grad", "passes"],
     ["kernel"],
-    ["codegen", "gemm"],
+    ["codegen", "gemm", "attention"],
     ["runtime"],
     ["nn", "data", "text", "io"],
     ["optim"],

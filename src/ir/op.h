@@ -40,8 +40,12 @@ struct Op {
   std::vector<Type> (*infer)(const AttrsPtr&, const std::vector<Type>&) = nullptr;
   /// Gradients of the inputs (null entries: none), in terms of ops. Composites: derived from expand unless given.
   Values (*vjp)(const AttrsPtr&, const Vjp&) = nullptr;
-  /// Composites: the definition in terms of other ops.
+  /// Composites: the definition in terms of other ops. Library ops that are claimed composites: the same, which the
+  /// reference evaluates.
   Values (*expand)(const AttrsPtr&, const Values&) = nullptr;
+  /// Composites that a kernel family may compute whole: the results in terms of its library op; empty if the family
+  /// does not take such operands. Depends on attributes and types only.
+  Values (*claim)(const AttrsPtr&, const Values&) = nullptr;
   /// Element-wise ops: the value of one element. Arguments have scalar_type of the input's dtype; the result is rounded
   /// to the output's dtype by the caller.
   Expr (*body)(const AttrsPtr&, std::span<const Expr>) = nullptr;

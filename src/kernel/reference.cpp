@@ -51,7 +51,7 @@ void for_each(const Dims& dims, const std::function<void(int64_t, const Dims&)>&
 class Evaluator {
  public:
   Evaluator(const ir::Graph& graph, const std::vector<HostTensor>& inputs, Precision precision)
-      : graph_(passes::expand(graph)), precision_(precision), values_(graph_.nodes().size()) {
+      : graph_(passes::expand(graph, true)), precision_(precision), values_(graph_.nodes().size()) {
     for (size_t i = 0; i < inputs.size(); ++i) values_[graph_.inputs()[i].node] = inputs[i];
   }
   std::vector<HostTensor> run() {

@@ -2,7 +2,8 @@
 //   name, kind, arity, Attrs          always
 //   infer(attrs, types)               primitives other than element-wise; optional for composites (else derived)
 //   body(attrs, args)                 element-wise ops; result(attrs, dtypes) if the result's dtype is not the operands'
-//   expand(attrs, inputs)             composites
+//   expand(attrs, inputs)             composites, and library ops other than products
+//   claim(attrs, inputs)              composites that a kernel family may compute whole
 //   accepts(attrs, index, dims, layout)  library ops; in_place = index of the operand that is written over
 //   vjp(attrs, Vjp)                   or `no_gradient = true`; composites may leave it out (else derived)
 #pragma once
@@ -74,7 +75,6 @@ Op make_op() {
     op.infer = infer_elementwise<T>;
     op.body = [](const AttrsPtr& a, std::span<const Expr> x) { return T::body(ir::get<A>(a), x); };
   } else if constexpr (T::kind == OpKind::composite) {
-    op.expand = [](const AttrsPtr& a, const Values& in) { return Values(T::expand(ir::get<A>(a), in)); };
     if constexpr (requires(const A& a, const std::vector<Type>& t) { T::infer(a, t); })
       op.infer = [](const AttrsPtr& a, const std::vector<Type>& t) { return std::vector<Type>(T::infer(ir::get<A>(a), t)); };
   } else {
@@ -82,6 +82,11 @@ Op make_op() {
   }
   if constexpr (T::kind == OpKind::scatter) op.in_place = 0;
   if constexpr (requires { T::in_place; }) op.in_place = T::in_place;
+  if constexpr (requires(const A& a, const Values& v) { T::expand(a, v); })
+    op.expand = [](const AttrsPtr& a, const Values& in) { return Values(T::expand(ir::get<A>(a), in)); };
+  if constexpr (requires(const A& a, const Values& v) { T::claim(a, v); })
+    op.claim = [](const AttrsPtr& a, const Values& in) { return Values(T::claim(ir::get<A>(a), in)); };
+  static_assert(T::kind != OpKind::composite || requires(const A& a, const Values& v) { T::expand(a, v); });
   if constexpr (T::kind == OpKind::library)
     op.accepts = [](const AttrsPtr& a, size_t index, const Dims& dims, const ir::Layout& layout) {
       return T::accepts(ir::get<A>(a), index, dims, layout);

@@ -21,7 +21,8 @@
   X(Linear) X(Sigmoid) X(Relu) X(Silu) X(Gelu) X(GeluTanh)                                \
   X(Softmax) X(SoftmaxGrad) X(LogSoftmax) X(LayerNorm) X(LayerNormGrad) X(RmsNorm)        \
   X(Embedding) X(CrossEntropy) X(CrossEntropyGrad)                                        \
-  X(RandomUniform) X(RandomNormal) X(Dropout) X(Attention)                                \
+  X(RandomUniform) X(RandomNormal) X(Dropout) X(Attention) X(AttentionGrad)                \
+  X(ClaimedAttention) X(ClaimedAttentionGrad)                                             \
   X(AdamW) X(Sgd) X(GlobalNorm) X(DerivedVjp)
 // clang-format on
 

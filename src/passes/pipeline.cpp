@@ -26,7 +26,8 @@ int64_t chunk_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_CHUNK_BYTE
 constexpr Pass kPipeline[] = {
     {"cse", true, cse},                  // equal composites are expanded once
     {"dce", true, dce},
-    {"expand", false, expand},
+    {"claim_composites", false, claim_composites},  // defines the bits of attention
+    {"expand", false, [](const ir::Graph& graph) { return expand(graph); }},
     {"precision", false, lower_precision},  // defines the bits of f32 products
     {"fold", true, fold},
     {"cse", true, cse},

@@ -1,4 +1,5 @@
 // fold, cse, dce and expand.
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <unordered_map>
@@ -175,29 +176,37 @@ Graph dce(const Graph& graph) {
   });
 }
 
-Graph expand(const Graph& graph) {
-  auto any = [](const Graph& g) {
-    for (const Node& n : g.nodes())
-      if (n.op->kind == OpKind::composite) return true;
-    return false;
-  };
-  auto once = [](const Graph& g) {
-    return Rewriter(g).run([](Rewriter& rw, const Node& n, int32_t) {
-      if (n.op->kind != OpKind::composite) return rw.keep(n);
-      ir::BuilderScope builder(rw.graph());
-      ir::GradScope no_grad(false);
-      ir::SourceScope source(n.source);
-      rw.graph().phase = n.phase;
-      ir::Values in;
-      for (ValueRef r : rw.inputs(n)) in.push_back(rw.graph().value(r));
-      std::vector<ValueRef> out;
-      for (const Value& v : n.op->expand(n.attrs, in)) out.push_back(rw.graph().ref(v));
-      if (out.size() != n.types.size()) internal_error("[{}] expands to {} results instead of {}", n.op->name, out.size(), n.types.size());
-      for (size_t i = 0; i < out.size(); ++i)
-        if (rw.graph().type(out[i]) != n.types[i])
-          internal_error("[{}] expands to {} instead of {}", n.op->name, to_string(rw.graph().type(out[i])), to_string(n.types[i]));
-      return out;
-    });
+namespace {
+
+/// What `make` gives for a node's attributes and operands in its place; the node itself if it gives nothing.
+std::vector<ValueRef> replaced(Rewriter& rw, const Node& n, ir::Values (*make)(const ir::AttrsPtr&, const ir::Values&)) {
+  ir::BuilderScope builder(rw.graph());
+  ir::GradScope no_grad(false);
+  ir::SourceScope source(n.source);
+  rw.graph().phase = n.phase;
+  ir::Values in;
+  for (ValueRef r : rw.inputs(n)) in.push_back(rw.graph().value(r));
+  std::vector<ValueRef> out;
+  for (const Value& v : make(n.attrs, in)) out.push_back(rw.graph().ref(v));
+  if (out.empty()) return rw.keep(n);
+  if (out.size() != n.types.size()) internal_error("[{}] becomes {} results instead of {}", n.op->name, out.size(), n.types.size());
+  for (size_t i = 0; i < out.size(); ++i)
+    if (rw.graph().type(out[i]) != n.types[i])
+      internal_error("[{}] becomes {} instead of {}", n.op->name, to_string(rw.graph().type(out[i])), to_string(n.types[i]));
+  return out;
+}
+
+}  // namespace
+
+Graph claim_composites(const Graph& graph) {
+  return Rewriter(graph).run([](Rewriter& rw, const Node& n, int32_t) { return n.op->claim ? replaced(rw, n, n.op->claim) : rw.keep(n); });
+}
+
+Graph expand(const Graph& graph, bool claimed) {
+  auto expands = [&](const Node& n) { return n.op->kind == OpKind::composite || (claimed && n.op->expand); };
+  auto any = [&](const Graph& g) { return std::any_of(g.nodes().begin(), g.nodes().end(), expands); };
+  auto once = [&](const Graph& g) {
+    return Rewriter(g).run([&](Rewriter& rw, const Node& n, int32_t) { return expands(n) ? replaced(rw, n, n.op->expand) : rw.keep(n); });
   };
   if (!any(graph)) return graph;
   Graph out = once(graph);

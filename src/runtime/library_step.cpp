@@ -62,6 +62,8 @@ class GemmStep : public LibraryStep {
 
 std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<const LibraryOperand> inputs) {
   if (node.op->name == "gemm" || node.op->name == "gemm_continue") return std::make_unique<GemmStep>(node, inputs);
+  if (node.op->name == "attention") return make_attention_step(node, inputs);
+  if (node.op->name == "attention_grad") return make_attention_grad_step(node, inputs);
   internal_error("no kernel family executes [{}]", node.op->name);
 }
 

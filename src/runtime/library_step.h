@@ -28,5 +28,8 @@ class LibraryStep {
 
 /// The step that executes a node of kind `library`.
 std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
+// Those of src/attention.
+std::unique_ptr<LibraryStep> make_attention_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
+std::unique_ptr<LibraryStep> make_attention_grad_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
 
 }  // namespace corten::runtime
