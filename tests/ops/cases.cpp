@@ -97,6 +97,21 @@ const std::vector<Case>& cases() {
        [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], {}, {.causal = true}); }},
       {"attention_mask", {{{2, 7, 8}}, {{2, 9, 8}}, {{2, 9, 8}}, {{7, 9}}},
        [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], x[3]); }},
+      {"attention_causal_long", {{{2, 7, 8}}, {{2, 70, 8}}, {{2, 70, 8}}},
+       [](In x) { return scaled_dot_product_attention(x[0], x[1], x[2], {}, {.causal = true}); }},
+      // Query 2 sees nothing; keys and values are shared by the heads.
+      {"attention_bool_mask", {{{2, 3, 7, 8}}, {{2, 1, 9, 8}}, {{2, 1, 9, 8}}, {{1, 7, 9}, 0, 0, 3}},
+       [](In x) {
+         Tensor mask = logical_and(x[3] != 0.0, arange(7).reshape({7, 1}) != 2.0);
+         return scaled_dot_product_attention(x[0], x[1], x[2], mask, {.scale = 0.5});
+       }},
+      {"attention_projected", {{{2, 70, 72}}},
+       [](In x) {
+         std::vector<Tensor> heads;
+         for (int64_t i = 0; i < 3; ++i)
+           heads.push_back(x[0].slice(2, 24 * i, 24 * (i + 1)).reshape({2, 70, 3, 8}).transpose(1, 2));
+         return scaled_dot_product_attention(heads[0], heads[1], heads[2], {}, {.causal = true}).transpose(1, 2).reshape({2, 70, 24});
+       }},
   };
   return list;
 }

@@ -37,6 +37,16 @@ def ids(shape, classes):
     return (shape, 0.0, 0.0, classes)
 
 
+def bool_mask(q, k, v, m):
+    mask = (m != 0) & (torch.arange(7).reshape(7, 1) != 2)
+    return F.scaled_dot_product_attention(q, k.expand(2, 3, 9, 8), v.expand(2, 3, 9, 8), mask, scale=0.5)
+
+
+def projected(x):
+    q, k, v = (part.reshape(2, 70, 3, 8).transpose(1, 2) for part in x.split(24, 2))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 70, 24)
+
+
 CASES = {
     "add": ([a, a], lambda x, y: x + y),
     "add_row": ([a, row], lambda x, y: x + y),
@@ -122,6 +132,10 @@ CASES = {
     "attention_causal": ([((2, 7, 8),)] * 3, lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)),
     "attention_mask": ([((2, 7, 8),), ((2, 9, 8),), ((2, 9, 8),), ((7, 9),)],
                        lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m)),
+    "attention_causal_long": ([((2, 7, 8),), ((2, 70, 8),), ((2, 70, 8),)],
+                              lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)),
+    "attention_bool_mask": ([((2, 3, 7, 8),), ((2, 1, 9, 8),), ((2, 1, 9, 8),), ids((1, 7, 9), 3)], bool_mask),
+    "attention_projected": ([((2, 70, 72),)], projected),
 }
 
 golden = {}
