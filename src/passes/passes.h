@@ -19,12 +19,13 @@ ir::Graph claim(const ir::Graph& graph);
 /// gradients) are made in pieces of rows, if nothing needs them whole: products of a piece's rows, and weight gradients that go
 /// on from piece to piece. The bits stay the same: rows do not depend on each other, and the sums over rows keep their chains.
 /// After claim, which makes the products; before schedule, which would mix other work between the pieces.
+ir::Graph chunk_rows(const ir::Graph& graph, int64_t limit);
 /// Gives composites that a kernel family computes whole (attention) to it. A defining pass: after it, they have the
 /// family's bits. Before expand, which takes what no family wants.
 ir::Graph claim_composites(const ir::Graph& graph);
 /// Replaces every composite by its definition, until only primitives are left; with `claimed`, library ops that are
 /// claimed composites too, as the reference evaluates them.
-ir::Graph expand(const ir::Graph& graph);
+ir::Graph expand(const ir::Graph& graph, bool claimed = false);
 /// Moves a node down to just before its first user where fewer bytes live in between: operands that live on anyway do not
 /// count.
 ir::Graph schedule(const ir::Graph& graph);
