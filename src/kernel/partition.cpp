@@ -206,7 +206,7 @@ class Partitioner {
   /// Whether everything that `root` at `layout` over the domain of a kernel reads from that kernel is the value of the
   /// point itself.
   bool natural(int32_t step, const Dims& domain, ValueRef root, const Layout& layout) const {
-    if (p_.virtual_roots.count(root)) {
+    if (p_.virtual_roots.count(root) || p_.steps[step].clones.count(root)) {
       std::vector<std::pair<ValueRef, Layout>> operands;
       if (!composed(root, domain, layout, operands)) return false;
       return std::all_of(operands.begin(), operands.end(), [&](auto& o) { return natural(step, domain, o.first, o.second); });
@@ -260,6 +260,78 @@ class Partitioner {
     return domain;
   }
 
+  /// What computing a value again, instead of storing it, takes.
+  struct Again {
+    std::map<ValueRef, Layout> clones;  // over the domain
+    std::set<ValueRef> leaves;
+    int costly = 0;
+  };
+
+  /// Follows `root` through element-wise values without storage to what is read from memory. False if it cannot be told
+  /// how, or takes too much.
+  bool follow(const Step& s, ValueRef root, const Layout& layout, Again& again) const {
+    const Node& n = at(root.node);
+    const auto made = p_.step_of.find(root);
+    const bool is_virtual = p_.virtual_roots.count(root) > 0;
+    const bool repeat = n.op->kind == OpKind::elementwise && made != p_.step_of.end() && !p_.stored.count(root);
+    if (!is_virtual && !repeat && !s.clones.count(root)) {
+      again.leaves.insert(root);
+      return !mutable_.count(root);
+    }
+    if (!is_virtual) {
+      auto [known, fresh] = again.clones.emplace(root, layout);
+      if (!fresh) return same_layout(s.domain, known->second, layout);
+      again.costly += !cheap(*n.op);
+      if (again.clones.size() > kMaxClones || again.costly > kMaxCostly) return false;
+    }
+    std::vector<std::pair<ValueRef, Layout>> operands;
+    if (!composed(root, s.domain, layout, operands)) return false;
+    return std::all_of(operands.begin(), operands.end(), [&](auto& o) { return follow(s, o.first, o.second, again); });
+  }
+
+  /// What node `n` of step `s` reads from memory. Values that other kernels made and nobody stored are computed again where
+  /// that moves fewer bytes than writing and reading them: gradients then start from what products made, not from
+  /// intermediate values of the forward pass.
+  std::set<ValueRef> reads(Step& s, const Node& n) {
+    std::set<ValueRef> from;
+    const bool reads_memory = n.op->kind == OpKind::pad || n.op->kind == OpKind::gather;
+    if (reads_memory) from.insert(p_.places[n.inputs[0]].root);
+    for (size_t k = reads_memory ? 1 : 0; k < n.inputs.size(); ++k) {
+      const passes::Place& place = p_.places[n.inputs[k]];
+      if (auto layout = to_domain(s.domain, dims(n.inputs[k]), place.layout)) reads(s, place.root, *layout, from);
+      else sources(n.inputs[k], &from);
+    }
+    return from;
+  }
+  void reads(Step& s, ValueRef root, const Layout& layout, std::set<ValueRef>& from) {
+    std::vector<std::pair<ValueRef, Layout>> operands;
+    if (p_.virtual_roots.count(root) || s.clones.count(root)) {
+      if (composed(root, s.domain, layout, operands)) {
+        for (auto& [r, l] : operands) reads(s, r, l, from);
+        return;
+      }
+      realise(root);
+    }
+    from.insert(root);
+    const auto made = p_.step_of.find(root);
+    const auto self = static_cast<int32_t>(&s - p_.steps.data());
+    if (!fuse_ || made == p_.step_of.end() || made->second == self || p_.stored.count(root) || at(root.node).op->kind != OpKind::elementwise)
+      return;
+    Again again;
+    if (!follow(s, root, layout, again)) return;
+    int64_t bytes = 0;
+    for (ValueRef leaf : again.leaves) {
+      const auto maker = p_.step_of.find(leaf);
+      if (maker != p_.step_of.end() && maker->second == self) return;
+      const bool stored = maker == p_.step_of.end() || p_.stored.count(leaf);
+      bytes += graph_.type(leaf).bytes() * (stored ? 1 : 2);
+    }
+    if (bytes * 4 > graph_.type(root).bytes() * 2 * 3) return;
+    from.erase(root);
+    for (auto& [clone, where] : again.clones) s.clones.insert(clone);
+    from.insert(again.leaves.begin(), again.leaves.end());
+  }
+
   /// The kernel that the first reader of an element-wise value will join for its other operands, or -1.
   int32_t sibling(int32_t i) {
     const int32_t reader = first_use_[i];
@@ -304,7 +376,7 @@ class Partitioner {
     Step& s = p_.steps[latest];
     if (n.op->kind == OpKind::pad) s.frozen = true;
     if (n.op->kind == OpKind::reduce) s.row_bound = true;
-    settle(latest, from);
+    settle(latest, reads(s, n));
   }
 
   /// Everything that a step reads from others is stored.

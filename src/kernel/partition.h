@@ -25,7 +25,7 @@ struct Step {
   bool chunked = false;                     // reductions leave one partial result per chunk of the row
   bool finish = false;                      // combines partial results; its only reduction is the first member
   std::vector<int32_t> members;             // nodes, in order
-  std::set<ir::ValueRef> clones;            // values of other kernels computed again here
+  std::set<ir::ValueRef> clones;            // values of other kernels computed again here, from what is stored anyway
 };
 
 struct Partition {
@@ -42,6 +42,9 @@ struct Partition {
 inline constexpr int64_t kLongRow = 32768, kFewRows = 8;
 /// A kernel's limits: it is split rather than grown beyond them.
 inline constexpr size_t kMaxMembers = 96;
+/// Limits of what one value may take to be computed again.
+inline constexpr size_t kMaxClones = 48;
+inline constexpr int kMaxCostly = 4;
 
 Partition partition(const ir::Graph& graph, bool fuse);
 

@@ -240,6 +240,12 @@ class Region {
         return ops::expand(ops::reshape(out.value(map.at(n.inputs[0])), one), own);
       }
     }
+    if (n.op->kind == OpKind::elementwise && n.types[0].elements() == rows_ * width_) {
+      // Made in pieces too: the comparison of classes and targets.
+      ir::Values in;
+      for (ValueRef operand : n.inputs) in.push_back(outside(out, operand, map, start, rows));
+      return ir::emit(*n.op, n.attrs, in)[0];
+    }
     Dims flat = own;
     flat[0] = rows_;
     return ops::slice_axis(ops::reshape(out.value(map.at(r)), flat), 0, start, rows);
