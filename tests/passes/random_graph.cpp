@@ -377,7 +377,7 @@ class Generator {
       const Dims last{x.dims().back()};
       Value y = leaves[0];
       for (int i = 0, n = 1 + pick(2); i < n; ++i) {
-        switch (pick(12)) {
+        switch (pick(13)) {
           case 0: y = gelu(y); break;
           case 1: y = softmax(y, -1); break;
           case 2: y = layer_norm(y, full(last, DType::f32, 1.5), Value(), 1e-5); break;
@@ -392,6 +392,16 @@ class Generator {
             leaves.push_back(ops::full({3 + pick(8), y.dims().back()}, DType::f32, 0.125).with_edge(ir::make_leaf()));
             y = linear(factor(y), leaves.back(), Value(), true);
             i = n;
+            break;
+          }
+          case 11: {
+            if (chance(60)) {  // the reference does not follow attention to the bit
+              y = abs(y) * sigmoid(y);
+              break;
+            }
+            if (y.rank() < 2) y = reshape(y, {1, -1});
+            out_.exact_reference = false;
+            y = scaled_dot_product_attention(factor(y), y, y * 0.5, Value(), chance(50), 0.25, chance(30) ? 0.2 : 0, {seed_, step_}, pick(50));
             break;
           }
           default: {
