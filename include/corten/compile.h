@@ -36,6 +36,14 @@ struct ProgramInfo {
   std::vector<std::string> copies;      ///< donations that were refused, with the reason
 };
 
+/// Why a function was compiled once more, and what it cost.
+struct CompileRecord {
+  std::string reason;  ///< "first call", "argument 0: i64[8,256] became i64[4,256]", "2 threads became 4"
+  double trace_ms = 0, passes_ms = 0, compile_ms = 0;
+  /// Kernels that were made now, loaded from the cache on disk, and known already.
+  int64_t kernels_compiled = 0, kernels_from_disk = 0, kernels_from_memory = 0;
+};
+
 class CompiledFunction {
  public:
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
@@ -47,6 +55,8 @@ class CompiledFunction {
   int64_t touched_arena_bytes() const;
   /// Text of the last program: graph, passes, kernels.
   std::string explain() const;
+  /// Every compilation so far, the last 64 of them, oldest first.
+  std::vector<CompileRecord> compilations() const;
   /// From now on check every result for NaN; the first op that made one is named in a Usage error.
   void detect_anomaly(bool enabled);
 

@@ -81,6 +81,9 @@ int run_profile(const Args& args) {
     return kOk;
   }
   print_text(table);
+  double total = 0;
+  for (double ms : result.step_ms) total += ms;
+  print_text(format("data loading {} of {} in {} steps\n", format_duration(result.data_ms / 1e3), format_duration(total / 1e3), result.step_ms.size()));
   print_text(growth_text(result));
   if (!out.empty()) print_note(format("wrote {}: trace.json opens in Perfetto, snapshot.pickle at pytorch.org/memory_viz", out));
   return kOk;

@@ -17,6 +17,7 @@ const std::vector<Verb>& verbs() {
       {"generate", "continue a prompt", run_generate},
       {"eval-logits", "evaluate a model on given tokens", run_eval_logits},
       {"plan", "predict memory, work and time of a training step", run_plan},
+      {"explain", "show passes, kernels and why a step is compiled", run_explain_training},
       {"profile", "measure training steps: time by kernel, memory, leaks", run_profile},
       {"bench", "measure training, generation and single ops", run_bench},
   };

@@ -41,12 +41,6 @@ class ScratchFolder {
   std::string path_;
 };
 
-int64_t bytes_of(const StateDict& state) {
-  int64_t bytes = 0;
-  for (const auto& [name, tensor] : state) bytes += tensor.numel() * static_cast<int64_t>(size_of(tensor.dtype()));
-  return bytes;
-}
-
 /// What memory holds now, by owner. Tensors that are neither weights nor the optimizer's are told apart by the op and the
 /// line that made them.
 StepMemory memory_now(int64_t step, const CausalLM& model, const TrainStep& train) {

@@ -11,8 +11,8 @@
 #include "base/thread_pool.h"
 #include "ops/functions.h"
 #include "corten/random.h"
-#include "passes/precision.h"
 #include "runtime/allocator.h"
+#include "runtime/compile_reason.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
 #include "runtime/program.h"
@@ -41,7 +41,7 @@ struct Recorded {
 
 /// One program of a compiled function, for one list of argument types.
 struct Entry {
-  std::string key;
+  runtime::ProgramKey key;
   Recorded recorded;
   std::unique_ptr<Program> program;
   int64_t calls = 0;
@@ -75,6 +75,7 @@ std::string difference(const ir::Graph& a, const ir::Graph& b) {
 struct CompiledFunction::Impl {
   Function function;
   std::list<Entry> entries;  // most recently used first
+  runtime::CompileHistory history;
   bool detect_anomaly = false;
   ProgramInfo info;
 
@@ -106,23 +107,35 @@ struct CompiledFunction::Impl {
   }
 
   Entry& find(const std::vector<Tensor>& arguments, const ir::Values& values) {
-    std::string key = format("{}|{}", default_thread_pool().num_threads(), passes::matmul_precision());
-    for (const ir::Value& v : values) key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
-    if (const char* disabled = std::getenv("CORTEN_DISABLE")) key += disabled;
+    runtime::ProgramKey key = runtime::program_key(values);
     for (auto it = entries.begin(); it != entries.end(); ++it)
       if (it->key == key) {
         entries.splice(entries.begin(), entries, it);
         return entries.front();
       }
     Entry entry;
+    CompileRecord record;
+    record.reason = history.reason(key, entries.empty() ? nullptr : &entries.front().key);
     entry.key = std::move(key);
+    const codegen::CompileStats before = codegen::compile_stats();
     double start = now_ms();
     entry.recorded = trace(arguments, values);
     entry.trace_ms = now_ms() - start;
     ir::BuilderScope eager(ir::eager_builder());
     entry.program = std::make_unique<Program>(entry.recorded.graph, runtime::ProgramOptions{});
+    const codegen::CompileStats after = codegen::compile_stats();
+    record.trace_ms = entry.trace_ms;
+    record.passes_ms = entry.program->info().passes_ms;
+    record.compile_ms = entry.program->info().compile_ms;
+    record.kernels_compiled = after.compiled - before.compiled;
+    record.kernels_from_disk = after.from_disk - before.from_disk;
+    record.kernels_from_memory = after.from_memory - before.from_memory;
+    history.add(std::move(record));
     entries.push_front(std::move(entry));
-    if (entries.size() > kPrograms) entries.pop_back();
+    if (entries.size() > kPrograms) {
+      history.forgotten(entries.back().key);
+      entries.pop_back();
+    }
     return entries.front();
   }
 
@@ -210,7 +223,7 @@ int64_t CompiledFunction::touched_arena_bytes() const { return impl_->entries.em
 std::string CompiledFunction::explain() const {
   if (impl_->entries.empty()) return "nothing is compiled yet\n";
   const Entry& entry = impl_->entries.front();
-  return format("program for arguments {}, traced in {:.1f} ms\n{}", entry.key, entry.trace_ms, entry.program->explain());
+  return format("program for arguments {}, traced in {:.1f} ms\n{}", entry.key.text(), entry.trace_ms, entry.program->explain());
 }
 runtime::Inspection runtime::inspect(const CompiledFunction& function) {
   const CompiledFunction::Impl& impl = *function.impl();
@@ -218,6 +231,7 @@ runtime::Inspection runtime::inspect(const CompiledFunction& function) {
   const Entry& entry = impl.entries.front();
   return {entry.program.get(), entry.recorded.states, entry.recorded.written};
 }
+std::vector<CompileRecord> CompiledFunction::compilations() const { return impl_->history.records(); }
 void CompiledFunction::detect_anomaly(bool enabled) { impl_->detect_anomaly = enabled; }
 
 CompiledFunction compile(Function function) {

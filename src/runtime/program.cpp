@@ -289,6 +289,7 @@ class Builder {
     out.detail = describe(graph_, {l.step->members.back(), 0});
     if (l.library()) {
       out.name = last.op->name;
+      for (ValueRef r : last.inputs) out.operands += format("{}{}", out.operands.empty() ? "" : " ", to_string(graph_.type(r)));
       return out;
     }
     std::string_view previous;

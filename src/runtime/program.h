@@ -67,6 +67,7 @@ class Program {
   /// Of compiled programs; eager ones keep none.
   const ProgramReport& report() const { return report_; }
   const std::vector<passes::PassRecord>& passes() const { return passes_; }
+  const std::vector<std::string>& kernel_texts() const { return kernel_texts_; }
 
  private:
   void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);

@@ -27,6 +27,7 @@ struct BufferReport {
 struct StepReport {
   std::string name;        // "gemm", "kernel add, mul, exp"
   std::string detail;      // result and where it was asked for
+  std::string operands;    // of products: "f32[2048,256] f32[256,1024]"
   bool library = false;
   ir::Stage stage = ir::Stage::forward;
   ir::Source source;

@@ -147,6 +147,12 @@ const ProgramInfo& TrainStep::plan() {
   return info;
 }
 
+const ProgramInfo& TrainStep::plan_evaluation() {
+  if (!compiled_eval_) usage_error("a step that runs op by op has no plan (train.compile = false)");
+  const Shape shape = {eval_rows(), settings_.seq};
+  return compiled_eval_->plan({wrap(eval_ids_, shape), wrap(eval_targets_, shape)});
+}
+
 uint64_t TrainStep::planned_bytes() const {
   if (!planned_) return 0;
   const ProgramInfo& info = compiled_step_->info();

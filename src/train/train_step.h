@@ -64,6 +64,9 @@ class TrainStep {
   /// Compiles the step for its sizes and plans its memory, without running it. Usage error if
   /// settings.compile is false.
   const ProgramInfo& plan();
+  /// The same for evaluate().
+  const ProgramInfo& plan_evaluation();
+  const CompiledFunction& compiled_evaluation() const { return *compiled_eval_; }
   /// Of the compiled step, after its plan() or run().
   const CompiledFunction& compiled() const { return *compiled_step_; }
   /// Bytes of the step's program: state, arguments, results and everything in between; as planned,
