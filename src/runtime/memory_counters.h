@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
+#include <string>
 
 namespace corten::runtime {
 
@@ -46,5 +48,8 @@ struct MemoryCounters {
       for (MemoryStat* part : {&stat->all, &stat->large, &stat->small}) f(*part);
   }
 };
+
+/// torch.cuda.memory_summary()'s table of memory_stats().
+std::string summary_table(const std::map<std::string, int64_t>& stats, bool abbreviated);
 
 }  // namespace corten::runtime

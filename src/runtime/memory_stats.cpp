@@ -83,7 +83,9 @@ std::string memory_stats_json() {
   return json.dump();
 }
 
-std::string memory_summary(bool abbreviated) {
+std::string memory_summary(bool abbreviated) { return runtime::summary_table(by_key(), abbreviated); }
+
+std::string runtime::summary_table(const std::map<std::string, int64_t>& stats, bool abbreviated) {
   using Text = std::string (*)(int64_t, int64_t);
   struct Metric {
     const char* key;
@@ -101,7 +103,6 @@ std::string memory_summary(bool abbreviated) {
                                         {"inactive_split", "Non-releasable allocs", count_text}};
   static constexpr Metric kOversize[] = {{"oversize_allocations", "Oversize allocations", count_text},
                                          {"oversize_segments", "Oversize GPU segments", count_text}};
-  const std::map<std::string, int64_t> stats = by_key();
   const std::string thick(75, '='), thin(75, '-');
   std::vector<std::string> lines;
   lines.push_back(thick);
