@@ -104,6 +104,8 @@ int run_plan(const Args& args) {
   const ResolvedConfig resolved = load_config(config.inputs());
   if (resolved.config.train.device == "cuda")
     resource_error("train.device = \"cuda\": this build computes on the CPU only; --device null --machine H100 plans for a GPU");
+  if (const std::string folder = parent_path(snapshot); !snapshot.empty() && !folder.empty() && !folder_exists(folder))
+    usage_error("corten plan: --snapshot {}: there is no folder {}", snapshot, folder);
   Progress progress;
   options.message = [&](const std::string& text) { progress.message(text); };
   const TrainingPlan plan = plan_training(resolved.config, options);
