@@ -3,6 +3,7 @@
 
 #include "corten/amp.h"
 #include "corten/compile.h"
+#include "corten/custom_op.h"
 #include "corten/data.h"
 #include "corten/dtype.h"
 #include "corten/error.h"

@@ -67,7 +67,7 @@ bool same_layout(const Dims& domain, const Layout& a, const Layout& b) {
 namespace {
 
 bool cheap(const ir::Op& op) {
-  static const std::set<std::string_view> costly{"exp", "log", "tanh", "erf", "sin", "cos", "philox", "rem"};
+  static const std::set<std::string_view> costly{"exp", "log", "tanh", "erf", "sin", "cos", "philox", "rem", "custom_part"};
   return op.kind == OpKind::elementwise && !costly.count(op.name);
 }
 

@@ -23,7 +23,9 @@
   X(Embedding) X(CrossEntropy) X(CrossEntropyGrad)                                        \
   X(RandomUniform) X(RandomNormal) X(Dropout) X(Attention) X(AttentionGrad)                \
   X(ClaimedAttention) X(ClaimedAttentionGrad)                                             \
-  X(AdamW) X(Sgd) X(GlobalNorm) X(DerivedVjp)
+  X(AdamW) X(Sgd) X(GlobalNorm) X(DerivedVjp)                                              \
+  /* definitions of users */                                                              \
+  X(Custom) X(CustomPart)
 // clang-format on
 
 namespace corten::ops {

@@ -20,6 +20,7 @@ namespace runtime {
 namespace {
 
 thread_local Trace* t_trace = nullptr;
+thread_local bool t_defining = false;
 
 [[noreturn]] void escaped(const ir::Type& type) {
   usage_error("a tensor ({}) made while a function was compiled is used outside of it: return it from the function instead", to_string(type));
@@ -33,6 +34,9 @@ Trace::~Trace() {
   t_trace = previous_;
 }
 Trace* Trace::active() { return t_trace; }
+
+DefinitionScope::DefinitionScope() : previous_(t_defining) { t_defining = true; }
+DefinitionScope::~DefinitionScope() { t_defining = previous_; }
 
 Trace::State& Trace::state(const CellPtr& cell) {
   auto found = index_.find(cell.get());
@@ -79,8 +83,9 @@ Value value_of(const Tensor& tensor) {
   if (!tensor.defined()) usage_error("an undefined tensor was used");
   const TensorImpl& impl = *tensor.impl();
   Trace* trace = Trace::active();
-  Value v = trace ? trace->read(impl.cell) : impl.cell->value;
-  if (!trace && !v.concrete()) escaped(v.type());
+  const bool foreign = t_defining && !impl.cell->value.concrete();
+  Value v = trace && !foreign ? trace->read(impl.cell) : impl.cell->value;
+  if (!trace && !foreign && !v.concrete()) escaped(v.type());
   if (impl.detached) {
     if (v.requires_grad()) v = v.with_edge({});
   } else if (impl.cell->leaf && !v.requires_grad()) {

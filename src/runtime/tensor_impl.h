@@ -55,6 +55,18 @@ class Trace {
   ir::BuilderScope builder_;
 };
 
+/// While one lives in this thread, tensors may stand for values of a graph that no trace is recording: a custom op's
+/// definition is being written into it.
+class DefinitionScope {
+ public:
+  DefinitionScope();
+  ~DefinitionScope();
+  DefinitionScope(const DefinitionScope&) = delete;
+
+ private:
+  bool previous_;
+};
+
 Tensor wrap(ir::Value value);                              // a tensor with a cell of its own
 ir::Value value_of(const Tensor& tensor);                  // the current value, through its views, with its edge
 void assign(const Tensor& tensor, ir::Value value, const char* what);  // writes through the views

@@ -6,9 +6,12 @@
 
 #include "base/format.h"
 #include "base/half.h"
+#include "corten/custom_op.h"
+#include "corten/ops.h"
 #include "grad/differentiate.h"
 #include "kernel/partition.h"
 #include "kernel/reference.h"
+#include "ops/custom.h"
 #include "ops/functions.h"
 #include "passes/passes.h"
 #include "passes/pipeline.h"
@@ -23,6 +26,28 @@ using ir::Value;
 using ir::Values;
 
 namespace {
+
+/// Two ops as users define them: an element-wise one, and one with row reductions.
+void register_ops() {
+  static const CustomOp gated({
+      .name = "fuzz_gated",
+      .inputs = 2,
+      .body = [](std::span<const Scalar> x) { return x[0] / (1 + exp(-x[0])) * select(x[1] > 0, x[1], 0.5 * x[1]); },
+      .expand = [](const std::vector<Tensor>& x) { return silu(x[0]) * where(x[1] > 0, x[1], x[1] * 0.5); },
+  });
+  static const CustomOp standardised({
+      .name = "fuzz_standardised",
+      .form = CustomForm::rows,
+      .body = [](std::span<const Scalar> x) {
+        Scalar centred = x[0] - row_mean(x[0]);
+        return fma(centred, rsqrt(row_mean(centred * centred) + 1e-5), row_max(abs(x[0])));
+      },
+      .expand = [](const std::vector<Tensor>& x) {
+        Tensor centred = x[0] - x[0].mean({-1}, true);
+        return centred * rsqrt((centred * centred).mean({-1}, true) + 1e-5) + amax(abs(x[0]), {-1}, true);
+      },
+  });
+}
 
 class Generator {
  public:
@@ -231,7 +256,9 @@ class Generator {
   void layer(const Value& x) {
     using namespace ops;
     const Dims last{x.dims().back()};
-    switch (pick(6)) {
+    switch (pick(8)) {
+      case 5: return keep(custom("fuzz_gated", {x, expand(partner(x), x.dims())}));
+      case 6: return keep(custom("fuzz_standardised", {x}));
       case 0: return keep(softmax(x, chance(80) ? -1 : axis(x)));
       case 1: return keep(log_softmax(x, chance(80) ? -1 : axis(x)));
       case 2: return keep(layer_norm(x, full(last, DType::f32, 1.25), full(last, DType::f32, -0.5), 1e-5));
@@ -377,7 +404,8 @@ class Generator {
       const Dims last{x.dims().back()};
       Value y = leaves[0];
       for (int i = 0, n = 1 + pick(2); i < n; ++i) {
-        switch (pick(13)) {
+        switch (pick(14)) {
+          case 12: y = chance(50) ? custom("fuzz_gated", {y, y}) : custom("fuzz_standardised", {y}); break;
           case 0: y = gelu(y); break;
           case 1: y = softmax(y, -1); break;
           case 2: y = layer_norm(y, full(last, DType::f32, 1.5), Value(), 1e-5); break;
@@ -476,7 +504,10 @@ class Generator {
 
 }  // namespace
 
-RandomGraph random_graph(uint64_t seed, int ops) { return Generator(seed).run(ops); }
+RandomGraph random_graph(uint64_t seed, int ops) {
+  register_ops();
+  return Generator(seed).run(ops);
+}
 
 namespace {
 /// Names of ops in a graph, in the definitions of its composites, in theirs.
