@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <typeinfo>
 #include <vector>
 
@@ -61,7 +62,7 @@ class Attrs {
  public:
   virtual ~Attrs() = default;
   /// "{axis=1, tree=64x1024}", or "" without fields.
-  virtual std::string text() const = 0;
+  virtual const std::string& text() const = 0;
   virtual bool equals(const Attrs& other) const = 0;
   virtual size_t hash() const = 0;
 };
@@ -78,10 +79,11 @@ class AttrsOf final : public Attrs {
  public:
   explicit AttrsOf(T value) : value_(std::move(value)), text_(make_text()), hash_(hash_text(text_)) {}
   const T& value() const { return value_; }
-  std::string text() const override { return text_; }
+  const std::string& text() const override { return text_; }
   size_t hash() const override { return hash_; }
   // Equal text of the same type is equality: every field's text is exact.
   bool equals(const Attrs& other) const override {
+    if (&other == this) return true;
     return typeid(other) == typeid(*this) && static_cast<const AttrsOf&>(other).text_ == text_;
   }
   static AttrsPtr parse(std::string_view text) {
@@ -123,7 +125,12 @@ std::string replace_field(const AttrsPtr& attrs, std::string_view name, std::str
 
 template <typename T>
 AttrsPtr make_attrs(T value) {
-  return std::make_shared<AttrsOf<T>>(std::move(value));
+  if constexpr (std::is_same_v<T, NoAttrs>) {
+    static const AttrsPtr none = std::make_shared<AttrsOf<NoAttrs>>(value);
+    return none;
+  } else {
+    return std::make_shared<AttrsOf<T>>(std::move(value));
+  }
 }
 template <typename T>
 const T& get(const AttrsPtr& attrs) {

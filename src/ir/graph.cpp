@@ -52,9 +52,17 @@ std::vector<ValueRef> Graph::append(const Op& op, AttrsPtr attrs, std::vector<Va
   for (ValueRef r : inputs) types.push_back(type(r));
   std::vector<Type> results = infer_types(op, attrs, types);
   std::vector<ValueRef> out;
+  out.reserve(results.size());
   for (size_t i = 0; i < results.size(); ++i)
     out.push_back({static_cast<int32_t>(nodes_.size()), static_cast<int32_t>(i)});
   nodes_.push_back({&op, std::move(attrs), std::move(inputs), std::move(results), source, phase});
+  return out;
+}
+
+std::vector<ValueRef> Graph::append(const Node& like, std::vector<ValueRef> inputs) {
+  std::vector<ValueRef> out(like.types.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = {static_cast<int32_t>(nodes_.size()), static_cast<int32_t>(i)};
+  nodes_.push_back({like.op, like.attrs, std::move(inputs), like.types, like.source, like.phase});
   return out;
 }
 
@@ -93,8 +101,9 @@ Value Graph::value(ValueRef r) const {
   return Value(std::move(impl));
 }
 
-Graph Graph::header(std::map<ValueRef, ValueRef>& map) const {
+Graph Graph::header(ValueMap& map) const {
   Graph out;
+  out.nodes_.reserve(nodes_.size());
   for (size_t i = 0; i < inputs_.size(); ++i) {
     const Node& n = nodes_[inputs_[i].node];
     Value v = out.input(n.types[0], get<InputAttrs>(n.attrs).name, input_layouts_[i]);

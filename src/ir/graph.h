@@ -41,6 +41,22 @@ struct Output {
   int32_t alias = -1;
 };
 
+/// Values of one graph by those of another.
+class ValueMap {
+ public:
+  /// Entry of an old value; made if there is none.
+  ValueRef& operator[](ValueRef old) {
+    if (old.output > 0) return others_[old];
+    if (static_cast<size_t>(old.node) >= first_.size()) first_.resize(static_cast<size_t>(old.node) + 1 + first_.size() / 2);
+    return first_[old.node];
+  }
+  ValueRef at(ValueRef old) const { return old.output > 0 ? others_.at(old) : first_.at(old.node); }
+
+ private:
+  std::vector<ValueRef> first_;  // most nodes have one result
+  std::map<ValueRef, ValueRef> others_;
+};
+
 /// A tensor graph. As a Builder it appends what is emitted; concrete values that reach it become constants.
 class Graph : public Builder {
  public:
@@ -49,6 +65,8 @@ class Graph : public Builder {
   Values add(const Op& op, AttrsPtr attrs, const Values& inputs) override;
   /// Appends a node whose operands are already values of this graph.
   std::vector<ValueRef> append(const Op& op, AttrsPtr attrs, std::vector<ValueRef> inputs, Source source, int32_t phase = 0);
+  /// The same node over other operands of the same types, whose results are not inferred again.
+  std::vector<ValueRef> append(const Node& like, std::vector<ValueRef> inputs);
   /// Adds an argument. `layout`: how the caller will pass it (default contiguous).
   Value input(Type type, std::string name = "", std::optional<Layout> layout = {});
   ValueRef ref(const Value& value);  // captures concrete values; Internal/Usage error for a foreign graph's value
@@ -67,7 +85,7 @@ class Graph : public Builder {
   const Values& constants() const { return constants_; }
   /// A graph with the same inputs, constants and no other nodes: the start of a rewriting pass. `map` receives the new
   /// references of the old inputs.
-  Graph header(std::map<ValueRef, ValueRef>& map) const;
+  Graph header(ValueMap& map) const;
   int32_t phase = 0;  // given to nodes added as a Builder
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/format.h"
+#include "ops/view_layout.h"
 
 namespace corten::kernel {
 
@@ -41,9 +42,11 @@ std::optional<Layout> to_domain(const Dims& domain, const Dims& dims, const Layo
   size_t g = domain.size();
   if (own != total) {  // one value per row
     if (domain.empty() || own * domain.back() != total) return std::nullopt;
+    // Rows without elements have values too.
+    if (own != ir::product(Dims(domain.begin(), domain.end() - 1))) return std::nullopt;
     --g;
   }
-  if (total == 0) return dims == domain ? std::optional(Layout{layout.offset, layout.strides}) : std::optional(out);
+  if (own == 0) return dims == domain ? std::optional(Layout{layout.offset, layout.strides}) : std::optional(out);
   for (size_t j = dims.size(); j-- > 0;) {
     int64_t covered = 1;
     while (covered < dims[j]) {
@@ -387,7 +390,7 @@ class Partitioner {
 
   void reduce(int32_t i) {
     const Node& n = at(i);
-    const auto axis = ir::attribute<int64_t>(n.attrs, "axis");
+    const int64_t axis = ops::reduce_axis(n.attrs);
     const Dims& in = dims(n.inputs[0]);
     const bool last = axis == static_cast<int64_t>(in.size()) - 1;
     if (!last) return columns(i, axis);

@@ -1,5 +1,6 @@
 // Padding, gathers, scatters, constants and indices.
 #include "ops/define.h"
+#include "ops/view_layout.h"
 
 namespace corten::ops {
 namespace {
@@ -115,6 +116,7 @@ Value index_select(Value x, int64_t axis, Value index) {
   shape[axis] = full_shape[axis] = index.dims()[0];
   return gather(x, expand(reshape(cast(index, DType::i64), shape), full_shape), axis);
 }
+double full_value(const AttrsPtr& attrs) { return ir::get<Full::Attrs>(attrs).value; }
 Value full(Dims dims, DType dtype, double value) { return emit1(kFull, {}, Full::Attrs{std::move(dims), dtype, value}); }
 Value iota(Dims dims, int64_t axis) {
   Dims strides(dims.size(), 0);

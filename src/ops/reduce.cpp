@@ -3,6 +3,7 @@
 
 #include "ir/scalar.h"
 #include "ops/define.h"
+#include "ops/view_layout.h"
 
 namespace corten::ops {
 namespace {
@@ -84,6 +85,8 @@ Value reduce(const Op& op, Value x, Dims axes, bool keepdim) {
 }
 
 }  // namespace
+
+int64_t reduce_axis(const AttrsPtr& attrs) { return ir::get<Reduce::Attrs>(attrs).axis; }
 
 Value sum(Value x, Dims axes, bool keepdim) { return reduce(kReduceSum, x, std::move(axes), keepdim); }
 Value max(Value x, Dims axes, bool keepdim) { return reduce(kReduceMax, x, std::move(axes), keepdim); }

@@ -1,4 +1,4 @@
-// Where the elements of a view lie, given where its source's lie.
+// What passes ask of ops: where the elements of a view lie, and attributes.
 #pragma once
 
 #include <optional>
@@ -10,5 +10,10 @@ namespace corten::ops {
 /// Layout of the result of a view op over a source of `dims` lying at `layout`; nothing if strides cannot express it (a
 /// reshape of a source that is not contiguous enough).
 std::optional<ir::Layout> view_layout(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Dims& dims, const ir::Layout& layout);
+
+/// The number that a `full` op fills its result with.
+double full_value(const ir::AttrsPtr& attrs);
+/// The axis that a reduction combines.
+int64_t reduce_axis(const ir::AttrsPtr& attrs);
 
 }  // namespace corten::ops

@@ -17,6 +17,7 @@ struct Pass {
   std::string_view name;
   bool optional;
   ir::Graph (*run)(const ir::Graph&);
+  bool (*needed)() = nullptr;  // null: always
 };
 
 // Values larger than this are made in pieces of rows.
@@ -28,7 +29,7 @@ constexpr Pass kPipeline[] = {
     {"dce", true, dce},
     {"claim_composites", false, claim_composites},  // defines the bits of attention
     {"expand", false, [](const ir::Graph& graph) { return expand(graph); }},
-    {"precision", false, lower_precision},  // defines the bits of f32 products
+    {"precision", false, lower_precision, lowers_precision},  // defines the bits of f32 products
     {"fold", true, fold},
     {"cse", true, cse},
     {"claim", false, claim},             // defines the bits of products
@@ -75,19 +76,22 @@ std::set<std::string, std::less<>> disabled_passes() {
 
 ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::less<>>& disabled, std::vector<PassRecord>* records) {
   const char* dump = std::getenv("CORTEN_DUMP");
-  ir::Graph current = graph;
-  if (verify_always()) ir::verify(current, "trace");
+  ir::Graph current;
+  const ir::Graph* latest = &graph;
+  if (verify_always()) ir::verify(graph, "trace");
   for (const Pass& pass : kPipeline) {
-    PassRecord record{pass.name, 0, current.nodes().size(), 0, pass.optional && disabled.count(pass.name) > 0};
+    if (pass.needed && !pass.needed()) continue;
+    PassRecord record{pass.name, 0, latest->nodes().size(), 0, pass.optional && disabled.count(pass.name) > 0};
     if (!record.skipped) {
       auto start = std::chrono::steady_clock::now();
-      current = pass.run(current);
+      current = pass.run(*latest);
+      latest = &current;
       record.ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
       if (verify_always()) ir::verify(current, pass.name);
       if (dump && (format("after:{}", pass.name) == dump || std::string_view(dump) == "after:all"))
         std::fprintf(stderr, "; after %s\n%s", std::string(pass.name).c_str(), to_string(current).c_str());
     }
-    record.nodes_after = current.nodes().size();
+    record.nodes_after = latest->nodes().size();
     if (records) records->push_back(record);
   }
   return current;

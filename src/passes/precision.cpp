@@ -25,8 +25,10 @@ void set_matmul_precision(std::string_view precision) {
 }
 std::string_view matmul_precision() { return kPrecisions[g_precision]; }
 
+bool lowers_precision() { return matmul_precision() == "medium"; }
+
 ir::Graph lower_precision(const ir::Graph& graph) {
-  if (matmul_precision() != "medium") return graph;
+  if (!lowers_precision()) return graph;
   return Rewriter(graph).run([&](Rewriter& rw, const ir::Node& n, int32_t) -> std::vector<ir::ValueRef> {
     if (n.op->kind != ir::OpKind::matmul || graph.type(n.inputs[0]).dtype != DType::f32) return rw.keep(n);
     ir::Graph& g = rw.graph();

@@ -14,5 +14,6 @@ std::string_view matmul_precision();
 /// expand, which shows the products of composites and of their gradients; before cse, since an operand of several products
 /// is to be rounded once, and before claim, which gives products to a family by their dtypes.
 ir::Graph lower_precision(const ir::Graph& graph);
+bool lowers_precision();
 
 }  // namespace corten::passes

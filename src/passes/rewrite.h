@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <map>
 
 #include "ir/graph.h"
 
@@ -27,17 +26,18 @@ class Rewriter {
   ir::ValueRef at(ir::ValueRef old) const { return map_.at(old); }
   std::vector<ir::ValueRef> inputs(const ir::Node& n) const {
     std::vector<ir::ValueRef> out;
+    out.reserve(n.inputs.size());
     for (ir::ValueRef r : n.inputs) out.push_back(at(r));
     return out;
   }
   /// The node unchanged, over the new operands.
-  std::vector<ir::ValueRef> keep(const ir::Node& n) { return graph_.append(*n.op, n.attrs, inputs(n), n.source, n.phase); }
+  std::vector<ir::ValueRef> keep(const ir::Node& n) { return graph_.append(n, inputs(n)); }
   ir::Graph& graph() { return graph_; }
   const ir::Graph& old() const { return old_; }
 
  private:
   const ir::Graph& old_;
-  std::map<ir::ValueRef, ir::ValueRef> map_;
+  ir::ValueMap map_;
   ir::Graph graph_;
 };
 

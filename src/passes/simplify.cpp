@@ -6,6 +6,7 @@
 
 #include "base/format.h"
 #include "ops/functions.h"
+#include "ops/view_layout.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
@@ -22,7 +23,7 @@ using ir::ValueRef;
 std::optional<double> number(const Graph& graph, ValueRef r) {
   const Node& n = graph.node(r);
   if (n.op->kind != OpKind::full) return std::nullopt;
-  return ir::attribute<double>(n.attrs, "value");
+  return ops::full_value(n.attrs);
 }
 
 /// What a tensor of `dtype` holds when it is filled with `value`, as the kernels' conversion of constants gives it.
@@ -177,10 +178,23 @@ Graph dce(const Graph& graph) {
 }
 
 namespace {
+/// Adds to a graph, what is defined in terms of other ops by its definition.
+class Expander : public ir::Builder {
+ public:
+  Expander(Graph& graph, bool claimed) : graph_(graph), claimed_(claimed) {}
+  bool expands(const ir::Op& op) const { return op.kind == OpKind::composite || (claimed_ && op.expand); }
+  ir::Values add(const ir::Op& op, ir::AttrsPtr attrs, const ir::Values& inputs) override {
+    return expands(op) ? op.expand(attrs, inputs) : graph_.add(op, std::move(attrs), inputs);
+  }
+
+ private:
+  Graph& graph_;
+  const bool claimed_;
+};
 
 /// What `make` gives for a node's attributes and operands in its place; the node itself if it gives nothing.
-std::vector<ValueRef> replaced(Rewriter& rw, const Node& n, ir::Values (*make)(const ir::AttrsPtr&, const ir::Values&)) {
-  ir::BuilderScope builder(rw.graph());
+std::vector<ValueRef> replaced(Rewriter& rw, const Node& n, ir::Builder& builder, ir::Values (*make)(const ir::AttrsPtr&, const ir::Values&)) {
+  ir::BuilderScope scope(builder);
   ir::GradScope no_grad(false);
   ir::SourceScope source(n.source);
   rw.graph().phase = n.phase;
@@ -199,19 +213,16 @@ std::vector<ValueRef> replaced(Rewriter& rw, const Node& n, ir::Values (*make)(c
 }  // namespace
 
 Graph claim_composites(const Graph& graph) {
-  return Rewriter(graph).run([](Rewriter& rw, const Node& n, int32_t) { return n.op->claim ? replaced(rw, n, n.op->claim) : rw.keep(n); });
+  return Rewriter(graph).run([](Rewriter& rw, const Node& n, int32_t) {
+    return n.op->claim ? replaced(rw, n, rw.graph(), n.op->claim) : rw.keep(n);
+  });
 }
 
 Graph expand(const Graph& graph, bool claimed) {
-  auto expands = [&](const Node& n) { return n.op->kind == OpKind::composite || (claimed && n.op->expand); };
-  auto any = [&](const Graph& g) { return std::any_of(g.nodes().begin(), g.nodes().end(), expands); };
-  auto once = [&](const Graph& g) {
-    return Rewriter(g).run([&](Rewriter& rw, const Node& n, int32_t) { return expands(n) ? replaced(rw, n, n.op->expand) : rw.keep(n); });
-  };
-  if (!any(graph)) return graph;
-  Graph out = once(graph);
-  while (any(out)) out = once(out);
-  return out;
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) {
+    Expander expander(rw.graph(), claimed);
+    return expander.expands(*n.op) ? replaced(rw, n, expander, n.op->expand) : rw.keep(n);
+  });
 }
 
 }  // namespace corten::passes

@@ -106,14 +106,14 @@ Graph schedule(const Graph& graph) {
   std::vector<int32_t> order(count);
   for (int32_t i = 0; i < count; ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return place[a] < place[b]; });
-  std::map<ValueRef, ValueRef> map;
+  ir::ValueMap map;
   Graph out = graph.header(map);
   for (int32_t i : order) {
     const Node& n = nodes[i];
     if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp) continue;
     std::vector<ValueRef> in;
     for (ValueRef r : n.inputs) in.push_back(map.at(r));
-    auto results = out.append(*n.op, n.attrs, in, n.source, n.phase);
+    auto results = out.append(n, std::move(in));
     for (size_t k = 0; k < results.size(); ++k) map[{i, static_cast<int32_t>(k)}] = results[k];
   }
   for (const ir::Output& o : graph.outputs()) out.output(map.at(o.value), o.alias);
@@ -187,7 +187,7 @@ Graph materialize(const Graph& graph) {
     } else if (n.op->kind == OpKind::scatter) {
       take_over(rw, n, i, in);
     }
-    auto results = g.append(*n.op, n.attrs, in, n.source, n.phase);
+    auto results = g.append(n, std::move(in));
     sync(g);
     return results;
   });

@@ -156,19 +156,16 @@ class Builder {
   /// writes again what another step wrote), or is that writer itself, element by element.
   std::string refusal(int32_t input, ValueRef root) const {
     ValueRef old = graph_.inputs()[input];
-    int32_t writer = -1;
-    for (size_t s = lowered_.size(); s-- > 0;)
-      for (const Storage& w : touched(lowered_[s], true))
-        if (w.root == root && !w.partial) writer = static_cast<int32_t>(s);
-    if (writer < 0) return "no step writes it";
-    for (size_t s = 0; s < lowered_.size(); ++s)
-      for (const Storage& r : touched(lowered_[s], false)) {
-        if (r.root != old) continue;
-        if (static_cast<int32_t>(s) > writer) return "the old value is read later by " + describe(graph_, {lowered_[s].step->members.back(), 0});
-        if (static_cast<int32_t>(s) < writer) continue;
-        if (lowered_[s].library()) return "a library step reads it while writing";
-        if (!element_wise(lowered_[s].kernel, {old}, {root})) return "its writer reads other elements too";
+    const auto written = first_writer_.find(root);
+    if (written == first_writer_.end()) return "no step writes it";
+    const int32_t writer = written->second;
+    if (const auto read = last_reader_.find(old); read != last_reader_.end()) {
+      if (read->second > writer) return "the old value is read later by " + describe(graph_, {lowered_[read->second].step->members.back(), 0});
+      if (read->second == writer) {
+        if (lowered_[writer].library()) return "a library step reads it while writing";
+        if (!element_wise(lowered_[writer].kernel, {old}, {root})) return "its writer reads other elements too";
       }
+    }
     if (graph_.input_layouts()[input] && !ir::is_contiguous(*graph_.input_layouts()[input], graph_.type(old).dims)) return "its layout is strided";
     return "";
   }
@@ -194,6 +191,11 @@ class Builder {
   }
 
   void assign_outputs() {
+    for (size_t s = 0; s < lowered_.size(); ++s) {
+      for (const Storage& w : touched(lowered_[s], true))
+        if (!w.partial) first_writer_.emplace(w.root, static_cast<int32_t>(s));
+      for (const Storage& r : touched(lowered_[s], false)) last_reader_[r.root] = static_cast<int32_t>(s);
+    }
     for (size_t k = 0; k < graph_.outputs().size(); ++k) {
       const ir::Output& o = graph_.outputs()[k];
       ValueRef root = p_.places[o.value].root;
@@ -328,6 +330,7 @@ class Builder {
   std::vector<Lowered> lowered_;
   std::vector<std::shared_ptr<const codegen::CpuKernel>> compiled_;
   std::map<Storage, Slot> slots_;
+  std::map<ValueRef, int32_t> first_writer_, last_reader_;  // steps, by root
 };
 
 }  // namespace

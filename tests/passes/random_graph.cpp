@@ -40,11 +40,11 @@ void register_ops() {
       .form = CustomForm::rows,
       .body = [](std::span<const Scalar> x) {
         Scalar centred = x[0] - row_mean(x[0]);
-        return fma(centred, rsqrt(row_mean(centred * centred) + 1e-5), row_max(abs(x[0])));
+        return fma(centred, rsqrt(row_mean(centred * centred) + 1e-5), row_sum(abs(x[0])));
       },
       .expand = [](const std::vector<Tensor>& x) {
         Tensor centred = x[0] - x[0].mean({-1}, true);
-        return centred * rsqrt((centred * centred).mean({-1}, true) + 1e-5) + amax(abs(x[0]), {-1}, true);
+        return centred * rsqrt((centred * centred).mean({-1}, true) + 1e-5) + abs(x[0]).sum({-1}, true);
       },
   });
 }

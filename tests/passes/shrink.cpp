@@ -64,7 +64,7 @@ std::map<ValueRef, std::vector<std::byte>> all_contents(const RandomGraph& p) {
   std::vector<ValueRef> refs;
   RandomGraph whole;
   whole.inputs = p.inputs;
-  std::map<ValueRef, ValueRef> map;
+  ir::ValueMap map;
   whole.graph = p.graph.header(map);
   for (size_t i = 0; i < p.graph.nodes().size(); ++i) {
     const Node& n = p.graph.nodes()[i];

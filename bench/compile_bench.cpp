@@ -1,0 +1,37 @@
+// What tracing, passes and kernels of a GPT-2 training step cost: at first, and again for other lengths of its sequences.
+//   build/release/compile_bench [LAYERS]
+// An empty CORTEN_CACHE_DIR makes the first line cold.
+#include <cstdio>
+#include <cstdlib>
+
+#include "codegen/cpu.h"
+#include "corten/corten.h"
+#include "models/presets.h"
+#include "train/model_setup.h"
+
+int main(int argc, char** argv) {
+  using namespace corten;
+  Json config = preset_config("gpt2");
+  if (argc > 1) config.set("n_layer", std::atoi(argv[1]));
+  const std::unique_ptr<CausalLM> model = build_model(config.dump(), "", 1);
+  optim::AdamW optimizer(optim::weight_decay_groups(*model, 0.1));
+  CompiledFunction step = compile([&](const std::vector<Tensor>& in) {
+    const Tensor loss = model->loss(in[0], in[1], Reduction::mean);
+    loss.backward();
+    optim::clip_grad_norm_(model->parameters(), 1.0);
+    optimizer.step();
+    optimizer.zero_grad();
+    return std::vector<Tensor>{loss};
+  });
+  for (int64_t seq : {128, 64, 96, 33, 200, 256}) {
+    const Tensor ids = zeros({1, seq}, DType::i64);
+    const codegen::CompileStats before = codegen::compile_stats();
+    const ProgramInfo info = step.plan({ids, ids});
+    const codegen::CompileStats after = codegen::compile_stats();
+    std::printf("seq %4ld: trace %6.1f ms, passes %6.1f ms, kernels %6.1f ms (%ld distinct of %ld; %ld compiled, %ld from disk)\n", seq,
+                info.trace_ms, info.passes_ms, info.compile_ms, info.distinct_kernels, info.kernels, after.compiled - before.compiled,
+                after.from_disk - before.from_disk);
+  }
+  if (std::getenv("CORTEN_EXPLAIN")) std::printf("%s", step.explain().c_str());
+  return 0;
+}
