@@ -23,31 +23,42 @@ alignas(64) constexpr uint16_t kHighPairs[32] = {16, 48, 17, 49, 18, 50, 19, 51,
                                                  53, 22, 54, 23, 55, 24, 56, 25, 57, 26, 58,
                                                  27, 59, 28, 60, 29, 61, 30, 62, 31, 63};
 
-// Lanes that lie side by side: rows of k interleaved by two, all panels row by row, so that memory
-// is read in long runs.
+// One panel's words of `rows` k, interleaved by two; kRows of them if that is not 0.
+template <int Width, int kKnown>
+void interleave(const uint16_t* src, int64_t k_stride, __mmask32 mask, int64_t rows, float* out) {
+  static_assert(Width == 16 || Width == 32);
+  const auto load = [&](int64_t k) {
+    if (Width == 32) return _mm512_maskz_loadu_epi16(mask, src + k * k_stride);
+    return _mm512_castsi256_si512(
+        _mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), src + k * k_stride));
+  };
+  const __m512i low = _mm512_load_si512(kLowPairs), high = _mm512_load_si512(kHighPairs);
+  if (kKnown) rows = kKnown;
+#pragma GCC unroll 8
+  for (int64_t k = 0; k < rows; k += 2, out += Width) {
+    const __m512i even = load(k), odd = kKnown || k + 1 < rows ? load(k + 1) : _mm512_setzero_si512();
+    _mm512_storeu_si512(out, _mm512_permutex2var_epi16(even, low, odd));
+    if (Width == 32) _mm512_storeu_si512(out + 16, _mm512_permutex2var_epi16(even, high, odd));
+  }
+}
+
+// Lanes that lie side by side: a few rows of k of all panels at a time, so that memory is read in
+// long runs.
 template <int Width>
 void pack_lanes(const uint16_t* src, int64_t k_stride, const Panels& panels, int64_t kc,
                 int64_t ahead, float* out) {
-  static_assert(Width == 16 || Width == 32);
-  const __m512i low = _mm512_load_si512(kLowPairs), high = _mm512_load_si512(kHighPairs);
-  const auto load = [](const uint16_t* p, int lanes) {
-    const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
-    if (Width == 32) return _mm512_maskz_loadu_epi16(mask, p);
-    return _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask), p));
-  };
-  for (int64_t k = 0; k < kc; k += 2, src += 2 * k_stride) {
+  constexpr int64_t kRun = 8;
+  for (int64_t k = 0; k < kc; k += kRun, src += kRun * k_stride, out += kRun / 2 * Width) {
     for (int p = 0; p < panels.count; ++p) {
       const uint16_t* const from = src + panels.first[p];
       const int lanes = panels.lanes(p);
-      if (ahead) {
-        _mm_prefetch(reinterpret_cast<const char*>(from + ahead * k_stride), _MM_HINT_T1);
-        _mm_prefetch(reinterpret_cast<const char*>(from + (ahead + 1) * k_stride), _MM_HINT_T1);
-      }
-      const __m512i even = load(from, lanes);
-      const __m512i odd = k + 1 < kc ? load(from + k_stride, lanes) : _mm512_setzero_si512();
-      float* const to = out + p * panels.stride + k / 2 * Width;
-      _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even, low, odd));
-      if (Width == 32) _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi16(even, high, odd));
+      const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
+      for (int64_t l = 0; ahead && l < kRun; ++l)
+        _mm_prefetch(reinterpret_cast<const char*>(from + (l + ahead) * k_stride), _MM_HINT_T1);
+      if (k + kRun <= kc)
+        interleave<Width, kRun>(from, k_stride, mask, kRun, out + p * panels.stride);
+      else
+        interleave<Width, 0>(from, k_stride, mask, kc - k, out + p * panels.stride);
     }
   }
 }

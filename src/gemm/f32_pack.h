@@ -39,20 +39,31 @@ void prefetch(const void* p, int64_t i) {
   _mm_prefetch(static_cast<const char*>(p) + i * (D == DType::f32 ? 4 : 2), _MM_HINT_T1);
 }
 
-// Lanes that lie side by side: all panels row by row, so that memory is read in long runs.
+// Lanes that lie side by side: a few rows of k of all panels at a time, so that memory is read in
+// long runs.
 template <DType D>
 void pack_lanes(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
                 float* out) {
-  for (int64_t k = 0; k < kc; ++k) {
-    const int64_t row = (k0 + k) * o.k_stride;
+  constexpr int64_t kRun = 8;
+  for (int64_t k = 0; k < kc; k += kRun) {
+    const int64_t rows = kc - k < kRun ? kc - k : kRun;
     for (int p = 0; p < panels.count; ++p) {
-      const int64_t from = row + panels.first[p];
       const int lanes = panels.lanes(p);
-      float* const to = out + p * panels.stride + k * panels.width;
       for (int j = 0; j < panels.width; j += kW) {
         const int count = lanes - j;
-        if (ahead && count > 0) prefetch<D>(o.data, from + ahead * o.k_stride + j);
-        Simd::store(to + j, count > 0 ? load_as<D>(o.data, from + j, count) : Simd::zero());
+        const int64_t from = (k0 + k) * o.k_stride + panels.first[p] + j;
+        float* const to = out + p * panels.stride + k * panels.width + j;
+        for (int64_t l = 0; ahead && count > 0 && l < rows; ++l)
+          prefetch<D>(o.data, from + (l + ahead) * o.k_stride);
+        if (rows == kRun && count >= kW) {
+#pragma GCC unroll 8
+          for (int64_t l = 0; l < kRun; ++l)
+            Simd::store(to + l * panels.width, load_as<D>(o.data, from + l * o.k_stride, kW));
+        } else {
+          for (int64_t l = 0; l < rows; ++l)
+            Simd::store(to + l * panels.width,
+                        count > 0 ? load_as<D>(o.data, from + l * o.k_stride, count) : Simd::zero());
+        }
       }
     }
   }

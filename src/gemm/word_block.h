@@ -20,14 +20,6 @@ constexpr int kVector = Simd::kWidth;
 constexpr int kCols = 2 * kVector;
 constexpr int kAStride = (kRows + kVector - 1) / kVector * kVector;
 
-#ifndef G_KC
-#define G_KC 256
-#define G_STAT (128*1024)
-#define G_NC 512
-#define G_MC 256
-#define G_STRIPS 4
-#endif
-
 inline int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 inline int64_t round_up(int64_t x, int64_t unit) { return ceil_div(x, unit) * unit; }
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -78,10 +70,13 @@ struct Scratch {
         sums(b + s.n_step * s.k_step / kUnit) {}
 };
 
+// The stationary part of B is at most 576 KiB, so that it stays in an L2 cache of 1 MiB with a strip
+// of A. Sums are carried from one k step to the next through L2 and L3: each is used for `step` steps
+// of a chain at a time, and B is packed again only every kCarried rows.
 inline Blocking word_plan(const GemmArgs& g) {
-  constexpr int64_t kLongest = G_KC;            // words in one step
-  constexpr int64_t kStationary = G_STAT;  // words of B that stay in L2
-  constexpr int64_t kCarried = G_MC / kRows * kRows;  // rows of sums carried between k steps
+  constexpr int64_t kLongest = 384, kStep = 256;  // words in one step, and in each of several
+  constexpr int64_t kMostColumns = 384;           // of B's stationary part
+  constexpr int64_t kCarried = 392 / kRows * kRows;
   const int64_t words = ceil_div(g.k, kUnit);
   Blocking s;
   s.a_stationary = false;
@@ -89,7 +84,7 @@ inline Blocking word_plan(const GemmArgs& g) {
   s.n_grain = kCols;
   s.m_block = g.m;
   s.strips = 1;
-  int64_t step, kept = kRows;
+  int64_t step;
   if (one_strip(g)) {
     const bool runs_of_k = g.b_col_stride != 1;
     step = runs_of_k ? 256 : 32;
@@ -97,17 +92,15 @@ inline Blocking word_plan(const GemmArgs& g) {
     s.m_step = kRows;
     s.n_block = 1024;
   } else {
-    step = even_step(words, kLongest);
-    // Rows that lie side by side are packed several strips at a time, to read longer runs.
-    if (g.a_row_stride == 1 && g.a_col_stride != 1) s.strips = G_STRIPS;
-    s.n_step = smaller(kStationary / step / kCols * kCols, G_NC);
-    s.n_step = s.n_block = smaller(s.n_step, round_up(g.n, kCols));
+    step = words > kLongest ? even_step(words, kStep) : words > 0 ? words : 1;
+    s.n_step = s.n_block = smaller(kMostColumns, round_up(g.n, kCols));
     s.m_step = words > step ? smaller(kCarried, round_up(g.m, kRows)) : kRows;
-    kept = s.m_step;
+    // Rows that lie side by side are packed several strips at a time, to use whole cache lines.
+    if (g.a_row_stride == 1 && g.a_col_stride != 1) s.strips = smaller(8, ceil_div(g.m, kRows));
   }
   s.k_step = step * kUnit;
   s.scratch_bytes = sizeof(float) * static_cast<size_t>(s.strips * step * kAStride +
-                                                        s.n_step * step + kept * s.n_block);
+                                                        s.n_step * step + s.m_step * s.n_block);
   return s;
 }
 
@@ -172,6 +165,12 @@ inline void run_strip(const Block& block, Tile tile) {
   finish(block, at.sums, s.n_block, block.m0, block.n0, rows, columns);
 }
 
+// Sums that were put aside many tiles ago.
+inline void prefetch_sums(const float* sums, int64_t ld, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i)
+    for (int j = 0; j < kCols; j += 16) _mm_prefetch(sums + i * ld + j, _MM_HINT_T0);
+}
+
 inline void word_run(const Block& block, const Tile* tiles) {
   const GemmArgs& g = *block.args;
   if (one_strip(g)) return run_strip(block, tiles[block.m1 - block.m0]);
@@ -198,9 +197,11 @@ inline void word_run(const Block& block, const Tile* tiles) {
           float* const c = split ? at.sums + (i - all.first(begin)) * ld : at.sums;
           const float* const a_panel = at.a + (strip - group) * strips.stride;
           if (g.resume && k == 0) load_sums(block, c, ld, i, n, in_strip, nn);
-          for (int p = 0; p < columns.count; ++p)
+          for (int p = 0; p < columns.count; ++p) {
+            if (k > 0 && p + 1 < columns.count) prefetch_sums(c + (p + 1) * kCols, ld, in_strip);
             tiles[in_strip](a_panel, at.b + p * columns.stride, c + p * kCols, ld, words,
                             k == 0 && !g.resume);
+          }
           if (k + kc >= g.k) finish(block, c, ld, i, n, in_strip, nn);
         }
       }
