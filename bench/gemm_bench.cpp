@@ -2,7 +2,10 @@
 //
 //   gemm_bench [--dtype bf16|f32|f16] [--out f32|bf16|f16] [--isa NAME] [--threads N]
 //              [--seconds S] [--clock wall|cpu] [--layout nn|nt|tn|tt]...
-//              [--shape M,K,N | --batch B,M,K,N]...
+//              [--shape M,K,N | --batch B,M,K,N]... [--gpt2 TOKENS]
+//
+// --gpt2 takes the products of a training step of GPT-2 (124M) on so many tokens: forward (nn), the
+// gradients of inputs (nt) and of weights (tn).
 //
 // Every row is the best of its runs within S seconds (default 2). Rows take turns, and a turn counts
 // only if the inner loop ran at its full rate just before: shared machines slow down for seconds on
@@ -103,6 +106,7 @@ int run(int argc, char** argv) {
   bool cpu_clock = false;
   std::vector<std::string> layouts;
   std::vector<std::vector<int64_t>> shapes;
+  int64_t tokens = 0;
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string flag = argv[i];
     const char* value = argv[i + 1];
@@ -114,13 +118,14 @@ int run(int argc, char** argv) {
     if (flag == "--clock") cpu_clock = std::string(value) == "cpu";
     if (flag == "--layout") layouts.push_back(value);
     if (flag == "--batch") shapes.push_back(numbers(value));
+    if (flag == "--gpt2") tokens = std::atoll(value);
     if (flag == "--shape") {
       shapes.push_back(numbers(value));
       shapes.back().insert(shapes.back().begin(), 1);
     }
   }
   if (layouts.empty()) layouts = {"nn", "nt", "tn"};
-  if (shapes.empty())
+  if (shapes.empty() && tokens == 0)
     shapes = {{1, 1024, 768, 2304},  {1, 1024, 768, 768},   {1, 1024, 768, 3072},
               {1, 1024, 3072, 768},  {1, 4096, 768, 3072},  {1, 1024, 768, 50257},
               {48, 256, 64, 256},    {48, 256, 256, 64},    {12, 1024, 64, 1024},
@@ -128,16 +133,27 @@ int run(int argc, char** argv) {
               {1, 1, 768, 50257}};
   ThreadPool pool(threads);
   std::vector<Row> rows;
+  const auto add = [&](int64_t batch, int64_t m, int64_t k, int64_t n, const std::string& layout) {
+    Row r;
+    r.batch = batch, r.m = m, r.k = k, r.n = n;
+    r.layout = layout;
+    prepare(r, in, out, threads, isa);
+    rows.push_back(r);
+  };
   for (const auto& s : shapes)
     for (const std::string& layout : layouts) {
       if (s.size() != 4 || layout.size() != 2)
         throw Error(ErrorKind::Usage, "use --shape M,K,N or --batch B,M,K,N, and --layout nn, nt, tn or tt");
-      Row r;
-      r.batch = s[0], r.m = s[1], r.k = s[2], r.n = s[3];
-      r.layout = layout;
-      prepare(r, in, out, threads, isa);
-      rows.push_back(r);
+      add(s[0], s[1], s[2], s[3], layout);
     }
+  // Width of inputs and outputs of c_attn, c_proj, c_fc, mlp.c_proj and lm_head.
+  constexpr int64_t kGpt2[][2] = {{768, 2304}, {768, 768}, {768, 3072}, {3072, 768}, {768, 50257}};
+  for (const auto& w : kGpt2) {
+    if (tokens == 0) break;
+    add(1, tokens, w[0], w[1], "nn");
+    add(1, tokens, w[1], w[0], "nt");
+    add(1, w[0], tokens, w[1], "tn");
+  }
   double peak = measure_peak_flops(in, threads, 0.3, isa), spent = 0;
   const double wanted = seconds * static_cast<double>(rows.size()), give_up = now() + 20 * wanted;
   while (spent < wanted && now() < give_up) {
