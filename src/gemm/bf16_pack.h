@@ -48,12 +48,13 @@ template <int Width>
 void pack_lanes(const uint16_t* src, int64_t k_stride, const Panels& panels, int64_t kc,
                 int64_t ahead, float* out) {
   constexpr int64_t kRun = 8;
+  if (ahead == 0) ahead = 4 * kRun;
   for (int64_t k = 0; k < kc; k += kRun, src += kRun * k_stride, out += kRun / 2 * Width) {
     for (int p = 0; p < panels.count; ++p) {
       const uint16_t* const from = src + panels.first[p];
       const int lanes = panels.lanes(p);
       const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
-      for (int64_t l = 0; ahead && l < kRun; ++l)
+      for (int64_t l = 0; l < kRun; ++l)
         _mm_prefetch(reinterpret_cast<const char*>(from + (l + ahead) * k_stride), _MM_HINT_T1);
       if (k + kRun <= kc)
         interleave<Width, kRun>(from, k_stride, mask, kRun, out + p * panels.stride);
@@ -73,10 +74,9 @@ inline void pack_runs(const uint16_t* src, int64_t lane_stride, int64_t k_stride
       const int depth = static_cast<int>(kc - k < 32 ? kc - k : 32), words = (depth + 1) / 2;
       const uint16_t* const from = src + j * lane_stride + k * k_stride;
       float* const to = out + k / 2 * width + j;
-      if (ahead)
-        for (int i = 0; i < count; ++i)
-          _mm_prefetch(reinterpret_cast<const char*>(from + i * lane_stride + ahead * k_stride),
-                       _MM_HINT_T1);
+      const int64_t next = ahead ? ahead * k_stride : width * lane_stride;
+      for (int i = 0; i < count; ++i)
+        _mm_prefetch(reinterpret_cast<const char*>(from + i * lane_stride + next), _MM_HINT_T1);
       if (k_stride == 1 && count == 16 && depth == 32) {
         Simd::transpose(from, lane_stride * 2, to, width);
         continue;
@@ -99,7 +99,8 @@ inline void pack_runs(const uint16_t* src, int64_t lane_stride, int64_t k_stride
   }
 }
 
-// Packs k0 .. k0 + kc, k0 even. `ahead`, if not 0: so many k away lies what is packed next.
+// Packs k0 .. k0 + kc, k0 even. What is packed next is prefetched: `ahead` k away, or, if that is 0,
+// the following rows or panels.
 inline void pack_words(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
                        float* out) {
   const uint16_t* const src = static_cast<const uint16_t*>(o.data) + k0 * o.k_stride;

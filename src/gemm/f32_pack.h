@@ -45,6 +45,7 @@ template <DType D>
 void pack_lanes(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
                 float* out) {
   constexpr int64_t kRun = 8;
+  if (ahead == 0) ahead = 4 * kRun;
   for (int64_t k = 0; k < kc; k += kRun) {
     const int64_t rows = kc - k < kRun ? kc - k : kRun;
     for (int p = 0; p < panels.count; ++p) {
@@ -53,7 +54,7 @@ void pack_lanes(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, 
         const int count = lanes - j;
         const int64_t from = (k0 + k) * o.k_stride + panels.first[p] + j;
         float* const to = out + p * panels.stride + k * panels.width + j;
-        for (int64_t l = 0; ahead && count > 0 && l < rows; ++l)
+        for (int64_t l = 0; count > 0 && l < rows; ++l)
           prefetch<D>(o.data, from + (l + ahead) * o.k_stride);
         if (rows == kRun && count >= kW) {
 #pragma GCC unroll 8
@@ -79,9 +80,8 @@ void pack_runs(const Operand& o, int64_t lane, int lanes, int width, int64_t k0,
     for (int64_t k = 0; k < kc; k += kW) {
       const int depth = static_cast<int>(kc - k < kW ? kc - k : kW);
       const int64_t at = (lane + j) * o.lane_stride + (k0 + k) * o.k_stride;
-      if (ahead)
-        for (int i = 0; i < count; ++i)
-          prefetch<D>(o.data, at + i * o.lane_stride + ahead * o.k_stride);
+      const int64_t next = ahead ? ahead * o.k_stride : width * o.lane_stride;
+      for (int i = 0; i < count; ++i) prefetch<D>(o.data, at + i * o.lane_stride + next);
       if (D == DType::f32 && o.k_stride == 1 && count == kW && depth == kW) {
         Simd::transpose(static_cast<const float*>(o.data) + at, o.lane_stride * 4,
                         out + k * width + j, width);
@@ -112,7 +112,8 @@ void pack(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_
                  out + p * panels.stride);
 }
 
-// Packs k0 .. k0 + kc. `ahead`, if not 0: so many k away lies what is packed next.
+// Packs k0 .. k0 + kc. What is packed next is prefetched: `ahead` k away, or, if that is 0, the
+// following rows or panels.
 inline void pack_words(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
                        float* out) {
   if (o.dtype == DType::f32) return pack<DType::f32>(o, panels, k0, kc, ahead, out);

@@ -24,7 +24,9 @@ using GemmEpilogue = void (*)(void* context, float* tile, int64_t tile_ld, int64
 ///
 /// Every element of C is one chain over ascending k:
 ///   float32 (any of f32, bf16, f16, converted exactly): acc = fma(a, b, acc), from +0; the same
-///     on AVX2 and AVX-512;
+///     on every family;
+///   float32 with bf16 operands on the avx512bf16 family: one VDPBF16PS step per 2 k, zero-padded:
+///     the odd k first, acc = fma(a, b, acc), then the even one, with subnormals as zeros;
 ///   float32 with bf16 operands on the amx family: one TDPBF16PS step per 32 k, zero-padded;
 ///   float64: acc = fma(a, b, acc).
 /// Then, in this order: + bias[n] (one f32 addition), the epilogue, + C if accumulating (one

@@ -79,7 +79,7 @@ class Region {
   }
 
   Graph rewrite(int64_t piece) {
-    std::map<ValueRef, ValueRef> map;
+    ir::ValueMap map;
     Graph out = graph_.header(map);
     std::vector<bool> before(size());  // what the region reads
     for (int32_t i = size(); i-- > 0;)
@@ -151,7 +151,7 @@ class Region {
     return out;
   }
 
-  void pieces(Graph& out, std::map<ValueRef, ValueRef>& map, int64_t piece) {
+  void pieces(Graph& out, ir::ValueMap& map, int64_t piece) {
     std::map<int32_t, std::vector<ValueRef>> parts;  // of what leaves
     for (int64_t start = 0; start < rows_; start += piece) {
       const int64_t rows = std::min(piece, rows_ - start);
@@ -181,7 +181,7 @@ class Region {
   }
 
   /// Node `n` for rows [start, start + rows).
-  Value write(Graph& out, const Node& n, const std::map<ValueRef, ValueRef>& map, std::map<ValueRef, ValueRef>& local, int64_t start,
+  Value write(Graph& out, const Node& n, const ir::ValueMap& map, std::map<ValueRef, ValueRef>& local, int64_t start,
               int64_t rows) {
     // An operand over dimensions of the node's own kind: a piece of the region, or rows of something outside.
     const auto operand = [&](ValueRef r) {
@@ -217,7 +217,7 @@ class Region {
   }
 
   /// Rows of a value from outside; constants and indices are made anew.
-  Value outside(Graph& out, ValueRef r, const std::map<ValueRef, ValueRef>& map, int64_t start, int64_t rows) {
+  Value outside(Graph& out, ValueRef r, const ir::ValueMap& map, int64_t start, int64_t rows) {
     const Node& n = graph_.node(r);
     const Dims own = piece_dims(dims(r), rows);
     if (n.op->kind == OpKind::full) return ops::full(own, n.types[0].dtype, ir::attribute<double>(n.attrs, "value"));

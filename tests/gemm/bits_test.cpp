@@ -118,7 +118,7 @@ TEST(GemmBits, ElementsAreScalarChains) {
 TEST(GemmBits, LargeProductsAreTheSameChains) {
   ThreadPool pool(2);
   const int64_t shapes[][3] = {{130, 900, 1100}, {560, 600, 96}, {1, 3000, 2300}, {33, 90, 2500},
-                               {600, 530, 1300}, {97, 800, 777}};
+                               {600, 530, 1300}, {97, 800, 777}, {410, 390, 771}};
   for (Isa isa : isas())
     for (const auto& s : shapes)
       for (DType dtype : {DType::f32, DType::bf16})

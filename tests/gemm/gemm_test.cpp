@@ -212,6 +212,29 @@ TEST(Gemm, LargeResultsAreWrittenWhole) {
       }
 }
 
+// Workspace is part of a program's arena: bounded for any product, and small for small ones.
+TEST(Gemm, WorkspaceIsSmall) {
+  const int64_t shapes[][3] = {{4096, 2304, 768}, {1024, 768, 50257}, {768, 50257, 4096}, {1, 50257, 768},
+                               {100000, 100000, 100000}};
+  for (Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512bf16, Isa::amx})
+    for (DType dtype : {DType::f32, DType::bf16})
+      for (bool turned : {false, true}) {
+        GemmArgs g;
+        g.a_dtype = g.b_dtype = dtype;
+        const auto bytes = [&](int64_t m, int64_t n, int64_t k) {
+          g.m = m, g.n = n, g.k = k;
+          g.a_row_stride = turned ? 1 : k, g.a_col_stride = turned ? m : 1;
+          g.b_row_stride = g.c_row_stride = n;
+          return gemm_workspace_bytes(g, 1, isa);
+        };
+        const size_t most = isa == Isa::amx && dtype == DType::bf16 ? 5 << 20 : 5 << 18;
+        for (const auto& s : shapes)
+          EXPECT_LE(bytes(s[0], s[1], s[2]), most) << name(isa) << " " << name(dtype) << " " << s[0];
+        EXPECT_LE(bytes(64, 64, 64), 48u << 10) << name(isa) << " " << name(dtype);
+        EXPECT_EQ(gemm_workspace_bytes(g, 3, isa), 3 * gemm_workspace_bytes(g, 1, isa));
+      }
+}
+
 TEST(Gemm, UnsupportedArgumentsAreUsageErrors) {
   ThreadPool pool(1);
   const auto expect_usage = [&](GemmArgs g, const char* part) {
