@@ -9,13 +9,21 @@
 namespace corten::attention_detail {
 namespace {
 
-constexpr int64_t kKeys = 64;  // of a block; the only blocking on which the bits depend
+constexpr int64_t kKeys = 128;  // of a block; the only blocking on which the bits depend
 
 // One query's scaled and masked scores, in place; their maximum.
-inline float mask_scores(const AttentionArgs& a, const MaskRow& mask, float* s, int64_t count) {
+inline float mask_scores(const AttentionArgs& a, int64_t query, int64_t k0, float* s, int64_t count) {
   const Simd::F scale = Simd::broadcast(a.scale), hidden = Simd::broadcast(-kInfinity);
+  const MaskRow mask(a, query, k0);
   Simd::F most = hidden;
-  for (int64_t j = 0; j < count; j += kW) {
+  int64_t j = 0;
+  if (!a.mask)
+    for (; j + kW <= count; j += kW) {
+      const Simd::F x = Simd::mul(Simd::load(s + j), scale);
+      Simd::store(s + j, x);
+      most = Simd::max(most, x);
+    }
+  for (; j < count; j += kW) {
     const Simd::F x = mask.add_to(Simd::mul(Simd::load(s + j), scale), j, count - j);
     const Simd::F seen = Simd::select(mask.visible(j, count - j), x, hidden);
     Simd::store(s + j, seen);
@@ -24,21 +32,29 @@ inline float mask_scores(const AttentionArgs& a, const MaskRow& mask, float* s, 
   return Simd::maximum(most);
 }
 
-// exp(score - maximum), its sum before dropout, and zeros up to `padded`.
-inline float weigh(const Head& head, int64_t query, int64_t k0, float maximum, float* s, int64_t count, int64_t padded) {
+// Weights exp(score - maximum) in place, as what is multiplied with the values, and zeros up to `padded`. Returns their sum
+// before dropout and rounding.
+template <class U>
+float weigh(const Head& head, int64_t query, int64_t k0, float maximum, float* s, int64_t count, int64_t padded) {
   const AttentionArgs& a = head.args;
   const Simd::F shift = Simd::broadcast(maximum);
   const Dropout dropout(head, query);
+  const bool drops = a.p > 0, rounds = U::kPair == 1 && a.dtype == DType::bf16;
+  const auto put = [&](int64_t j, Simd::F p) {
+    if constexpr (U::kPair == 2)
+      U::store(reinterpret_cast<uint16_t*>(s) + j, p);  // behind what is still to be read
+    else
+      Simd::store(s + j, rounds ? Simd::round_bf16(p) : p);
+  };
   Simd::F sum = Simd::zero();
   int64_t j = 0;
-  for (; j < count; j += kW) {
+  for (; j < count; j += kW) {  // behind the last key are scores of -infinity
     Simd::F p = exp(Simd::sub(Simd::load(s + j), shift));
-    // Lanes behind the last key hold -infinity.
     sum = Simd::add(sum, p);
-    if (a.p > 0) p = Simd::select(dropout.dropped(k0 + j), Simd::zero(), p);
-    Simd::store(s + j, p);
+    if (drops) p = Simd::select(dropout.dropped(k0 + j), Simd::zero(), p);
+    put(j, p);
   }
-  for (; j < padded; j += kW) Simd::store(s + j, Simd::zero());
+  for (; j < padded; j += kW) put(j, Simd::zero());
   return Simd::sum(sum);
 }
 
@@ -93,8 +109,7 @@ struct Forward {
     alignas(64) float shrink[16] = {}, higher[16];
     bool any = false, rescaled = false;
     for (int64_t r = 0; r < rows; ++r) {
-      const MaskRow mask(a, i0 + r, k0);
-      const float block = mask_scores(a, mask, scores + r * kKeys, visible_keys(a, i0 + r, k0, kKeys));
+      const float block = mask_scores(a, i0 + r, k0, scores + r * kKeys, visible_keys(a, i0 + r, k0, kKeys));
       const float old = maximum[r0 + r];
       higher[r] = old > block ? old : block;
       // Nothing seen yet: any finite maximum gives zero weights.
@@ -108,13 +123,8 @@ struct Forward {
       maximum[r0 + r] = higher[r];
       rescaled |= shrink[r] != 1;
       float* row = scores + r * kKeys;
-      const float part = weigh(head, i0 + r, k0, shift, row, visible_keys(a, i0 + r, k0, kKeys), padded);
+      const float part = weigh<U>(head, i0 + r, k0, shift, row, visible_keys(a, i0 + r, k0, kKeys), padded);
       sum[r0 + r] = sum[r0 + r] * shrink[r] + part;
-      if constexpr (U::kPair == 2) {
-        for (int64_t j = 0; j < padded; j += kW) U::store(reinterpret_cast<uint16_t*>(row) + j, Simd::load(row + j));
-      } else if (a.dtype == DType::bf16) {
-        for (int64_t j = 0; j < padded; j += kW) Simd::store(row + j, Simd::round_bf16(Simd::load(row + j)));
-      }
     }
     product<U, false>(rows, width / kW, scores, kKeys, v, width, ceil_div(most, U::kPair), acc + r0 * width, width, false,
                       rescaled ? shrink : nullptr);

@@ -88,6 +88,12 @@ struct Gradient {
     const Simd::F lse = Simd::broadcast(a.lse[i] == -kInfinity ? 0 : a.lse[i]), dot = Simd::broadcast(head.dots[i]);
     const Simd::F kept = Simd::broadcast(a.p < 1 ? 1 / (1 - a.p) : 0);
     int64_t j = 0;
+    if (!a.mask && !(a.p > 0))
+      for (; j + kW <= count; j += kW) {
+        const Simd::F p = exp(Simd::sub(Simd::mul(Simd::load(s + j), scale), lse));
+        Simd::store(s + j, p);
+        Simd::store(dp + j, Simd::mul(p, Simd::sub(Simd::load(dp + j), dot)));
+      }
     for (; j < count; j += kW) {
       const Simd::F x = mask.add_to(Simd::mul(Simd::load(s + j), scale), j, count - j);
       const Simd::M seen = mask.visible(j, count - j);
