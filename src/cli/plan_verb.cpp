@@ -82,6 +82,7 @@ int run_plan(const Args& args) {
   config.add_to(parser, false);
   parser.option("--snapshot", snapshot, "write the step's memory over time, for PyTorch's memory viewer");
   parser.option("--machine", options.machine, "plan for this GPU of the data sheets (H100, A100, ...) instead of this machine");
+  parser.flag("--measure", options.measure, "measure this machine's peak and bandwidth anew");
   parser.option("--ranks", options.ranks, "devices to divide the state among", {1, 1e6});
   parser.flag("--ways", options.always_ways, "list what would need less although the step fits");
   parser.option("--params", parameters, "only the bytes of this many parameters by recipe; no CONFIG.toml", {1, 1e15});

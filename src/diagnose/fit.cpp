@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <tuple>
 
 #include "base/format.h"
 #include "base/strings.h"
@@ -35,10 +37,13 @@ class Search {
 
  private:
   bool fits(int64_t bytes) const { return static_cast<double>(bytes) <= request_.limit_bytes; }
-  StepPlan planned(const StepSettings& settings) const {
+  /// Plans, each once.
+  const StepPlan& planned(const StepSettings& settings) {
+    const auto key = std::tuple(settings.batch, settings.virtual_shards, settings.dtype);
+    if (auto found = plans_.find(key); found != plans_.end()) return found->second;
     if (request_.message)
       request_.message(format("planning batch {}, {} virtual shards, {}", settings.batch, settings.virtual_shards, name(settings.dtype)));
-    return plan_step(request_.model_config, settings);
+    return plans_.emplace(key, plan_step(request_.model_config, settings)).first->second;
   }
   void add(std::string name, std::string set, const StepPlan& plan, const Machine& machine, std::string cost) {
     ways_.push_back({std::move(name), std::move(set), true, fits(plan.peak_bytes), plan.peak_bytes, plan.predicted_seconds(machine), std::move(cost)});
@@ -53,7 +58,7 @@ class Search {
     const int64_t unit = request_.settings.virtual_shards, now = request_.settings.batch;
     if (now <= unit) return;
     StepSettings settings = request_.settings;
-    auto at = [&](int64_t batch) {
+    auto at = [&](int64_t batch) -> const StepPlan& {
       settings.batch = batch;
       return planned(settings);
     };
@@ -61,7 +66,7 @@ class Search {
       add("smaller batch", format("train.batch={}", batch), plan, request_.machine,
           format("{} instead of {} sequences per optimizer step", batch, now));
     };
-    StepPlan smallest = at(unit);
+    const StepPlan& smallest = at(unit);
     const double slope = static_cast<double>(plan_.peak_bytes - smallest.peak_bytes) / static_cast<double>(now - unit);
     bytes_per_sequence_ = slope * static_cast<double>(unit);  // only one shard's sequences are alive at a time
     if (!fits(smallest.peak_bytes)) return report(unit, smallest);
@@ -70,7 +75,7 @@ class Search {
     batch = std::clamp(batch / unit * unit, unit, now - unit);
     int64_t step = unit;  // of the way back when the line promised too much
     for (; batch > unit; batch -= std::min(step, batch - unit), step *= 2)
-      if (StepPlan plan = at(batch); fits(plan.peak_bytes)) return report(batch, plan);
+      if (const StepPlan& plan = at(batch); fits(plan.peak_bytes)) return report(batch, plan);
     report(unit, smallest);
   }
 
@@ -82,7 +87,7 @@ class Search {
     for (int64_t v = now + 1; v <= batch; ++v)
       if (batch % v == 0 && v <= std::max<int64_t>(kMostShards, now)) counts.push_back(v);
     if (counts.empty()) return now;
-    auto plan_with = [&](int64_t shards) {
+    auto plan_with = [&](int64_t shards) -> const StepPlan& {
       settings.virtual_shards = shards;
       return planned(settings);
     };
@@ -91,7 +96,7 @@ class Search {
           format("{} micro-batches of {}; the same batch, other bits{}", shards, batch / shards, more));
       return shards;
     };
-    StepPlan fewest = plan_with(counts[0]);
+    const StepPlan& fewest = plan_with(counts[0]);
     if (fits(fewest.peak_bytes)) return report(counts[0], fewest);
     // What a micro-batch of one sequence less saves: activations and temporaries, as far as they are not weights.
     const double rows = static_cast<double>(batch / counts[0]);
@@ -99,7 +104,7 @@ class Search {
     for (size_t i = 1; i < counts.size(); ++i) {
       const double promise = static_cast<double>(fewest.peak_bytes) - per_row * (rows - static_cast<double>(batch / counts[i]));
       if (promise * 0.97 > request_.limit_bytes) continue;
-      if (StepPlan plan = plan_with(counts[i]); fits(plan.peak_bytes)) return report(counts[i], plan);
+      if (const StepPlan& plan = plan_with(counts[i]); fits(plan.peak_bytes)) return report(counts[i], plan);
     }
     return report(counts[0], fewest, counts.size() > 1 ? "; more of them do not fit either" : "");
   }
@@ -113,9 +118,12 @@ class Search {
       for (auto [owner, value] : changes) parts[static_cast<size_t>(owner)] = value;
       return parts;
     };
-    auto computed = [&](std::string name, const Parts& parts, std::optional<double> time, std::string cost) {
-      const int64_t bytes = plan_.peak_with(parts);
+    auto computed_from = [&](const StepPlan& plan, std::string name, const Parts& parts, std::optional<double> time, std::string cost) {
+      const int64_t bytes = plan.peak_with(parts);
       ways_.push_back({std::move(name), "", false, fits(bytes), bytes, time, std::move(cost)});
+    };
+    auto computed = [&](std::string name, const Parts& parts, std::optional<double> time, std::string cost) {
+      computed_from(plan_, std::move(name), parts, time, std::move(cost));
     };
     // At best nothing of the forward pass is kept; states and gradients stay as they are.
     const double again = request_.machine.peak_flops > 0 ? plan_.model_flops / 3 / request_.machine.peak_flops : 0;
@@ -127,10 +135,16 @@ class Search {
     computed("offload of the optimizer", part({{Owner::optimizer, 0}}), std::nullopt,
              format("{} over the bus per step", format_bytes(static_cast<uint64_t>(2 * plan_.most[Owner::optimizer]))));
     // Rajbhandari et al., 2020, section 7: volumes in units of the gradients.
+    // Each rank has its part of the batch, and at least one sequence.
+    StepSettings part_of_batch = request_.settings;
+    part_of_batch.batch = std::max<int64_t>(1, request_.settings.batch / request_.ranks);
+    part_of_batch.virtual_shards = std::max<int64_t>(1, request_.settings.virtual_shards / request_.ranks);
+    if (part_of_batch.batch % part_of_batch.virtual_shards != 0) part_of_batch.virtual_shards = 1;
+    const StepPlan& rank = planned(part_of_batch);
     const double n = static_cast<double>(request_.ranks), gradients = 4 * static_cast<double>(plan_.parameters);
     auto sharded = [&](std::string_view name, const Parts& parts, double volume) {
-      computed(format("{} over {} ranks", name, request_.ranks), parts, std::nullopt,
-               format("{} sent by each rank per step", format_bytes(static_cast<uint64_t>(volume * gradients * (n - 1) / n))));
+      computed_from(rank, format("{} over {} ranks", name, request_.ranks), parts, std::nullopt,
+               format("{} sequences on each; {} sent by each rank per step", part_of_batch.batch, format_bytes(static_cast<uint64_t>(volume * gradients * (n - 1) / n))));
     };
     sharded("ZeRO-1 (optimizer)", part({{Owner::optimizer, 1 / n}}), 2);
     sharded("ZeRO-2 (and gradients)", part({{Owner::optimizer, 1 / n}, {Owner::gradient, 1 / n}}), 2);
@@ -140,6 +154,7 @@ class Search {
   static constexpr int64_t kMostShards = 64;  // beyond it graphs grow and memory hardly falls
   const StepPlan& plan_;
   const FitRequest& request_;
+  std::map<std::tuple<int64_t, int64_t, DType>, StepPlan> plans_;
   double bytes_per_sequence_ = 0;  // of a batch without virtual shards
   std::vector<WayToFit> ways_;
 };

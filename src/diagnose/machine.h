@@ -16,9 +16,9 @@ struct Machine {
   std::string how;          ///< where the figures come from
 };
 
-/// This machine with the pool's threads. Peak and bandwidth are measured once and kept in the cache folder of this user;
-/// memory is what is available now.
-Machine this_machine(DType dtype);
+/// This machine with the pool's threads. Peak and bandwidth are measured once (or `anew`) and kept in the cache folder of
+/// this user; memory is what is available now.
+Machine this_machine(DType dtype, bool anew = false);
 /// A GPU by its name in the table of data sheets. Usage error with a did-you-mean for an unknown one.
 Machine machine_by_name(const std::string& name, DType dtype);
 

@@ -8,7 +8,7 @@ namespace corten {
 TrainingPlan plan_training(const Config& config, const PlanOptions& options) {
   if (!config.train.compile) usage_error("a step that runs op by op has no plan (train.compile = false)");
   default_thread_pool().set_num_threads(static_cast<int>(config.train.threads));
-  auto machine_for = [&](DType dtype) { return options.machine.empty() ? this_machine(dtype) : machine_by_name(options.machine, dtype); };
+  auto machine_for = [&](DType dtype) { return options.machine.empty() ? this_machine(dtype, options.measure) : machine_by_name(options.machine, dtype); };
   TrainingPlan plan;
   plan.settings = step_settings(config);
   plan.device = config.train.device;

@@ -15,6 +15,7 @@ namespace corten {
 struct PlanOptions {
   std::string machine;  ///< of the table of data sheets; empty: this one
   int64_t ranks = 8;    ///< that recipes and sharding divide the state among
+  bool measure = false; ///< this machine's figures anew, even if they are known
   bool always_ways = false;  ///< look for ways to need less although the step fits
   std::function<void(const std::string&)> message;
 };

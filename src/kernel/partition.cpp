@@ -196,7 +196,7 @@ class Partitioner {
   bool composed(ValueRef root, const Dims& over, const Layout& layout, std::vector<std::pair<ValueRef, Layout>>& out) const {
     const Node& n = at(root.node);
     if (n.op->kind == OpKind::full) return true;
-    if (n.op->kind == OpKind::iota) return passes::compose(over, layout, n.types[0].dims, Layout{0, Dims(n.types[0].dims.size(), 0)}).has_value();
+    if (n.op->kind == OpKind::iota) return passes::compose(over, layout, n.types[0].dims, Layout{0, ops::iota_strides(n.attrs)}).has_value();
     for (ValueRef r : n.inputs) {
       const passes::Place& place = p_.places[r];
       auto l = passes::compose(over, layout, n.types[0].dims, place.layout);

@@ -116,6 +116,7 @@ Value index_select(Value x, int64_t axis, Value index) {
   shape[axis] = full_shape[axis] = index.dims()[0];
   return gather(x, expand(reshape(cast(index, DType::i64), shape), full_shape), axis);
 }
+const Dims& iota_strides(const AttrsPtr& attrs) { return ir::get<Iota::Attrs>(attrs).strides; }
 double full_value(const AttrsPtr& attrs) { return ir::get<Full::Attrs>(attrs).value; }
 Value full(Dims dims, DType dtype, double value) { return emit1(kFull, {}, Full::Attrs{std::move(dims), dtype, value}); }
 Value iota(Dims dims, int64_t axis) {

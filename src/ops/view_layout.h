@@ -13,6 +13,8 @@ std::optional<ir::Layout> view_layout(const ir::Op& op, const ir::AttrsPtr& attr
 
 /// The number that a `full` op fills its result with.
 double full_value(const ir::AttrsPtr& attrs);
+/// Strides of the coordinates that an `iota` op adds up.
+const ir::Dims& iota_strides(const ir::AttrsPtr& attrs);
 /// The axis that a reduction combines.
 int64_t reduce_axis(const ir::AttrsPtr& attrs);
 

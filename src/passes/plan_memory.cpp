@@ -15,21 +15,26 @@ int64_t rounded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 MemoryPlan place(const std::vector<Interval>& intervals, const std::vector<int32_t>& order) {
   MemoryPlan plan;
   plan.offsets.assign(intervals.size(), 0);
-  std::vector<int32_t> placed;  // by offset
+  struct Placed {
+    int32_t first, last;
+    int64_t offset, end;
+  };
+  std::vector<Placed> placed;  // by offset
+  placed.reserve(order.size());
   for (int32_t i : order) {
     const Interval& want = intervals[i];
     int64_t size = rounded(want.bytes), end = 0, best = -1, best_gap = 0;
-    for (int32_t j : placed) {
-      const Interval& other = intervals[j];
+    for (const Placed& other : placed) {
       if (other.last < want.first || want.last < other.first) continue;
-      int64_t gap = plan.offsets[j] - end;
+      int64_t gap = other.offset - end;
       if (gap >= size && (best < 0 || gap < best_gap)) best = end, best_gap = gap;
-      end = std::max(end, plan.offsets[j] + rounded(other.bytes));
+      end = std::max(end, other.end);
     }
-    plan.offsets[i] = best >= 0 ? best : end;
-    plan.bytes = std::max(plan.bytes, plan.offsets[i] + size);
-    auto at = std::upper_bound(placed.begin(), placed.end(), i, [&](int32_t a, int32_t b) { return plan.offsets[a] < plan.offsets[b]; });
-    placed.insert(at, i);
+    const int64_t offset = best >= 0 ? best : end;
+    plan.offsets[i] = offset;
+    plan.bytes = std::max(plan.bytes, offset + size);
+    auto at = std::upper_bound(placed.begin(), placed.end(), offset, [](int64_t x, const Placed& p) { return x < p.offset; });
+    placed.insert(at, {want.first, want.last, offset, offset + size});
   }
   return plan;
 }

@@ -73,20 +73,22 @@ Graph claim(const Graph& graph) {
 Graph schedule(const Graph& graph) {
   const auto& nodes = graph.nodes();
   const int32_t count = static_cast<int32_t>(nodes.size());
-  std::vector<int32_t> first(count, count), last(count, -1);  // users
+  struct User {
+    int32_t node, output;
+  };
+  std::vector<std::vector<User>> users(count);  // of any result, in order
+  std::vector<bool> output(count);
   for (int32_t i = 0; i < count; ++i)
-    for (ValueRef r : nodes[i].inputs) {
-      first[r.node] = std::min(first[r.node], i);
-      last[r.node] = std::max(last[r.node], i);
-    }
-  for (const ir::Output& o : graph.outputs()) last[o.value.node] = count;
+    for (ValueRef r : nodes[i].inputs) users[r.node].push_back({i, r.output});
+  for (const ir::Output& o : graph.outputs()) output[o.value.node] = true;
   // place[i]: the index before which node i is emitted; views follow their user for free.
   std::vector<int32_t> place(count);
   for (int32_t i = count; i-- > 0;) {
     place[i] = i;
     const Node& n = nodes[i];
-    if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp || first[i] == count) continue;
+    if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp || users[i].empty()) continue;
     int32_t target = count;
+<<<<<<< ours
     for (int32_t u = first[i]; u <= std::min(last[i], count - 1); ++u)
       if (std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef r) { return r.node == i; }))
         target = std::min(target, place[u]);
@@ -100,6 +102,18 @@ Graph schedule(const Graph& graph) {
       for (int32_t u = target; u <= last[r.node] && u < count && !lives_on; ++u)
         lives_on = u != i && std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef x) { return x == r; });
       if (!lives_on && last[r.node] != count) kept += graph.type(r).bytes();
+=======
+    for (const User& u : users[i]) target = std::min(target, place[u.node]);
+    bool free = true;
+    for (ValueRef r : n.inputs) {
+      const Node& operand = nodes[r.node];
+      bool lives_on = operand.op == &ir::kInputOp || operand.op == &ir::kConstantOp || operand.op->kind == OpKind::full ||
+                      operand.op->kind == OpKind::iota || output[r.node];
+      // Another user at or behind the target keeps the operand alive anyway; the later ones come first.
+      for (size_t u = users[r.node].size(); u-- > 0 && !lives_on && users[r.node][u].node >= target;)
+        lives_on = users[r.node][u].node != i && users[r.node][u].output == r.output;
+      free &= lives_on;
+>>>>>>> theirs
     }
     if (kept == 0 || kept < own) place[i] = target;
   }

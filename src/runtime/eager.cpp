@@ -5,6 +5,7 @@
 
 #include "base/format.h"
 #include "base/thread_pool.h"
+#include "kernel/reference.h"
 #include "ops/functions.h"
 #include "ops/view_layout.h"
 #include "passes/precision.h"
@@ -48,14 +49,16 @@ class ProgramCache {
 class EagerBuilder : public ir::Builder {
  public:
   ir::Values add(const ir::Op& op, ir::AttrsPtr attrs, const ir::Values& inputs) override {
-    std::string key = format("{}{}|{}|{}", op.name, attrs->text(), default_thread_pool().num_threads(), passes::matmul_precision());
-    for (const ir::Value& v : inputs) {
+    for (const ir::Value& v : inputs)
       if (!v.concrete())
         usage_error("a traced value ({}) was used outside of the trace that made it: return it from the compiled function instead",
                     to_string(v.type()));
+<<<<<<< ours
       if (on_null_device(v)) return null_builder().add(op, std::move(attrs), inputs);
       key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
     }
+=======
+>>>>>>> theirs
     if (op.kind == ir::OpKind::view) {
       std::vector<ir::Type> types = ir::infer_types(op, attrs, {inputs[0].type()});
       if (auto layout = ops::view_layout(op, attrs, inputs[0].dims(), inputs[0]->layout))
@@ -63,10 +66,14 @@ class EagerBuilder : public ir::Builder {
       ir::GradScope no_grad(false);
       return add(op, attrs, {ops::copy(inputs[0])});
     }
+    if (op.kind == ir::OpKind::full) return {constant(ir::infer_types(op, attrs, {})[0], ops::full_value(attrs))};
+    thread_local std::string key;
+    make_key(op, *attrs, inputs, key);
     std::shared_ptr<Program> program = cache_.find(key);
     if (!program) {
+      const std::string mine = key;  // compiling may run other ops
       program = compile(op, attrs, inputs);
-      cache_.insert(key, program);
+      cache_.insert(mine, program);
     }
     std::vector<void*> in, out;
     for (const ir::Value& v : inputs)
@@ -83,6 +90,32 @@ class EagerBuilder : public ir::Builder {
   }
 
  private:
+  /// Everything that a program of one op depends on, as bytes.
+  static void make_key(const ir::Op& op, const ir::Attrs& attrs, const ir::Values& inputs, std::string& key) {
+    auto bytes = [&key](const auto& value) { key.append(reinterpret_cast<const char*>(&value), sizeof value); };
+    auto dims = [&key](const ir::Dims& d) { key.append(reinterpret_cast<const char*>(d.data()), d.size() * sizeof(int64_t)); };
+    key.clear();
+    bytes(&op);
+    bytes(default_thread_pool().num_threads());
+    bytes(passes::matmul_precision().data());
+    key += attrs.text();
+    key += '\0';
+    for (const ir::Value& v : inputs) {
+      bytes(v.dtype());
+      bytes(v.rank());
+      dims(v.dims());
+      dims(v->layout.strides);
+    }
+  }
+
+  /// One number in memory, seen by every element.
+  static ir::Value constant(const ir::Type& type, double value) {
+    kernel::HostTensor number{{type.dtype, {}}, {{type.dtype == DType::f64 ? value : static_cast<float>(value), static_cast<int64_t>(value)}}};
+    ir::BufferPtr buffer = allocate(static_cast<int64_t>(size_of(type.dtype)));
+    kernel::to_memory(number, buffer->data());
+    return ir::make_concrete(type, std::move(buffer), {0, ir::Dims(type.dims.size(), 0)});
+  }
+
   static std::shared_ptr<Program> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs) {
     ir::Graph graph;
     ir::Values in;
