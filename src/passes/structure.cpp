@@ -88,23 +88,9 @@ Graph schedule(const Graph& graph) {
     const Node& n = nodes[i];
     if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp || users[i].empty()) continue;
     int32_t target = count;
-<<<<<<< ours
-    for (int32_t u = first[i]; u <= std::min(last[i], count - 1); ++u)
-      if (std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef r) { return r.node == i; }))
-        target = std::min(target, place[u]);
+    for (const User& u : users[i]) target = std::min(target, place[u.node]);
     int64_t own = 0, kept = 0;  // bytes that need not live till then, and bytes that must
     for (const ir::Type& t : n.types) own += t.bytes();
-    for (ValueRef r : n.inputs) {
-      const Node& operand = nodes[r.node];
-      bool lives_on = operand.op == &ir::kInputOp || operand.op == &ir::kConstantOp || operand.op->kind == OpKind::full ||
-                      operand.op->kind == OpKind::iota;
-      // Another user at or behind the target keeps the operand alive anyway.
-      for (int32_t u = target; u <= last[r.node] && u < count && !lives_on; ++u)
-        lives_on = u != i && std::any_of(nodes[u].inputs.begin(), nodes[u].inputs.end(), [&](ValueRef x) { return x == r; });
-      if (!lives_on && last[r.node] != count) kept += graph.type(r).bytes();
-=======
-    for (const User& u : users[i]) target = std::min(target, place[u.node]);
-    bool free = true;
     for (ValueRef r : n.inputs) {
       const Node& operand = nodes[r.node];
       bool lives_on = operand.op == &ir::kInputOp || operand.op == &ir::kConstantOp || operand.op->kind == OpKind::full ||
@@ -112,8 +98,7 @@ Graph schedule(const Graph& graph) {
       // Another user at or behind the target keeps the operand alive anyway; the later ones come first.
       for (size_t u = users[r.node].size(); u-- > 0 && !lives_on && users[r.node][u].node >= target;)
         lives_on = users[r.node][u].node != i && users[r.node][u].output == r.output;
-      free &= lives_on;
->>>>>>> theirs
+      if (!lives_on) kept += graph.type(r).bytes();
     }
     if (kept == 0 || kept < own) place[i] = target;
   }

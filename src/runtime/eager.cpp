@@ -49,16 +49,12 @@ class ProgramCache {
 class EagerBuilder : public ir::Builder {
  public:
   ir::Values add(const ir::Op& op, ir::AttrsPtr attrs, const ir::Values& inputs) override {
-    for (const ir::Value& v : inputs)
+    for (const ir::Value& v : inputs) {
       if (!v.concrete())
         usage_error("a traced value ({}) was used outside of the trace that made it: return it from the compiled function instead",
                     to_string(v.type()));
-<<<<<<< ours
       if (on_null_device(v)) return null_builder().add(op, std::move(attrs), inputs);
-      key += format("|{}{}", to_string(v.type()), ir::to_string(v->layout.strides));
     }
-=======
->>>>>>> theirs
     if (op.kind == ir::OpKind::view) {
       std::vector<ir::Type> types = ir::infer_types(op, attrs, {inputs[0].type()});
       if (auto layout = ops::view_layout(op, attrs, inputs[0].dims(), inputs[0]->layout))
@@ -66,7 +62,8 @@ class EagerBuilder : public ir::Builder {
       ir::GradScope no_grad(false);
       return add(op, attrs, {ops::copy(inputs[0])});
     }
-    if (op.kind == ir::OpKind::full) return {constant(ir::infer_types(op, attrs, {})[0], ops::full_value(attrs))};
+    if (op.kind == ir::OpKind::full)
+      if (ir::Type type = ir::infer_types(op, attrs, {})[0]; type.dims.empty()) return {number(type, ops::full_value(attrs))};
     thread_local std::string key;
     make_key(op, *attrs, inputs, key);
     std::shared_ptr<Program> program = cache_.find(key);
@@ -108,12 +105,12 @@ class EagerBuilder : public ir::Builder {
     }
   }
 
-  /// One number in memory, seen by every element.
-  static ir::Value constant(const ir::Type& type, double value) {
-    kernel::HostTensor number{{type.dtype, {}}, {{type.dtype == DType::f64 ? value : static_cast<float>(value), static_cast<int64_t>(value)}}};
+  /// One number, written without a program.
+  static ir::Value number(const ir::Type& type, double value) {
+    kernel::HostTensor host{{type.dtype, {}}, {{type.dtype == DType::f64 ? value : static_cast<float>(value), static_cast<int64_t>(value)}}};
     ir::BufferPtr buffer = allocate(static_cast<int64_t>(size_of(type.dtype)));
-    kernel::to_memory(number, buffer->data());
-    return ir::make_concrete(type, std::move(buffer), {0, ir::Dims(type.dims.size(), 0)});
+    kernel::to_memory(host, buffer->data());
+    return ir::make_concrete(type, std::move(buffer), {0, {}});
   }
 
   static std::shared_ptr<Program> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs) {

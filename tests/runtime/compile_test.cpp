@@ -196,7 +196,7 @@ TEST(Shards, SumsByTheCanonicalTree) {
 }
 
 TEST(Memory, AskingForTooMuchSaysHowMuch) {
-  std::string text = message([] { zeros({int64_t{1} << 40}) + ones({int64_t{1} << 40}); });
+  std::string text = message([] { zeros({int64_t{1} << 40}); });
   EXPECT_NE(text.find("4.00 TiB"), std::string::npos) << text;
   EXPECT_NE(text.find("available"), std::string::npos) << text;
 }
