@@ -31,7 +31,9 @@ struct ProgramInfo {
   int64_t arena_lower_bound = 0;        ///< largest sum of live bytes; the difference is fragmentation
   int64_t output_bytes = 0;
   int64_t bytes_moved = 0;              ///< read and written by all steps
-  double flops = 0;                     ///< of matrix products, unpadded
+  double flops = 0;                     ///< of matrix products, unpadded; without those computed again
+  int64_t recomputed = 0;               ///< operations computed again instead of keeping what they made
+  double recomputed_flops = 0;
   double trace_ms = 0, passes_ms = 0, compile_ms = 0;
   std::vector<std::string> copies;      ///< donations that were refused, with the reason
 };
@@ -68,7 +70,13 @@ class CompiledFunction {
   std::shared_ptr<Impl> impl_;
 };
 
-CompiledFunction compile(Function function);
+struct CompileOptions {
+  /// Bytes that a call may use: state, arguments, results and everything in between. Beyond what costs next to nothing, values
+  /// are computed again instead of being kept until the plan fits; the peak falls with the budget. Resource error of a call if
+  /// the least possible does not fit. 0: no limit.
+  int64_t memory_budget = 0;
+};
+CompiledFunction compile(Function function, CompileOptions options = {});
 
 /// Runs `shard(v)` for v = 0 .. count-1 (micro-batches, each under ShardScope(v)) and sums the tensors that it returns by
 /// the canonical binary tree over the shards: left part = largest power of two below n (numerics contract, point 5).

@@ -23,6 +23,7 @@ int run_bench_train(const Args& args) {
   CommonFlags common;
   BenchTrainOptions options;
   bool no_compile = false;
+  std::string budget;
   ArgParser parser("bench train", "Measures training steps on synthetic tokens.");
   parser.option("--model", options.model, "a preset, or a folder with a config.json");
   parser.option("--layers", options.layers, "this many blocks instead", {1, 1e4});
@@ -30,6 +31,7 @@ int run_bench_train(const Args& args) {
   parser.option("--seq", options.seq, "tokens per sequence", {1, 1e7});
   parser.option("--steps", options.steps, "steps to measure", {1, 1e7});
   parser.option("--virtual-shards", options.virtual_shards, "micro-batches per step", {1, 1e6});
+  parser.option("--memory-budget", budget, "bytes the step may use (\"2GiB\"); as train.memory_budget");
   parser.flag("--no-compile", no_compile, "run op by op");
   common.add_to(parser);
   if (!parser.parse(args)) {
@@ -38,6 +40,7 @@ int run_bench_train(const Args& args) {
   }
   take_common(common, options);
   options.compile = !no_compile;
+  if (!budget.empty()) options.memory_budget = static_cast<int64_t>(parse_bytes(budget, "--memory-budget"));
   if (options.batch % options.virtual_shards != 0)
     usage_error("corten bench train: --batch {} is no multiple of --virtual-shards {}",
                 options.batch, options.virtual_shards);

@@ -61,6 +61,9 @@ void print_plan(const TrainingPlan& plan) {
     print_text(format("peak at      {}\n", step.report.steps[static_cast<size_t>(step.peak_step)].detail));
   print_text(format("work         {:.3f} GFLOP, {} moved, {} kernels ({} distinct), {} matrix products\n", step.model_flops / 1e9,
                     format_bytes(static_cast<uint64_t>(step.info.bytes_moved)), step.info.kernels, step.info.distinct_kernels, step.info.gemms));
+  if (step.info.recomputed > 0)
+    print_text(format("recomputed   {} values are computed again instead of being kept, {:.3f} GFLOP\n", step.info.recomputed,
+                      step.info.recomputed_flops / 1e9));
   print_text(format("step         {} predicted, {:.0f} tokens/s\n", format_duration(plan.predicted_seconds),
                     static_cast<double>(plan.settings.batch * plan.settings.seq) / plan.predicted_seconds));
   print_text(format("  by kernel the longer of FLOPs / {:.1f} GFLOP/s and bytes / {:.1f} GB/s: {}, {}\n", plan.machine.peak_flops / 1e9,

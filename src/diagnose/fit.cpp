@@ -26,6 +26,7 @@ class Search {
       add("bf16 compute", "train.dtype=bf16", half, machine, "other bits than f32; weights and moments stay f32");
       if (shards > request_.settings.virtual_shards) more_shards(half, "bf16 and more virtual shards", machine, "train.dtype=bf16");
     }
+    rematerialise();
     not_yet();
     std::stable_sort(ways_.begin(), ways_.end(), [](const WayToFit& a, const WayToFit& b) {
       if (a.available != b.available) return a.available;
@@ -39,7 +40,7 @@ class Search {
   bool fits(int64_t bytes) const { return static_cast<double>(bytes) <= request_.limit_bytes; }
   /// Plans, each once.
   const StepPlan& planned(const StepSettings& settings) {
-    const auto key = std::tuple(settings.batch, settings.virtual_shards, settings.dtype);
+    const auto key = std::tuple(settings.batch, settings.virtual_shards, settings.dtype, settings.memory_budget);
     if (auto found = plans_.find(key); found != plans_.end()) return found->second;
     if (request_.message)
       request_.message(format("planning batch {}, {} virtual shards, {}", settings.batch, settings.virtual_shards, name(settings.dtype)));
@@ -109,6 +110,17 @@ class Search {
     return report(counts[0], fewest, counts.size() > 1 ? "; more of them do not fit either" : "");
   }
 
+  /// Activations only: weights, gradients and moments are no smaller for it.
+  void rematerialise() {
+    StepSettings settings = request_.settings;
+    settings.memory_budget = static_cast<int64_t>(request_.limit_bytes);
+    const StepPlan& plan = planned(settings);
+    if (plan.peak_bytes >= plan_.peak_bytes) return;
+    add("rematerialisation", format("train.memory_budget={}", std::max(plan.peak_bytes, settings.memory_budget)), plan, request_.machine,
+        format("the same bits; {} values are computed again, {:.0f} % more FLOPs; activations only, states stay", plan.info.recomputed,
+               100 * plan.info.recomputed_flops / std::max(plan.info.flops, 1.0)));
+  }
+
   void not_yet() {
     const double seconds = plan_.predicted_seconds(request_.machine);
     using Parts = std::array<double, runtime::kOwners>;
@@ -125,10 +137,6 @@ class Search {
     auto computed = [&](std::string name, const Parts& parts, std::optional<double> time, std::string cost) {
       computed_from(plan_, std::move(name), parts, time, std::move(cost));
     };
-    // At best nothing of the forward pass is kept; states and gradients stay as they are.
-    const double again = request_.machine.peak_flops > 0 ? plan_.model_flops / 3 / request_.machine.peak_flops : 0;
-    computed("rematerialisation", part({{Owner::activation, 0}}), seconds + again,
-             "a lower bound: activations only, states stay; up to one more forward pass");
     // One byte for each moment of four, and a float32 scale for every block of 256 (Dettmers et al., 2022).
     computed("8-bit optimizer", part({{Owner::optimizer, (1 + 4 / 256.0) / 4}}), seconds,
              "moments of 8 bits: other losses, close to those of float32");
@@ -154,7 +162,7 @@ class Search {
   static constexpr int64_t kMostShards = 64;  // beyond it graphs grow and memory hardly falls
   const StepPlan& plan_;
   const FitRequest& request_;
-  std::map<std::tuple<int64_t, int64_t, DType>, StepPlan> plans_;
+  std::map<std::tuple<int64_t, int64_t, DType, int64_t>, StepPlan> plans_;
   double bytes_per_sequence_ = 0;  // of a batch without virtual shards
   std::vector<WayToFit> ways_;
 };

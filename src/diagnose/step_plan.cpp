@@ -120,6 +120,7 @@ StepSettings step_settings(const Config& config) {
           .virtual_shards = config.train.virtual_shards,
           .dtype = config.train.dtype,
           .compile = config.train.compile,
+          .memory_budget = static_cast<int64_t>(config.train.memory_budget_bytes()),
           .optim = config.optim};
 }
 

@@ -93,6 +93,8 @@ Json to_json(const TrainingPlan& plan) {
                                {"fragmentation", step.fragmentation()}})},
        {"flops_per_step", step.model_flops},
        {"executed_flops_per_step", step.info.flops},
+       {"recomputed_values", step.info.recomputed},
+       {"recomputed_flops_per_step", step.info.recomputed_flops},
        {"bytes_moved_per_step", step.info.bytes_moved},
        {"kernels", step.info.kernels},
        {"distinct_kernels", step.info.distinct_kernels},

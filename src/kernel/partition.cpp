@@ -145,6 +145,7 @@ class Partitioner {
   int32_t append(Step step, int32_t member) {
     int32_t index = static_cast<int32_t>(p_.steps.size());
     step.members.push_back(member);
+    step.phase = at(member).phase;
     p_.steps.push_back(std::move(step));
     // A scatter's result is its base, written again: later readers come after this step.
     const ValueRef root = p_.places[{member, 0}].root;
@@ -247,6 +248,8 @@ class Partitioner {
   std::optional<Dims> joins(int32_t step, const Node& n) const {
     const Step& s = p_.steps[step];
     if (s.library || s.form != ir::KernelForm::rows || s.members.size() >= kMaxMembers) return std::nullopt;
+    // What is computed again must not move into the kernel that computed its operands long before.
+    if (n.phase != 0 && n.phase != s.phase) return std::nullopt;
     const std::optional<Dims> domain = joined(s, n);
     if (!domain || (n.op->kind == OpKind::pad && *domain != n.types[0].dims)) return std::nullopt;
     const bool reads_memory = n.op->kind == OpKind::pad || n.op->kind == OpKind::gather;
@@ -416,7 +419,7 @@ class Partitioner {
     std::optional<Dims> domain;
     if (join) {
       const Step& s = p_.steps[latest];
-      join = !s.library && s.form == ir::KernelForm::rows && !s.frozen && !s.finish && s.members.size() < kMaxMembers &&
+      join = !s.library && s.form == ir::KernelForm::rows && !s.frozen && !s.finish && (n.phase == 0 || n.phase == s.phase) && s.members.size() < kMaxMembers &&
              (!s.row_bound || s.chunked) && ir::product(s.domain) == ir::product(dims(n.inputs[0]));
       if (join) domain = joined(s, n);
       join = domain.has_value();
@@ -429,6 +432,7 @@ class Partitioner {
     if (!join) {
       Step step;
       step.domain = dims(n.inputs[0]);
+      step.phase = n.phase;
       step.members.push_back(i);
       latest = static_cast<int32_t>(p_.steps.size());
       p_.steps.push_back(std::move(step));

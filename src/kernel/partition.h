@@ -23,6 +23,7 @@ struct Step {
   bool row_bound = false;                   // the row may not be split any more
   bool frozen = false;                      // no dimension may be split any more (guards)
   bool chunked = false;                     // reductions leave one partial result per chunk of the row
+  int32_t phase = 0;                        // of the first member
   bool finish = false;                      // combines partial results; its only reduction is the first member
   std::vector<int32_t> members;             // nodes, in order
   std::set<ir::ValueRef> clones;            // values of other kernels computed again here, from what is stored anyway

@@ -38,7 +38,8 @@ constexpr Pass kPipeline[] = {
     {"schedule", true, schedule},
     {"materialize", false, materialize},
 };
-// Not passes over graphs, but switched off by the same names: fuse (kernel/partition) and plan (passes/plan_memory).
+// Not passes over graphs, but switched off by the same names: fuse (kernel/partition), remat (passes/remat, which
+// needs a plan to decide by) and plan (passes/plan_memory).
 
 bool verify_always() {
 #ifdef NDEBUG
@@ -52,7 +53,7 @@ bool verify_always() {
 }  // namespace
 
 const std::vector<std::string_view>& optional_passes() {
-  static const std::vector<std::string_view> names{"fold", "cse", "dce", "chunk", "schedule", "fuse", "plan"};
+  static const std::vector<std::string_view> names{"fold", "cse", "dce", "chunk", "schedule", "fuse", "remat", "plan"};
   return names;
 }
 

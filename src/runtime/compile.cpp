@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "base/format.h"
+#include "base/strings.h"
 #include "base/thread_pool.h"
 #include "ops/functions.h"
 #include "corten/random.h"
@@ -74,6 +75,7 @@ std::string difference(const ir::Graph& a, const ir::Graph& b) {
 
 struct CompiledFunction::Impl {
   Function function;
+  CompileOptions options;
   std::list<Entry> entries;  // most recently used first
   runtime::CompileHistory history;
   bool detect_anomaly = false;
@@ -122,7 +124,9 @@ struct CompiledFunction::Impl {
     entry.recorded = trace(arguments, values);
     entry.trace_ms = now_ms() - start;
     ir::BuilderScope eager(ir::eager_builder());
-    entry.program = std::make_unique<Program>(entry.recorded.graph, runtime::ProgramOptions{});
+    runtime::ProgramOptions planning;
+    if (options.memory_budget > 0) planning.arena_budget = std::max<int64_t>(0, options.memory_budget - bytes_besides_arena(entry.recorded, values));
+    entry.program = std::make_unique<Program>(entry.recorded.graph, planning);
     const codegen::CompileStats after = codegen::compile_stats();
     record.trace_ms = entry.trace_ms;
     record.passes_ms = entry.program->info().passes_ms;
@@ -137,6 +141,15 @@ struct CompiledFunction::Impl {
       entries.pop_back();
     }
     return entries.front();
+  }
+
+  static int64_t bytes_besides_arena(const Recorded& recorded, const ir::Values& arguments) {
+    int64_t bytes = 0;
+    for (const CellPtr& cell : recorded.states) bytes += cell->value.type().bytes();
+    for (const ir::Value& v : arguments) bytes += v.type().bytes();
+    for (const ir::Output& o : recorded.graph.outputs())
+      if (o.alias < 0) bytes += recorded.graph.type(o.value).bytes();
+    return bytes;
   }
 
   void describe_program(const Entry& entry, const ir::Values& arguments) {
@@ -159,6 +172,13 @@ struct CompiledFunction::Impl {
     static const int64_t check_every = env_int("CORTEN_CHECK_TRACE", 0);
     ir::Values values = concrete(arguments);
     Entry& entry = find(arguments, values);
+    if (options.memory_budget > 0) {
+      const int64_t least = bytes_besides_arena(entry.recorded, values) + entry.program->info().arena_bytes;
+      if (least > options.memory_budget)
+        resource_error("a compiled function needs at least {} ({} bytes), however much it computes again; its memory budget is {} ({} bytes)",
+                       format_bytes(static_cast<uint64_t>(least)), least, format_bytes(static_cast<uint64_t>(options.memory_budget)),
+                       options.memory_budget);
+    }
     ++entry.calls;
     if (entry.calls == 2 || (check_every > 0 && entry.calls > 1 && entry.calls % check_every == 0)) {
       Recorded again = trace(arguments, values);
@@ -234,9 +254,11 @@ runtime::Inspection runtime::inspect(const CompiledFunction& function) {
 std::vector<CompileRecord> CompiledFunction::compilations() const { return impl_->history.records(); }
 void CompiledFunction::detect_anomaly(bool enabled) { impl_->detect_anomaly = enabled; }
 
-CompiledFunction compile(Function function) {
+CompiledFunction compile(Function function, CompileOptions options) {
   auto impl = std::make_shared<CompiledFunction::Impl>();
+  if (options.memory_budget < 0) usage_error("[compile] a memory budget of {} bytes", options.memory_budget);
   impl->function = std::move(function);
+  impl->options = options;
   return CompiledFunction(std::move(impl));
 }
 

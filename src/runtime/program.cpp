@@ -3,17 +3,21 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <unordered_set>
 
+#include "base/env.h"
 #include "base/format.h"
 #include "base/half.h"
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "kernel/lower.h"
 #include "passes/plan_memory.h"
+#include "passes/remat.h"
 #include "runtime/allocator.h"
 
 namespace corten::runtime {
@@ -75,6 +79,53 @@ class Builder {
     const int32_t end = static_cast<int32_t>(lowered_.size());
     for (StateCopy& copy : copies)
       if (copy.from.kind == Slot::Kind::arena) intervals[copy.from.index].last = end;
+  }
+
+  /// What lives when: for decisions about rematerialisation.
+  passes::Timeline timeline() const {
+    passes::Timeline t;
+    const auto& nodes = graph_.nodes();
+    const int32_t end = static_cast<int32_t>(lowered_.size());
+    t.places = &p_.places;
+    t.steps = end + 1;
+    t.step_of.assign(nodes.size(), -1);
+    t.held.assign(nodes.size(), passes::Timeline::Held::anywhere);
+    for (int32_t s = end; s-- > 0;)
+      for (int32_t node : lowered_[s].step->members) t.step_of[node] = s;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      const ir::OpKind kind = nodes[i].op->kind;
+      const ValueRef root = p_.places[{static_cast<int32_t>(i), 0}].root;
+      if (kind == ir::OpKind::input || kind == ir::OpKind::constant || (kind != ir::OpKind::view && p_.stored.count(root)))
+        t.held[i] = passes::Timeline::Held::stored;
+      else if (t.step_of[i] >= 0)
+        t.held[i] = passes::Timeline::Held::inner;
+    }
+    std::map<ValueRef, std::vector<int32_t>> touches;
+    for (int32_t s = 0; s < end; ++s) {
+      t.bytes.push_back(static_cast<double>(report.steps[s].bytes));
+      t.flops.push_back(report.steps[s].flops);
+      for (bool written : {false, true})
+        for (const Storage& storage : touched(lowered_[s], written))
+          if (!storage.partial) touches[storage.root].push_back(s);
+      if (lowered_[s].library())
+        if (const Node& n = nodes[lowered_[s].step->members[0]]; n.op->in_place >= 0)
+          t.overwritten.emplace(p_.places[n.inputs[n.op->in_place]].root, s);
+      if (lowered_[s].step->form == ir::KernelForm::scatter) t.overwritten.emplace(p_.places[nodes[lowered_[s].step->members[0]].inputs[0]].root, s);
+    }
+    t.bytes.push_back(0);
+    t.flops.push_back(0);
+    for (const ir::Output& o : graph_.outputs())
+      if (o.alias >= 0)
+        if (auto writer = first_writer_.find(p_.places[o.value].root); writer != first_writer_.end())
+          t.overwritten.emplace(graph_.inputs()[o.alias], writer->second);
+    for (auto& [root, steps] : touches) {
+      const auto slot = slots_.find({root});
+      if (slot == slots_.end() || slot->second.kind != Slot::Kind::arena) continue;
+      steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+      if (intervals[slot->second.index].last == end) steps.push_back(end);
+      t.buffers.push_back({root, intervals[slot->second.index].bytes, std::move(steps)});
+    }
+    return t;
   }
 
   /// Fills in what is known of the buffers once they are placed.
@@ -245,7 +296,7 @@ class Builder {
     Lowered& l = lowered_[index];
     ProgramStep step;
     const int64_t bytes_before = info.bytes_moved;
-    const double flops_before = info.flops;
+    const double flops_before = info.flops + info.recomputed_flops;
     if (l.library()) {
       library(l.step->members[0], index, step);
       ++info.gemms;
@@ -276,9 +327,10 @@ class Builder {
       step.what = format("{} ({})", describe(graph_, {l.step->members.back(), 0}), list);
       ++info.kernels;
     }
+    for (int32_t node : l.step->members) info.recomputed += graph_.nodes()[node].phase != 0;
     report.steps.push_back(describe_step(l));
     report.steps.back().bytes = info.bytes_moved - bytes_before;
-    report.steps.back().flops = info.flops - flops_before;
+    report.steps.back().flops = info.flops + info.recomputed_flops - flops_before;
     steps.push_back(std::move(step));
   }
 
@@ -321,7 +373,7 @@ class Builder {
     step.scratch_bytes = step.library->workspace_bytes(threads_);
     if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes, index);
     step.what = describe(graph_, {node, 0});
-    info.flops += step.library->flops();
+    (n.phase == 0 ? info.flops : info.recomputed_flops) += step.library->flops();
   }
 
   const ir::Graph& graph_;
@@ -335,17 +387,95 @@ class Builder {
 
 }  // namespace
 
+namespace {
+
+/// A program that is planned but not chosen yet.
+struct Draft {
+  Draft(ir::Graph g, bool fuse, bool reuse, int threads)
+      : graph(std::move(g)), partition(kernel::partition(graph, fuse)), builder(graph, partition, threads) {
+    builder.run();
+    plan = passes::plan_memory(builder.intervals, reuse);
+  }
+  ir::Graph graph;
+  kernel::Partition partition;
+  Builder builder;
+  passes::MemoryPlan plan;
+};
+
+/// Every range of the arena is filled with NaN once its last reader is done: reading it later shows.
+void poison_after(Builder& builder, const passes::MemoryPlan& plan) {
+  for (size_t i = 0; i < builder.intervals.size(); ++i) {
+    const passes::Interval& life = builder.intervals[i];
+    if (static_cast<size_t>(life.last) < builder.steps.size())
+      builder.steps[static_cast<size_t>(life.last)].poison.emplace_back(plan.offsets[i], life.bytes);
+  }
+}
+
+/// Time that may be spent without being asked to need less memory, as a share of the step's; in programs from this size on.
+constexpr double kFreeShare = 0.02;
+constexpr int64_t kWorthwhile = int64_t{64} << 20;
+/// Plans that are tried between the first peak and the least.
+constexpr int kLadder = 24;
+
+/// The draft that keeps to the budget with the least recomputation, or the least one; without a budget, what costs next to
+/// nothing. `draft` plans a graph.
+std::unique_ptr<Draft> rematerialise(std::unique_ptr<Draft> plain, int64_t budget, const std::function<std::unique_ptr<Draft>(ir::Graph)>& draft) {
+  const int64_t start = plain->plan.bytes;
+  if (start <= budget && start < static_cast<int64_t>(env_bytes("CORTEN_REMAT_BYTES", kWorthwhile))) return plain;
+  const passes::Timeline timeline = plain->builder.timeline();
+  const std::vector<passes::Recomputation> order = passes::order_recomputations(plain->graph, timeline, start > budget ? 1e9 : kFreeShare);
+  auto attempt = [&](size_t count) {
+    return draft(passes::recompute(plain->graph, timeline, {order.begin(), order.begin() + static_cast<ptrdiff_t>(count)}));
+  };
+  std::unique_ptr<Draft> best;
+  int64_t least = start;
+  auto keep = [&](std::unique_ptr<Draft> other, int64_t below) {
+    if (other->plan.bytes >= below) return;
+    least = other->plan.bytes;
+    best = std::move(other);
+  };
+  size_t done = 0;
+  while (done < order.size() && order[done].cost <= kFreeShare) ++done;
+  if (done > 0) keep(attempt(done), start - start / 100);
+  if (least > budget && done < order.size()) {
+    const int64_t rung = std::max<int64_t>(1, (start - order.back().peak) / kLadder);
+    int64_t level = std::min(least, done ? order[done - 1].peak : start) - rung;
+    while (least > budget && done < order.size()) {
+      if (order[done++].peak > level && done < order.size()) continue;
+      level = order[done - 1].peak - rung;
+      keep(attempt(done), least);
+    }
+  }
+  return best ? std::move(best) : std::move(plain);
+}
+
+}  // namespace
+
 Program::Program(const ir::Graph& graph, ProgramOptions options)
     : options_(options), threads_(default_thread_pool().num_threads()) {
-  auto disabled = passes::disabled_passes();
-  double start = now_ms();
-  ir::Graph final = passes::run_pipeline(graph, disabled, &passes_);
-  kernel::Partition partition = kernel::partition(final, !disabled.count("fuse"));
-  double passes_ms = now_ms() - start;
-  Builder builder(final, partition, threads_);
-  builder.run();
-  start = now_ms();
-  passes::MemoryPlan plan = passes::plan_memory(builder.intervals, !disabled.count("plan"));
+  const auto disabled = passes::disabled_passes();
+  double passes_ms = 0, compile_ms = 0;
+  auto draft = [&](ir::Graph g) {
+    const double start = now_ms();
+    auto out = std::make_unique<Draft>(std::move(g), !disabled.count("fuse"), !disabled.count("plan"), threads_);
+    compile_ms += out->builder.info.compile_ms;
+    passes_ms += now_ms() - start - out->builder.info.compile_ms;
+    return out;
+  };
+  const double start = now_ms();
+  ir::Graph optimised = passes::run_pipeline(graph, disabled, &passes_);
+  passes_ms += now_ms() - start;
+  std::unique_ptr<Draft> chosen = draft(std::move(optimised));
+  if (!options.eager && !disabled.count("remat")) {
+    const double begin = now_ms(), before = passes_ms + compile_ms;
+    const size_t nodes = chosen->graph.nodes().size();
+    chosen = rematerialise(std::move(chosen), options.arena_budget, draft);
+    passes_.push_back({"remat", now_ms() - begin, nodes, chosen->graph.nodes().size(), false});
+    passes_ms += now_ms() - begin - (passes_ms + compile_ms - before);
+  }
+  Builder& builder = chosen->builder;
+  const ir::Graph& final = chosen->graph;
+  const passes::MemoryPlan& plan = chosen->plan;
   auto settle = [&](Slot& slot) {
     if (slot.kind == Slot::Kind::arena) slot.offset = plan.offsets[slot.index];
   };
@@ -354,6 +484,7 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
     settle(step.scratch);
   }
   for (StateCopy& copy : builder.copies) settle(copy.from);
+  if (std::getenv("CORTEN_POISON")) poison_after(builder, plan);
   steps_ = std::move(builder.steps);
   copies_ = std::move(builder.copies);
   kernel_texts_ = std::move(builder.kernel_texts);
@@ -364,7 +495,8 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
   constants_ = final.constants();
   outputs_ = final.outputs();
   info_ = builder.info;
-  info_.passes_ms += passes_ms + now_ms() - start;
+  info_.passes_ms = passes_ms;
+  info_.compile_ms = compile_ms;
   info_.arena_bytes = plan.bytes;
   info_.arena_lower_bound = plan.lower_bound;
   for (const ir::Output& o : outputs_) {
@@ -471,6 +603,7 @@ void Program::run(const std::vector<void*>& inputs, const std::vector<void*>& ou
       if (recorder) record(*recorder, step, [&] { execute(step, arena, inputs, outputs); });
       else execute(step, arena, inputs, outputs);
       if (detect_anomaly) check(step, arena, inputs, outputs);
+      for (auto [offset, bytes] : step.poison) std::memset(arena + offset, 0xff, static_cast<size_t>(bytes));
     }
     for (const StateCopy& copy : copies_) std::memcpy(inputs[copy.input], address(copy.from, arena, inputs, outputs), copy.bytes);
   };
@@ -499,6 +632,7 @@ std::string Program::explain() const {
                            info_.gemms, info_.flops / 1e9, format_bytes(info_.bytes_moved));
   out += format("arena {} (lower bound {}), compile {:.1f} ms, passes {:.1f} ms\n", format_bytes(info_.arena_bytes),
                 format_bytes(info_.arena_lower_bound), info_.compile_ms, info_.passes_ms);
+  if (info_.recomputed > 0) out += format("{} values are computed again, {:.3f} GFLOP\n", info_.recomputed, info_.recomputed_flops / 1e9);
   for (const auto& pass : passes_)
     out += pass.skipped ? format("  {:<12} skipped\n", pass.name) : format("  {:<12} {:8.2f} ms  {} -> {} nodes\n", pass.name, pass.ms, pass.nodes_before, pass.nodes_after);
   for (const std::string& copy : info_.copies) out += "  " + copy + "\n";

@@ -1,6 +1,7 @@
 // Level 4, programs: steps with offsets into memory segments, planned before they run.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct ProgramStep {
   std::shared_ptr<const LibraryStep> library;
   Slot scratch;
   int64_t scratch_bytes = 0;  // per worker for kernels
+  std::vector<std::pair<int64_t, int64_t>> poison;  // offset and bytes of arena ranges to fill with NaN behind it
   // for messages
   std::string what;
   std::vector<std::pair<int32_t, ir::Type>> results;  // operand, type: what anomaly detection checks
@@ -49,6 +51,7 @@ struct StateCopy {
 
 struct ProgramOptions {
   bool eager = false;  // one op: its scratch comes from the caching allocator
+  int64_t arena_budget = std::numeric_limits<int64_t>::max();  // bytes; if it cannot be met, the least possible is planned
 };
 
 class Program {

@@ -99,7 +99,8 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
                         .seq = options.seq,
                         .virtual_shards = options.virtual_shards,
                         .dtype = options.dtype,
-                        .compile = options.compile};
+                        .compile = options.compile,
+                        .memory_budget = options.memory_budget};
   settings.optim.clip_grad_norm = 0;
   constexpr double kLr = 1e-4;
   TrainStep step(*model, settings);

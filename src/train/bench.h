@@ -16,6 +16,7 @@ struct BenchTrainOptions {
   std::optional<int64_t> layers;
   int64_t batch = 4, seq = 256, steps = 10;
   int64_t virtual_shards = 1;
+  int64_t memory_budget = 0;  ///< bytes the step may use; 0: no limit
   DType dtype = DType::f32;
   bool compile = true;
   std::string device = "cpu";

@@ -51,9 +51,11 @@ TrainStep::TrainStep(CausalLM& model, const StepSettings& settings)
   eval_targets_.resize(eval_tokens);
   if (!settings.compile) return;
   compiled_step_ = std::make_unique<CompiledFunction>(
-      compile([this](const std::vector<Tensor>& in) { return step(in); }));
+      compile([this](const std::vector<Tensor>& in) { return step(in); },
+              {.memory_budget = settings.memory_budget}));
   compiled_eval_ = std::make_unique<CompiledFunction>(
-      compile([this](const std::vector<Tensor>& in) { return evaluation(in); }));
+      compile([this](const std::vector<Tensor>& in) { return evaluation(in); },
+              {.memory_budget = settings.memory_budget}));
   if (settings.detect_anomaly) compiled_step_->detect_anomaly(true);
 }
 

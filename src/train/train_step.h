@@ -22,6 +22,7 @@ struct StepSettings {
   DType dtype = DType::f32;    ///< compute type; the model's weights are f32
   bool compile = true;
   bool detect_anomaly = false;
+  int64_t memory_budget = 0;   ///< bytes the compiled step may use; 0: no limit
   OptimConfig optim;
 };
 

@@ -146,6 +146,7 @@ void Trainer::make_step(bool compile) {
                                                    .dtype = config_.train.dtype,
                                                    .compile = compile,
                                                    .detect_anomaly = options_.detect_anomaly,
+                                                   .memory_budget = static_cast<int64_t>(config_.train.memory_budget_bytes()),
                                                    .optim = config_.optim});
 }
 
@@ -166,7 +167,7 @@ void Trainer::check_memory() {
       format_bytes(static_cast<uint64_t>(info.arena_bytes)),
       format_bytes(static_cast<uint64_t>(info.argument_bytes + info.output_bytes)));
   if (budget > 0 && planned > budget)
-    resource_error("the step needs {} ({} bytes: {}), but train.memory_budget is {} ({} bytes): {}",
+    resource_error("the step needs at least {} ({} bytes: {}), but train.memory_budget is {} ({} bytes): {}",
                    format_bytes(planned), planned, parts, format_bytes(budget), budget,
                    kMemoryHint);
   message(format("the step needs {}: {}", format_bytes(planned), parts));

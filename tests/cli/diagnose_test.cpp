@@ -48,7 +48,7 @@ TEST_F(Diagnose, PlanMeetsTheRun) {
   // The figures of the machine are kept.
   const Outcome text = run({"plan", "--set", "train.memory_budget=100kB"});
   EXPECT_EQ(text.code, 0) << text.err;
-  for (const char* part : {"does not fit", "measured earlier", "smaller batch", "rematerialisation", "GiB"})
+  for (const char* part : {"does not fit", "measured earlier", "smaller batch", "computed again", "GiB"})
     EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
 }
 

@@ -15,14 +15,16 @@ namespace {
 
 /// Wide enough for passes/chunk_rows.cpp in small programs.
 const bool kSmallPieces = setenv("CORTEN_CHUNK_BYTES", "8192", 1) == 0;
+/// What is read after its last reader is NaN.
+const bool kPoison = setenv("CORTEN_POISON", "1", 1) == 0;
 
 int ops_per_graph() { return static_cast<int>(env_int("CORTEN_FUZZ_OPS", 20)); }
 
 /// How a program goes wrong, or "".
-std::string fault(const RandomGraph& p) {
+std::string fault(const RandomGraph& p, ProgramInfo* info = nullptr) {
   std::string why;
   try {
-    auto fused = run_program(p);
+    auto fused = run_program(p, info);
     if (p.exact_reference && !same_bits(p.graph, fused, run_reference(p), why)) return "reference: " + why;
     std::vector<std::string> switches(passes::optional_passes().begin(), passes::optional_passes().end());
     switches.push_back(format("{}", fmt::join(passes::optional_passes(), ",")));
@@ -41,13 +43,18 @@ std::string fault(const RandomGraph& p) {
 
 TEST(Fuzz, PassesDoNotChangeBits) {
   const int64_t count = env_int("CORTEN_FUZZ_GRAPHS", 100), first = env_int("CORTEN_FUZZ_SEED", 1);
+  int64_t recomputed = 0;
   for (int64_t seed = first; seed < first + count; ++seed) {
     const RandomGraph p = random_graph(static_cast<uint64_t>(seed), ops_per_graph());
-    const std::string wrong = fault(p);
+    ProgramInfo info;
+    const std::string wrong = fault(p, &info);
+    recomputed += info.recomputed > 0;
     if (wrong.empty()) continue;
     const RandomGraph small = shrink(p, [](const RandomGraph& q) { return !fault(q).empty(); });
     ADD_FAILURE() << format("CORTEN_FUZZ_SEED={} CORTEN_FUZZ_GRAPHS=1: {}\nas small as it gets: {}\n{}", seed, wrong, fault(small), to_string(small.graph));
   }
+  if (count >= 50) EXPECT_GE(recomputed, count / 10);
+  RecordProperty("recomputed", static_cast<int>(recomputed));
 }
 
 // What the programs above are like, over more of them than are run: a generator that makes small graphs, graphs without

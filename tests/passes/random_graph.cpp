@@ -542,8 +542,9 @@ GraphStatistics statistics(const ir::Graph& graph) {
   return out;
 }
 
-std::vector<std::vector<std::byte>> run_program(const RandomGraph& p) {
-  runtime::Program program(p.graph, {});
+std::vector<std::vector<std::byte>> run_program(const RandomGraph& p, ProgramInfo* info) {
+  runtime::Program program(p.graph, {.arena_budget = 0});
+  if (info) *info = program.info();
   std::vector<void*> in, out;
   std::vector<std::vector<std::byte>> inputs = p.inputs, outputs;
   for (auto& bytes : inputs) in.push_back(bytes.data());

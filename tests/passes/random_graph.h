@@ -4,6 +4,7 @@
 #include <random>
 #include <set>
 
+#include "corten/compile.h"
 #include "ir/graph.h"
 
 namespace corten::testing {
@@ -30,8 +31,9 @@ struct GraphStatistics {
 };
 GraphStatistics statistics(const ir::Graph& graph);
 
-/// Runs a graph as a program; CORTEN_DISABLE decides which passes take part. State is returned like any other output.
-std::vector<std::vector<std::byte>> run_program(const RandomGraph& program);
+/// Runs a graph as a program with the least memory that it can have; CORTEN_DISABLE decides which passes take part. State is
+/// returned like any other output.
+std::vector<std::vector<std::byte>> run_program(const RandomGraph& program, ProgramInfo* info = nullptr);
 /// The same by the reference interpreter in exact mode.
 std::vector<std::vector<std::byte>> run_reference(const RandomGraph& program);
 /// Elements of a floating-point result, and those that are numbers other than infinities. Nothing of other types.

@@ -64,6 +64,29 @@ TEST_P(Determinism, ExactPassesDoNotMatter) {
   }
 }
 
+// Dropout included: a mask that is drawn again is the same.
+TEST_P(Determinism, MemoryBudgetsDoNotMatter) {
+  const std::string batch = "train.batch=16";  // most of the memory is activations
+  const std::string all = digest({batch});
+  auto planned = [&](uint64_t budget) {
+    TinyRun run;
+    return run.train({batch, "train.dtype=" + GetParam(), format("train.memory_budget={}", budget)}, {.plan_only = true}).planned_peak_bytes;
+  };
+  const uint64_t most = planned(uint64_t{1} << 40), least = planned(1);
+  ASSERT_LT(least, most);
+  EXPECT_EQ(all, digest({batch, format("train.memory_budget={}", least)}));
+  uint64_t before = most;
+  for (int part = 3; part >= 1; --part) {
+    const uint64_t budget = least + (most - least) * static_cast<uint64_t>(part) / 4, peak = planned(budget);
+    EXPECT_LE(peak, budget);
+    EXPECT_LE(peak, before) << "less memory allowed, more used";
+    before = peak;
+    EXPECT_EQ(all, digest({batch, format("train.memory_budget={}", budget)})) << budget;
+  }
+  const ScopedVariable unfused("CORTEN_DISABLE", "fuse");
+  EXPECT_EQ(all, digest({batch, format("train.memory_budget={}", most)}));
+}
+
 TEST_P(Determinism, SavingAndEvaluatingDoNotMatter) {
   EXPECT_EQ(digest({}), digest({"train.save_every=0", "train.eval_every=0", "train.log_every=5",
                                 "train.save_best=false"}));
