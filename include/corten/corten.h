@@ -2,6 +2,7 @@
 #pragma once
 
 #include "corten/amp.h"
+#include "corten/checkpoint.h"
 #include "corten/compile.h"
 #include "corten/custom_op.h"
 #include "corten/data.h"

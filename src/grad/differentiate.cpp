@@ -39,14 +39,15 @@ std::vector<NodePtr> reachable(const Values& outputs) {
 std::vector<GradEdge> leaves(const Values& outputs) {
   std::vector<GradEdge> out;
   for (NodePtr& node : reachable(outputs))
-    if (!node->op) out.push_back({node, 0});
+    if (node->leaf()) out.push_back({node, 0});
   return out;
 }
 
-Values gradients(const Values& outputs, const Values& seeds, const std::vector<GradEdge>& wrt, bool create_graph) {
+Values gradients(const Values& outputs, const Values& seeds, const std::vector<GradEdge>& wrt, bool create_graph, bool through) {
   ir::GradScope recording(create_graph);
   ir::StageScope stage(ir::Stage::backward);
   std::vector<NodePtr> nodes = reachable(outputs);
+  auto asked_for = [&](const NodePtr& node) { return std::any_of(wrt.begin(), wrt.end(), [&](const GradEdge& e) { return e.node == node; }); };
   std::unordered_set<const TapeNode*> wanted;  // nodes on a path to wrt
   for (const GradEdge& edge : wrt) wanted.insert(edge.node.get());
   for (const NodePtr& node : nodes)
@@ -68,7 +69,7 @@ Values gradients(const Values& outputs, const Values& seeds, const std::vector<G
   for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) {
     const NodePtr& node = *it;
     auto found = adjoints.find(node.get());
-    if (!node->op || found == adjoints.end() || !wanted.count(node.get())) continue;
+    if (node->leaf() || found == adjoints.end() || !wanted.count(node.get()) || (!through && asked_for(node))) continue;
     Values grads = found->second, results;
     grads.resize(node->outputs.size());
     for (size_t i = 0; i < node->outputs.size(); ++i) results.push_back(node->output(static_cast<int32_t>(i), node));
@@ -86,11 +87,11 @@ Values gradients(const Values& outputs, const Values& seeds, const std::vector<G
       return std::exchange(slots->second[edge.output], Value());
     };
     ir::Vjp vjp{node->inputs, results, grads, needed, take_sum};
-    Values input_grads = node->op->vjp ? node->op->vjp(node->attrs, vjp) : ops::derived_vjp(*node->op, node->attrs, vjp);
+    Values input_grads = node->rule ? node->rule(vjp) : node->op->vjp ? node->op->vjp(node->attrs, vjp) : ops::derived_vjp(*node->op, node->attrs, vjp);
     for (size_t i = 0; i < node->inputs.size(); ++i)
       if (needed[i] && i < input_grads.size() && input_grads[i]) add(node->inputs[i]->edge, input_grads[i]);
     // Values in the middle that were asked for keep their adjoint; the rest is let go.
-    if (std::none_of(wrt.begin(), wrt.end(), [&](const GradEdge& e) { return e.node == node; })) adjoints.erase(node.get());
+    if (!asked_for(node)) adjoints.erase(node.get());
   }
   Values out;
   for (const GradEdge& edge : wrt) {

@@ -101,6 +101,7 @@ struct Source {
   Stage stage = Stage::forward;
 };
 
+struct Vjp;
 /// One recorded op: what reverse mode needs. Leaves (parameters) have no op.
 struct TapeNode {
   const Op* op = nullptr;
@@ -110,6 +111,8 @@ struct TapeNode {
   uint64_t ordinal = 0;            // creation order
   Source source;                   // of the op; its gradient has the same
   std::weak_ptr<void> owner;       // leaves: who collects the gradient
+  std::function<Values(const Vjp&)> rule;  // of a region that is run again for its gradients; such a node has no op
+  bool leaf() const { return !op && !rule; }
   Value output(int32_t i, const std::shared_ptr<TapeNode>& self) const;
 };
 GradEdge make_leaf(std::weak_ptr<void> owner = {});

@@ -43,6 +43,7 @@ class Trace {
   ir::Graph graph;
   std::vector<State> states;              // state i is graph input i + arguments
   size_t arguments = 0;
+  int32_t phases = 0;                     // regions that were run again so far
   ir::Value read(const CellPtr& cell);
   void write(const CellPtr& cell, ir::Value value);
   void set_grad(const CellPtr& cell, const Tensor& grad);
