@@ -1,7 +1,7 @@
 // The forward pass over some queries of a head. Included after attention/rows.h.
 //
 // For every block of keys in ascending order: scores of a strip of queries, their running maximum and sum, weights,
-// and the strip's results multiplied by exp(old maximum - new maximum) plus weights times values.
+// and the strip's results multiplied by 2^(old maximum - new maximum) plus weights times values.
 #pragma once
 
 #include "attention/rows.h"
@@ -11,134 +11,151 @@ namespace {
 
 constexpr int64_t kKeys = 128;  // of a block; the only blocking on which the bits depend
 
-// One query's scaled and masked scores, in place; their maximum.
-inline float mask_scores(const AttentionArgs& a, int64_t query, int64_t k0, float* s, int64_t count) {
-  const Simd::F scale = Simd::broadcast(a.scale), hidden = Simd::broadcast(-kInfinity);
-  const MaskRow mask(a, query, k0);
-  Simd::F most = hidden;
-  int64_t j = 0;
-  if (!a.mask)
-    for (; j + kW <= count; j += kW) {
-      const Simd::F x = Simd::mul(Simd::load(s + j), scale);
-      Simd::store(s + j, x);
-      most = Simd::max(most, x);
-    }
-  for (; j < count; j += kW) {
-    const Simd::F x = mask.add_to(Simd::mul(Simd::load(s + j), scale), j, count - j);
-    const Simd::F seen = Simd::select(mask.visible(j, count - j), x, hidden);
-    Simd::store(s + j, seen);
-    most = Simd::max(most, seen);
-  }
-  return Simd::maximum(most);
-}
-
-// Weights exp(score - maximum) in place, as what is multiplied with the values, and zeros up to `padded`. Returns their sum
-// before dropout and rounding.
-template <class U>
-float weigh(const Head& head, int64_t query, int64_t k0, float maximum, float* s, int64_t count, int64_t padded) {
-  const AttentionArgs& a = head.args;
-  const Simd::F shift = Simd::broadcast(maximum);
-  const Dropout dropout(head, query);
-  const bool drops = a.p > 0, rounds = U::kPair == 1 && a.dtype == DType::bf16;
-  const auto put = [&](int64_t j, Simd::F p) {
-    if constexpr (U::kPair == 2)
-      U::store(reinterpret_cast<uint16_t*>(s) + j, p);  // behind what is still to be read
-    else
-      Simd::store(s + j, rounds ? Simd::round_bf16(p) : p);
-  };
-  Simd::F sum = Simd::zero();
-  int64_t j = 0;
-  for (; j < count; j += kW) {  // behind the last key are scores of -infinity
-    Simd::F p = exp(Simd::sub(Simd::load(s + j), shift));
-    sum = Simd::add(sum, p);
-    if (drops) p = Simd::select(dropout.dropped(k0 + j), Simd::zero(), p);
-    put(j, p);
-  }
-  for (; j < padded; j += kW) put(j, Simd::zero());
-  return Simd::sum(sum);
-}
-
 template <class U>
 struct Forward {
+  static constexpr int64_t kStride = kKeys + kW;  // of scores: rows that start in different sets of the L1 cache
   const Head& head;
   const AttentionArgs& a;
-  const int64_t q0, q1, units, width;  // units of a row of q and k; columns of results
-  float *q, *acc, *maximum, *sum, *k_rows, *k_across, *v, *scores;
+  const Exponents exponents;
+  const int64_t q0, q1, units, width, acc_stride;
+  float *q, *k_rows, *k_across, *v, *scores, *most, *acc, *maximum;
 
   Forward(const Head& h, int64_t first, int64_t last, float* scratch)
-      : head(h), a(h.args), q0(first), q1(last), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)) {
+      : head(h), a(h.args), exponents(a), q0(first), q1(last), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)),
+        acc_stride(width + kW) {
     q = take(scratch, (q1 - q0) * units);
-    acc = take(scratch, (q1 - q0) * width);
-    maximum = take(scratch, q1 - q0);
-    sum = take(scratch, q1 - q0);
     k_rows = take(scratch, kKeys * units);
     k_across = take(scratch, units * kKeys);
-    v = take(scratch, kKeys * width);
-    scores = take(scratch, kRows * kKeys);
+    v = take(scratch, kKeys / U::kPair * panels_width(a.head_size));
+    scores = take(scratch, kRows * kStride);
+    most = take(scratch, kW * kW);
+    acc = take(scratch, (q1 - q0) * acc_stride);  // of each query: results, and lanes of the sum of weights
+    maximum = take(scratch, q1 - q0);             // of the exponents
   }
   static size_t bytes(const AttentionArgs& a, int64_t queries) {
     const int64_t units = row_units<U>(a.head_size), width = round_up(a.head_size, kW);
-    return static_cast<size_t>(queries * (units + width + 2) + kKeys * (2 * units + width + kRows) + 8 * 16) * sizeof(float);
+    const int64_t floats = queries * (units + width + kW + 1) + kKeys * (2 * units + panels_width(a.head_size) / U::kPair) +
+                           kRows * kStride + kW * kW;
+    return static_cast<size_t>(floats + 8 * 16) * sizeof(float);
   }
 
   void run() {
     pack_rows<U>(row_of(a.q, a.dtype, q0), a.dtype, a.q.row_stride, q1 - q0, q1 - q0, a.head_size, q);
-    for (int64_t i = 0; i < (q1 - q0) * width; i += kW) Simd::store(acc + i, Simd::zero());
-    for (int64_t i = 0; i < q1 - q0; ++i) {
-      maximum[i] = -kInfinity;
-      sum[i] = 0;
-    }
-    const int64_t end = a.causal ? smaller(a.keys, q1) : a.keys;
+    take_sign<U>(a, q, (q1 - q0) * units);
+    for (int64_t i = 0; i < (q1 - q0) * acc_stride; i += kW) Simd::store(acc + i, Simd::zero());
+    for (int64_t i = 0; i < q1 - q0; ++i) maximum[i] = -kInfinity;
+    const int64_t end = a.causal ? smaller(a.keys, q1) : a.keys, step = strip_rows(q1 - q0, 1);
     for (int64_t k0 = 0; k0 < end; k0 += kKeys) {
       if (hidden_block(a, k0, kKeys)) continue;
       const int64_t count = smaller(kKeys, a.keys - k0), padded = round_up(count, kW);
       pack_rows<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, count, padded, a.head_size, k_rows);
-      turn(k_rows, units, padded, units, k_across, kKeys);
-      pack_across<U>(row_of(a.v, a.dtype, k0), a.dtype, a.v.row_stride, count, a.head_size, v);
-      for (int64_t i = q0; i < q1; i += kRows) strip(i, smaller(kRows, q1 - i), k0);
+      turn(k_rows, padded, units, k_across);
+      pack_across<U>(row_of(a.v, a.dtype, k0), a.dtype, a.v.row_stride, count, a.head_size, kKeys / U::kPair, v);
+      for (int64_t i = q0; i < q1; i += step) strip(i, smaller(step, q1 - i), k0);
     }
     for (int64_t i = q0; i < q1; ++i) finish(i);
   }
 
   void strip(int64_t i0, int64_t rows, int64_t k0) {
-    const int64_t most = visible_keys(a, i0 + rows - 1, k0, kKeys);
-    if (most <= 0) return;
-    const int64_t padded = round_up(most, kW), r0 = i0 - q0;
-    product<U, false>(rows, padded / kW, q + r0 * units, units, k_across, kKeys, ceil_div(a.head_size, U::kPair), scores, kKeys,
-                      true);
-    alignas(64) float shrink[16] = {}, higher[16];
-    bool any = false, rescaled = false;
-    for (int64_t r = 0; r < rows; ++r) {
-      const float block = mask_scores(a, i0 + r, k0, scores + r * kKeys, visible_keys(a, i0 + r, k0, kKeys));
-      const float old = maximum[r0 + r];
-      higher[r] = old > block ? old : block;
-      // Nothing seen yet: any finite maximum gives zero weights.
-      shrink[r] = higher[r] == -kInfinity ? 0 : old - higher[r];
-      any |= block != -kInfinity;
+    const int64_t visible = visible_keys(a, i0 + rows - 1, k0, kKeys);
+    if (visible <= 0) return;
+    const int64_t r0 = i0 - q0, depth = ceil_div(a.head_size, U::kPair);
+    // Keys that all of these queries see.
+    const int64_t plain = a.mask ? 0 : larger(0, visible_keys(a, i0, k0, kKeys)) / kCols * kCols;
+    for (int64_t r = 0; r < kW; ++r) Simd::store(most + r * kW, Simd::broadcast(-kInfinity));
+    product<U, false>(rows, plain / kW, q + r0 * units, units, k_across, units * kCols, depth, scores, kStride, true, nullptr, most);
+    if (plain < visible) {
+      product<U, false>(rows, ceil_div(visible - plain, kW), q + r0 * units, units, k_across + plain * units, units * kCols, depth,
+                        scores + plain, kStride, true);
+      for (int64_t r = 0; r < rows; ++r)
+        mask_scores(i0 + r, k0, scores + r * kStride, plain, visible_keys(a, i0 + r, k0, kKeys), most + r * kW);
     }
-    if (!any) return;
-    for (int v0 = 0; v0 < kRows; v0 += kW) Simd::store(shrink + v0, exp(Simd::load(shrink + v0)));
-    for (int64_t r = 0; r < rows; ++r) {
-      const float shift = higher[r] == -kInfinity ? 0 : higher[r];
-      maximum[r0 + r] = higher[r];
-      rescaled |= shrink[r] != 1;
-      float* row = scores + r * kKeys;
-      const float part = weigh<U>(head, i0 + r, k0, shift, row, visible_keys(a, i0 + r, k0, kKeys), padded);
-      sum[r0 + r] = sum[r0 + r] * shrink[r] + part;
+    alignas(64) float shrink[kW], shift[kW];
+    if (!raise(maximum + r0, rows, shrink, shift)) return;
+    const bool rescaled = Simd::any(Simd::differs(Simd::load(shrink), Simd::broadcast(1)));
+    for (int64_t r = 0; r < rows; ++r)
+      weigh(i0 + r, k0, shift[r], shrink[r], scores + r * kStride, visible_keys(a, i0 + r, k0, kKeys), round_up(visible, kW),
+            acc + (r0 + r) * acc_stride + width);
+    product<U, false>(rows, width / kW, scores, kStride, v, kKeys / U::kPair * kCols, ceil_div(visible, U::kPair),
+                      acc + r0 * acc_stride, acc_stride, false, rescaled ? shrink : nullptr);
+  }
+
+  // Masks scores `from` .. `count` of a query, in place, and takes them into the lanes' maxima.
+  void mask_scores(int64_t query, int64_t k0, float* s, int64_t from, int64_t count, float* lanes) const {
+    const MaskRow mask(a, query, k0);
+    Simd::F high = Simd::load(lanes);
+    for (int64_t j = from; j < count; j += kW) {
+      const Simd::F x = exponents.masked(mask, Simd::load(s + j), j, count - j);
+      Simd::store(s + j, x);
+      high = Simd::max(high, x);
     }
-    product<U, false>(rows, width / kW, scores, kKeys, v, width, ceil_div(most, U::kPair), acc + r0 * width, width, false,
-                      rescaled ? shrink : nullptr);
+    Simd::store(lanes, high);
+  }
+
+  // The maxima of a strip's queries, before and with the block at hand: what is subtracted from exponents, and the factor of
+  // what has been summed. False if no query sees a key of this block.
+  bool raise(float* maxima, int64_t rows, float* shrink, float* shift) const {
+    alignas(64) float turned[kW * kW];
+    for (int64_t r = rows; r < kW; ++r) Simd::store(most + r * kW, Simd::broadcast(-kInfinity));
+    Simd::transpose(most, kW, turned, kW);
+    Simd::F high = Simd::load(turned);
+    for (int i = 1; i < kW; ++i) high = Simd::max(high, Simd::load(turned + i * kW));
+    const Simd::F least = Simd::broadcast(-kLargest), hidden = Simd::broadcast(-kInfinity), zero = Simd::zero();
+    if (!Simd::any(Simd::differs(high, hidden))) return false;
+    const Simd::F old = Simd::load(maxima, rows);
+    high = Simd::select(Simd::less(high, least), hidden, Simd::mul(high, Simd::broadcast(exponents.unit)));
+    high = Simd::max(old, high);
+    const Simd::F base = Simd::select(Simd::less(high, least), zero, high);
+    Simd::store(shift, base);
+    Simd::store(shrink, Simd::select(Simd::less(old, least), zero, exp2<U>(Simd::sub(old, base))));
+    Simd::store(maxima, high, rows);
+    return true;
+  }
+
+  // Weights 2^(score * unit - shift) in place, as what is multiplied with the values, and zeros up to `padded`. Adds them,
+  // before dropout and rounding, to the lanes of the sum.
+  void weigh(int64_t query, int64_t k0, float shift, float shrink, float* s, int64_t count, int64_t padded, float* lanes) const {
+    const Simd::F unit = Simd::broadcast(exponents.unit), base = Simd::broadcast(-shift);
+    const Dropout dropout(head, query);
+    const bool drops = a.p > 0, rounds = U::kPair == 1 && a.dtype == DType::bf16;
+    Simd::F sum = Simd::mul(Simd::load(lanes), Simd::broadcast(shrink));
+    const auto weight = [&](int64_t j) { return exp2<U>(Simd::fma(Simd::load(s + j), unit, base)); };
+    const auto kept = [&](int64_t j, Simd::F p) {
+      return drops ? Simd::select(dropout.dropped(k0 + j), Simd::zero(), p) : p;
+    };
+    auto* out = reinterpret_cast<uint16_t*>(s);  // pairs lie behind what is still to be read
+    int64_t j = 0;
+    if constexpr (U::kPair == 2)
+      for (; j + kCols <= count; j += kCols) {
+        const Simd::F p = weight(j), next = weight(j + kW);
+        sum = Simd::add(Simd::add(sum, p), next);
+        U::store(out + j, kept(j, p), kept(j + kW, next));
+      }
+    for (; j < padded; j += kW) {
+      Simd::F p = Simd::zero();
+      if (j < count) {
+        p = weight(j);  // behind the last key are scores of -infinity, or none
+        sum = Simd::add(sum, p);
+        p = kept(j, p);
+      }
+      if constexpr (U::kPair == 2)
+        U::store(out + j, p);
+      else
+        Simd::store(s + j, rounds ? Simd::round_bf16(p) : p);
+    }
+    Simd::store(lanes, sum);
   }
 
   void finish(int64_t i) {
-    const float total = sum[i - q0], kept = a.p < 1 ? 1 / (1 - a.p) : 0;
+    const float* const row = acc + (i - q0) * acc_stride;
+    const float total = Simd::sum(Simd::load(row + width)), kept = a.p < 1 ? 1 / (1 - a.p) : 0;
     const bool empty = total == 0;
-    head.args.lse[i] = empty ? -kInfinity : maximum[i - q0] + log(total);
+    head.args.lse[i] = empty ? -kInfinity : __builtin_fmaf(maximum[i - q0], kLn2, log(total));
     const Simd::F factor = Simd::broadcast(empty ? 0 : kept / total);
     for (int64_t j = 0; j < a.head_size; j += kW) {
       // Keys that add nothing must not even turn a -0 into a +0: the sum with +0 makes them equal, and so does taking
       // what bf16 cannot hold as 0.
-      Simd::F x = Simd::add(Simd::mul(Simd::load(acc + (i - q0) * width + j), factor), Simd::zero());
+      Simd::F x = Simd::add(Simd::mul(Simd::load(row + j), factor), Simd::zero());
       if (a.dtype == DType::bf16) {
         const Simd::F least = Simd::broadcast(0x1p-126f);
         x = Simd::select(Simd::both(Simd::less(x, least), Simd::less(Simd::sub(Simd::zero(), least), x)), Simd::zero(), x);

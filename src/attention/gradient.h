@@ -11,49 +11,51 @@
 namespace corten::attention_detail {
 namespace {
 
-constexpr int64_t kGradientQueries = 96, kGradientKeys = 64;  // multiples of kRows or pairs, and of vectors
+constexpr int64_t kGradientQueries = 128, kGradientKeys = 128;  // multiples of vectors, pairs and panels
 
 template <class U>
 struct Gradient {
   static constexpr bool kPairs = U::kPair == 2;
+  static constexpr int64_t kStride = kGradientKeys + kW;  // of rows of scores, which start in different sets of the L1 cache
   const Head& head;
   const AttentionArgs& a;
+  const Exponents exponents;
   const int64_t units, width;
-  // Packed blocks; those that are the same for floats share memory.
-  float *k_rows, *k_across, *k_sum, *v_across, *q, *q_sum, *g, *g_sum;
+  // Packed blocks: as rows, turned, and with units along the rows, which for floats are those of `rows` in panels.
+  float *rows, *k_across, *v_across, *k_sum, *q, *q_sum, *g, *g_sum;
   // Weights and dS with units along the queries, dS with units along the keys; a strip of scores and of dP.
   float *weights, *ds, *ds_rows, *strip_s, *strip_dp;
   float *dk, *dv, *dq;  // accumulators
   int64_t k0 = 0, keys = 0, q0 = 0, queries = 0;  // the blocks at hand
 
   Gradient(const Head& h, Part part, float* scratch)
-      : head(h), a(h.args), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)) {
-    k_rows = take(scratch, kGradientKeys * units);
+      : head(h), a(h.args), exponents(a), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)) {
+    const int64_t panels = panels_width(a.head_size);
+    rows = take(scratch, kGradientKeys * units);
     k_across = take(scratch, units * kGradientKeys);
     v_across = take(scratch, units * kGradientKeys);
+    k_sum = take(scratch, kGradientKeys / U::kPair * panels);
     q = take(scratch, kGradientQueries * units);
     g = take(scratch, kGradientQueries * units);
-    weights = take(scratch, kGradientQueries / U::kPair * kGradientKeys);
-    ds = take(scratch, kGradientQueries / U::kPair * kGradientKeys);
+    q_sum = take(scratch, kGradientQueries / U::kPair * panels);
+    g_sum = take(scratch, kGradientQueries / U::kPair * panels);
+    weights = take(scratch, kGradientQueries / U::kPair * kStride);
+    ds = take(scratch, kGradientQueries / U::kPair * kStride);
     dk = take(scratch, kGradientKeys * width);
     dv = take(scratch, kGradientKeys * width);
-    k_sum = k_rows, q_sum = q, g_sum = g, ds_rows = ds, strip_s = strip_dp = nullptr;
+    ds_rows = ds, strip_s = strip_dp = nullptr;
     if (kPairs) {
-      k_sum = take(scratch, kGradientKeys / 2 * width);
-      q_sum = take(scratch, kGradientQueries / 2 * width);
-      g_sum = take(scratch, kGradientQueries / 2 * width);
-      ds_rows = take(scratch, kGradientQueries * kGradientKeys / 2);
-      strip_s = take(scratch, kRows * kGradientKeys);
-      strip_dp = take(scratch, kRows * kGradientKeys);
+      ds_rows = take(scratch, kGradientQueries * kStride / 2);
+      strip_s = take(scratch, kRows * kStride);
+      strip_dp = take(scratch, kRows * kStride);
     }
     dq = take(scratch, part == Part::all ? a.queries * width : kGradientQueries * width);
   }
   static size_t bytes(const AttentionArgs& a, Part part) {
-    const int64_t units = row_units<U>(a.head_size), width = round_up(a.head_size, kW);
-    int64_t floats = kGradientKeys * (3 * units + 2 * width) + kGradientQueries * (2 * units + 2 * kGradientKeys);
-    if (kPairs)
-      floats += kGradientKeys / 2 * width + kGradientQueries * width + kGradientQueries * kGradientKeys / 2 +
-                2 * kRows * kGradientKeys;
+    const int64_t units = row_units<U>(a.head_size), width = round_up(a.head_size, kW), panels = panels_width(a.head_size);
+    int64_t floats = kGradientKeys * (3 * units + panels / U::kPair + 2 * width) +
+                     kGradientQueries * 2 * (units + panels / U::kPair + kStride / U::kPair);
+    if (kPairs) floats += kGradientQueries * kStride / 2 + 2 * kRows * kStride;
     floats += (part == Part::all ? a.queries : kGradientQueries) * width;
     return static_cast<size_t>(floats + 20 * 16) * sizeof(float);
   }
@@ -62,112 +64,157 @@ struct Gradient {
     k0 = first;
     keys = smaller(kGradientKeys, a.keys - k0);
     const int64_t padded = round_up(keys, kW);
-    pack_rows<U>(row_of(a.v, a.dtype, k0), a.dtype, a.v.row_stride, keys, padded, a.head_size, k_rows);
-    turn(k_rows, units, padded, units, v_across, kGradientKeys);
-    pack_rows<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, keys, padded, a.head_size, k_rows);
-    turn(k_rows, units, padded, units, k_across, kGradientKeys);
-    if (kPairs) pack_across<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, keys, a.head_size, k_sum);
+    pack_rows<U>(row_of(a.v, a.dtype, k0), a.dtype, a.v.row_stride, keys, padded, a.head_size, rows);
+    turn(rows, padded, units, v_across);
+    pack_rows<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, keys, padded, a.head_size, rows);
+    turn(rows, padded, units, k_across);
+    pack_across<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, keys, a.head_size, kGradientKeys / U::kPair, k_sum);
   }
   void load_queries(int64_t first) {
+    constexpr int64_t kDepth = kGradientQueries / U::kPair;
     q0 = first;
     queries = smaller(kGradientQueries, a.queries - q0);
     pack_rows<U>(row_of(a.q, a.dtype, q0), a.dtype, a.q.row_stride, queries, queries, a.head_size, q);
+    take_sign<U>(a, q, queries * units);
     pack_rows<U>(row_of(a.g, a.dtype, q0), a.dtype, a.g.row_stride, queries, queries, a.head_size, g);
-    if (!kPairs) return;
-    pack_across<U>(row_of(a.q, a.dtype, q0), a.dtype, a.q.row_stride, queries, a.head_size, q_sum);
-    pack_across<U>(row_of(a.g, a.dtype, q0), a.dtype, a.g.row_stride, queries, a.head_size, g_sum);
+    pack_across<U>(row_of(a.q, a.dtype, q0), a.dtype, a.q.row_stride, queries, a.head_size, kDepth, q_sum);
+    pack_across<U>(row_of(a.g, a.dtype, q0), a.dtype, a.g.row_stride, queries, a.head_size, kDepth, g_sum);
   }
 
-  // Scores and dP of one query become weights (what dropout keeps of them, not yet divided) and dS.
-  void weigh(int64_t i, float* s, float* dp, int64_t padded) const {
+  // What all keys of a query have in common.
+  struct Query {
+    Simd::F lse, dot;
+    Dropout dropout;
+    // All scores of a query that sees nothing are -infinity.
+    Query(const Head& head, int64_t i)
+        : lse(Simd::broadcast(head.args.lse[i] == -kInfinity ? 0 : -head.args.lse[i] * kLog2E)), dot(Simd::broadcast(head.dots[i])),
+          dropout(head, i) {}
+  };
+  struct Pair {
+    Simd::F weight, ds;
+  };
+  // The weight, as far as dropout keeps it and not yet divided, and dS of a vector of scores and dP.
+  Pair weigh(const Query& query, Simd::F score, Simd::F dp, int64_t j) const {
+    const Simd::F p = exp2<U>(Simd::fma(score, Simd::broadcast(exponents.unit), query.lse)), zero = Simd::zero();
+    if (!(a.p > 0)) return {p, Simd::mul(p, Simd::sub(dp, query.dot))};
+    const Simd::M dropped = query.dropout.dropped(k0 + j);
+    const Simd::F d = Simd::select(dropped, zero, Simd::mul(dp, Simd::broadcast(a.p < 1 ? 1 / (1 - a.p) : 0)));
+    return {Simd::select(dropped, zero, p), Simd::mul(p, Simd::sub(d, query.dot))};
+  }
+
+  // One query's, in place, hidden ones as zeros.
+  void weigh_masked(int64_t i, float* s, float* dp, int64_t padded) const {
     const int64_t count = visible_keys(a, i, k0, keys);
     const MaskRow mask(a, i, k0);
-    const Dropout dropout(head, i);
-    const Simd::F scale = Simd::broadcast(a.scale), zero = Simd::zero();
-    // All scores of a query that sees nothing are -infinity.
-    const Simd::F lse = Simd::broadcast(a.lse[i] == -kInfinity ? 0 : a.lse[i]), dot = Simd::broadcast(head.dots[i]);
-    const Simd::F kept = Simd::broadcast(a.p < 1 ? 1 / (1 - a.p) : 0);
+    const Query query(head, i);
     int64_t j = 0;
-    if (!a.mask && !(a.p > 0))
-      for (; j + kW <= count; j += kW) {
-        const Simd::F p = exp(Simd::sub(Simd::mul(Simd::load(s + j), scale), lse));
-        Simd::store(s + j, p);
-        Simd::store(dp + j, Simd::mul(p, Simd::sub(Simd::load(dp + j), dot)));
-      }
     for (; j < count; j += kW) {
-      const Simd::F x = mask.add_to(Simd::mul(Simd::load(s + j), scale), j, count - j);
+      const Simd::F score = exponents.masked(mask, Simd::load(s + j), j, count - j);
       const Simd::M seen = mask.visible(j, count - j);
-      const Simd::F p = Simd::select(seen, exp(Simd::sub(x, lse)), zero);
-      Simd::F left = p, d = Simd::load(dp + j);
-      if (a.p > 0) {
-        const Simd::M dropped = dropout.dropped(k0 + j);
-        left = Simd::select(dropped, zero, p);
-        d = Simd::select(dropped, zero, Simd::mul(d, kept));
-      }
-      Simd::store(s + j, left);
-      Simd::store(dp + j, Simd::select(seen, Simd::mul(p, Simd::sub(d, dot)), zero));
+      const Pair x = weigh(query, score, Simd::load(dp + j), j);
+      Simd::store(s + j, x.weight);  // 0 for -infinity
+      Simd::store(dp + j, Simd::select(seen, x.ds, Simd::zero()));
     }
     for (; j < padded; j += kW) {
-      Simd::store(s + j, zero);
-      Simd::store(dp + j, zero);
+      Simd::store(s + j, Simd::zero());
+      Simd::store(dp + j, Simd::zero());
     }
   }
 
   // weights, ds and ds_rows of the blocks at hand.
   void weigh_block() {
-    const int64_t padded = round_up(keys, kW), depth = ceil_div(a.head_size, U::kPair);
-    for (int64_t i = 0; i < queries; i += kRows) {
-      const int64_t rows = smaller(kRows, queries - i);
-      float* s = kPairs ? strip_s : weights + i * kGradientKeys;
-      float* dp = kPairs ? strip_dp : ds + i * kGradientKeys;
-      const int64_t most = larger(0, visible_keys(a, q0 + i + rows - 1, k0, keys));
-      const int64_t vectors = ceil_div(most, kW);
-      product<U, false>(rows, vectors, q + i * units, units, k_across, kGradientKeys, depth, s, kGradientKeys, true);
-      product<U, false>(rows, vectors, g + i * units, units, v_across, kGradientKeys, depth, dp, kGradientKeys, true);
-      for (int64_t r = 0; r < rows; ++r) weigh(q0 + i + r, s + r * kGradientKeys, dp + r * kGradientKeys, padded);
+    const int64_t padded = round_up(keys, kW), depth = ceil_div(a.head_size, U::kPair), panel = units * kCols;
+    const int64_t step = strip_rows(queries, U::kPair);
+    for (int64_t i = 0; i < queries; i += step) {
+      const int64_t count = smaller(step, queries - i);
+      float* s = kPairs ? strip_s : weights + i * kStride;
+      float* dp = kPairs ? strip_dp : ds + i * kStride;
+      const int64_t vectors = ceil_div(larger(0, visible_keys(a, q0 + i + count - 1, k0, keys)), kW);
+      product<U, false>(count, vectors, q + i * units, units, k_across, panel, depth, s, kStride, true);
+      product<U, false>(count, vectors, g + i * units, units, v_across, panel, depth, dp, kStride, true);
+      const int64_t plain = a.mask ? 0 : larger(0, visible_keys(a, q0 + i, k0, keys));  // keys that all of these queries see
       if constexpr (kPairs) {
-        for (int64_t r = 0; r < rows; r += 2) {
-          const int64_t at = (i + r) / 2 * kGradientKeys;
-          const bool last = r + 1 == rows;
-          const auto next = [&](const float* p) { return last ? Simd::zero() : Simd::load(p + kGradientKeys); };
-          auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kGradientKeys;
-          for (int64_t j = 0; j < padded; j += kW) {
-            const float *p = s + r * kGradientKeys + j, *d = dp + r * kGradientKeys + j;
-            Simd::store(weights + at + j, U::round(Simd::load(p), next(p)));
-            Simd::store(ds + at + j, U::round(Simd::load(d), next(d)));
-            U::store(row + j, Simd::load(d));
-            if (!last) U::store(row + kGradientKeys + j, next(d));
+        int64_t r = 0;
+        if (plain == keys && keys % kCols == 0)
+          for (; r + 2 <= count; r += 2) round_plain(i, r);
+        for (int64_t m = r; m < count; ++m) weigh_masked(q0 + i + m, s + m * kStride, dp + m * kStride, padded);
+        for (; r < count; r += 2) round(i, r, r + 1 == count, padded);
+      } else {
+        for (int64_t r = 0; r < count; ++r) {
+          float *to = s + r * kStride, *to_ds = dp + r * kStride;
+          if (plain == keys && keys % kW == 0) {
+            const Query query(head, q0 + i + r);
+            for (int64_t j = 0; j < keys; j += kW) {
+              const Pair x = weigh(query, Simd::load(to + j), Simd::load(to_ds + j), j);
+              Simd::store(to + j, x.weight);
+              Simd::store(to_ds + j, x.ds);
+            }
+          } else {
+            weigh_masked(q0 + i + r, to, to_ds, padded);
           }
+          if (a.dtype == DType::bf16)
+            for (int64_t j = 0; j < padded; j += kW) {
+              Simd::store(to + j, Simd::round_bf16(Simd::load(to + j)));
+              Simd::store(to_ds + j, Simd::round_bf16(Simd::load(to_ds + j)));
+            }
         }
-      } else if (a.dtype == DType::bf16) {
-        for (int64_t r = 0; r < rows; ++r)
-          for (int64_t j = 0; j < padded; j += kW)
-            for (float* p : {s + r * kGradientKeys + j, dp + r * kGradientKeys + j})
-              Simd::store(p, Simd::round_bf16(Simd::load(p)));
       }
+    }
+  }
+  // Rows r and r + 1 of the strip at query i of the block, rounded into weights, ds and ds_rows.
+  void round(int64_t i, int64_t r, bool last, int64_t padded) {
+    const int64_t at = (i + r) / 2 * kStride;
+    const auto next = [&](const float* p) { return last ? Simd::zero() : Simd::load(p + kStride); };
+    auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kStride;
+    for (int64_t j = 0; j < padded; j += kW) {
+      const float *p = strip_s + r * kStride + j, *d = strip_dp + r * kStride + j;
+      Simd::store(weights + at + j, U::round(Simd::load(p), next(p)));
+      Simd::store(ds + at + j, U::round(Simd::load(d), next(d)));
+      U::store(row + j, Simd::load(d));
+      if (!last) U::store(row + kStride + j, next(d));
+    }
+  }
+  // The same from scores and dP, none of them masked.
+  void round_plain(int64_t i, int64_t r) {
+    const Query low(head, q0 + i + r), high(head, q0 + i + r + 1);
+    const int64_t at = (i + r) / 2 * kStride;
+    auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kStride;
+    for (int64_t j = 0; j < keys; j += kCols) {
+      const float *p = strip_s + r * kStride + j, *d = strip_dp + r * kStride + j;
+      const Pair a0 = weigh(low, Simd::load(p), Simd::load(d), j);
+      const Pair b0 = weigh(high, Simd::load(p + kStride), Simd::load(d + kStride), j);
+      Simd::store(weights + at + j, U::round(a0.weight, b0.weight));
+      Simd::store(ds + at + j, U::round(a0.ds, b0.ds));
+      const Pair a1 = weigh(low, Simd::load(p + kW), Simd::load(d + kW), j + kW);
+      const Pair b1 = weigh(high, Simd::load(p + kStride + kW), Simd::load(d + kStride + kW), j + kW);
+      Simd::store(weights + at + j + kW, U::round(a1.weight, b1.weight));
+      Simd::store(ds + at + j + kW, U::round(a1.ds, b1.ds));
+      U::store(row + j, a0.ds, a1.ds);
+      U::store(row + kStride + j, b0.ds, b1.ds);
     }
   }
 
   void add_keys() {
-    for (int64_t j = 0; j < keys; j += kRows) {
+    constexpr int64_t kPanel = kGradientQueries / U::kPair * kCols;
+    const int64_t step = strip_rows(keys, 1);
+    for (int64_t j = 0; j < keys; j += step) {
       // Queries before the first of these keys do not see them.
       const int64_t skip = (a.causal ? larger(0, k0 + j - q0) : 0) / U::kPair;
-      const int64_t depth = ceil_div(queries, U::kPair) - skip, rows = smaller(kRows, keys - j);
+      const int64_t depth = ceil_div(queries, U::kPair) - skip, count = smaller(step, keys - j);
       if (depth <= 0) continue;
-      const int64_t from = skip * kGradientKeys + j;
-      product<U, true>(rows, width / kW, weights + from, kGradientKeys, g_sum + skip * width, width, depth, dv + j * width, width,
-                       false);
-      product<U, true>(rows, width / kW, ds + from, kGradientKeys, q_sum + skip * width, width, depth, dk + j * width, width,
-                       false);
+      const int64_t from = skip * kStride + j;
+      product<U, true>(count, width / kW, weights + from, kStride, g_sum + skip * kCols, kPanel, depth, dv + j * width, width, false);
+      product<U, true>(count, width / kW, ds + from, kStride, q_sum + skip * kCols, kPanel, depth, dk + j * width, width, false);
     }
   }
   void add_queries(float* to) {
-    for (int64_t i = 0; i < queries; i += kRows) {
-      const int64_t rows = smaller(kRows, queries - i);
-      const int64_t most = visible_keys(a, q0 + i + rows - 1, k0, keys);
-      if (most <= 0) continue;
-      product<U, false>(rows, width / kW, ds_rows + i * (kGradientKeys / U::kPair), kGradientKeys / U::kPair, k_sum, width,
-                        ceil_div(most, U::kPair), to + i * width, width, false);
+    const int64_t step = strip_rows(queries, 1);
+    for (int64_t i = 0; i < queries; i += step) {
+      const int64_t count = smaller(step, queries - i);
+      const int64_t visible = visible_keys(a, q0 + i + count - 1, k0, keys);
+      if (visible <= 0) continue;
+      product<U, false>(count, width / kW, ds_rows + i * (kStride / U::kPair), kStride / U::kPair, k_sum,
+                        kGradientKeys / U::kPair * kCols, ceil_div(visible, U::kPair), to + i * width, width, false);
     }
   }
 

@@ -1,4 +1,4 @@
-// Scores of one query: scale, masks, exponentials, dropout. Included after attention/tile.h.
+// Scores of one query: exponentials, dropout, masks. Included after attention/tile.h.
 #pragma once
 
 #include "attention/tile.h"
@@ -6,23 +6,31 @@
 namespace corten::attention_detail {
 namespace {
 
-constexpr float kInfinity = __builtin_inff();
+constexpr float kInfinity = __builtin_inff(), kLargest = __FLT_MAX__;
+constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
 
-// The polynomials of ir/scalar_math.cpp. exp: x is clamped where the result is 0 and must not exceed 89.
-inline Simd::F exp(Simd::F x) {
-  constexpr float kMagic = 0x1.8p+23f;
-  x = Simd::max(Simd::broadcast(-104), x);
-  const Simd::F magic = Simd::broadcast(kMagic);
-  const Simd::F n = Simd::sub(Simd::fma(x, Simd::broadcast(0x1.715476p+0f), magic), magic);
-  const Simd::F r = Simd::fma(n, Simd::broadcast(-0x1.7f7d1cp-20f), Simd::fma(n, Simd::broadcast(-0x1.62e4p-1f), x));
-  Simd::F p = Simd::broadcast(0x1.6a524ep-10f);
-  p = Simd::fma(p, r, Simd::broadcast(0x1.12396ep-7f));
-  p = Simd::fma(p, r, Simd::broadcast(0x1.5558aap-5f));
-  p = Simd::fma(p, r, Simd::broadcast(0x1.555492p-3f));
-  p = Simd::fma(p, r, Simd::broadcast(0x1.fffffcp-2f));
-  p = Simd::fma(p, r, Simd::broadcast(1));
-  p = Simd::fma(p, r, Simd::broadcast(1));
-  return Simd::scale_by_power(p, n);
+// 2^x, x at most 127: the fractional part, of [-1/2, 1/2], by a minimax polynomial whose value at 0 is 1, so that its
+// relative error is 2^-24 (floats; 2^-22 for pairs, which are rounded to 8 bits) with that of the f32 arithmetic.
+template <class U>
+Simd::F exp2(Simd::F x) {
+  x = Simd::max(Simd::broadcast(-160), x);  // 0
+  const Simd::F n = Simd::round(x), r = Simd::sub(x, n);
+  Simd::F p;
+  if constexpr (U::kPair == 2) {
+    p = Simd::broadcast(0x1.5bd97ap-10f);
+    p = Simd::fma(p, r, Simd::broadcast(0x1.3ce8b2p-7f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.c6b6dap-5f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.ebf9c2p-3f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.62e42ap-1f));
+  } else {
+    p = Simd::broadcast(0x1.416b5ep-13f);
+    p = Simd::fma(p, r, Simd::broadcast(0x1.5f0830p-10f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.3b2de0p-7f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.c6af7cp-5f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.ebfbdcp-3f));
+    p = Simd::fma(p, r, Simd::broadcast(0x1.62e430p-1f));
+  }
+  return Simd::scale_by_power(Simd::fma(p, r, Simd::broadcast(1)), n);
 }
 
 // log of a normal number of at least 1, infinity or NaN.
@@ -46,7 +54,8 @@ inline float log(float x) {
   return high + __builtin_fmaf(f * f, p, low);
 }
 
-// Which weights of a query are kept: ir::philox and ir::uniform01 on vectors.
+// Which weights of a query are kept: ir::philox and ir::uniform01 on vectors. What is the same for all lanes is worked out
+// once per vector: the first product of the step, the second one of what it gives, and in the end only what word 0 needs.
 class Dropout {
  public:
   Dropout(const Head& head, int64_t query)
@@ -59,28 +68,51 @@ class Dropout {
   /// Lanes of keys key, key + 1, ... that are dropped.
   Simd::M dropped(int64_t key) const {
     const uint64_t start = base_ + static_cast<uint64_t>(key);
-    const Simd::I first = Simd::integers(static_cast<uint32_t>(start));
-    Simd::I counter[4];
-    counter[0] = Simd::plus(first, Simd::lanes());
-    counter[1] = Simd::plus_carry(Simd::integers(static_cast<uint32_t>(start >> 32)), counter[0], first);
-    counter[2] = Simd::integers(step_);
-    counter[3] = Simd::integers(site_);
-    uint32_t key0 = static_cast<uint32_t>(seed_), key1 = static_cast<uint32_t>(seed_ >> 32);
-    for (int round = 0; round < 10; ++round) {
-      Simd::I high0, low0, high1, low1;
-      Simd::multiply(counter[0], Simd::integers(0xD2511F53), &high0, &low0);
-      Simd::multiply(counter[2], Simd::integers(0xCD9E8D57), &high1, &low1);
-      counter[0] = Simd::exclusive(Simd::exclusive(high1, counter[1]), Simd::integers(key0));
-      counter[1] = low1;
-      counter[2] = Simd::exclusive(Simd::exclusive(high0, counter[3]), Simd::integers(key1));
-      counter[3] = low0;
-      key0 += 0x9E3779B9;
-      key1 += 0xBB67AE85;
-    }
-    return Simd::less(Simd::upper24(counter[0]), threshold_);
+    const auto low = static_cast<uint32_t>(start), high = static_cast<uint32_t>(start >> 32);
+    const Simd::M one = word(low, high);
+    const uint32_t left = 0 - low;  // lanes before the counter's low word is 0 again
+    return left == 0 || left >= kW ? one : Simd::choose(Simd::first(left), one, word(low, high + 1));
   }
 
  private:
+  static constexpr uint32_t kFactor0 = 0xD2511F53, kFactor1 = 0xCD9E8D57, kKey0 = 0x9E3779B9, kKey1 = 0xBB67AE85;
+
+  Simd::M word(uint32_t low, uint32_t high) const {
+    const uint64_t first = uint64_t{kFactor1} * step_;
+    const uint32_t key0 = static_cast<uint32_t>(seed_), key1 = static_cast<uint32_t>(seed_ >> 32);
+    // Words 0 and 1 after one round, and the products of the second one with them.
+    const uint32_t word0 = static_cast<uint32_t>(first >> 32) ^ high ^ key0, word1 = static_cast<uint32_t>(first);
+    const uint64_t second = uint64_t{kFactor0} * word0;
+    return Simd::less(Simd::upper24(Simd::merge(half(Simd::even(low), key0, key1, word1, second),
+                                                half(Simd::odd(low), key0, key1, word1, second))),
+                      threshold_);
+  }
+  // Word 0 after ten rounds, for every other lane.
+  Simd::I half(Simd::I counter, uint32_t key0, uint32_t key1, uint32_t word1, uint64_t second) const {
+    const Simd::I m0 = Simd::integers(kFactor0), m1 = Simd::integers(kFactor1);
+    Simd::I a = Simd::multiply(counter, m0);
+    Simd::I c2 = Simd::exclusive(Simd::high(a), Simd::integers(site_ ^ key1)), c3 = a;
+    key0 += kKey0, key1 += kKey1;
+    Simd::I b = Simd::multiply(c2, m1);
+    Simd::I c0 = Simd::exclusive(Simd::high(b), Simd::integers(word1 ^ key0)), c1 = b;
+    c2 = Simd::exclusive(c3, Simd::integers(static_cast<uint32_t>(second >> 32) ^ key1));
+    c3 = Simd::integers(static_cast<uint32_t>(second));
+#pragma GCC unroll 6
+    for (int round = 2; round < 8; ++round) {
+      key0 += kKey0, key1 += kKey1;
+      a = Simd::multiply(c0, m0);
+      b = Simd::multiply(c2, m1);
+      c0 = Simd::exclusive(Simd::high(b), c1, Simd::integers(key0));
+      c2 = Simd::exclusive(Simd::high(a), c3, Simd::integers(key1));
+      c1 = b;
+      c3 = a;
+    }
+    key0 += kKey0, key1 += kKey1;
+    c1 = Simd::multiply(c2, m1);
+    c2 = Simd::exclusive(Simd::high(Simd::multiply(c0, m0)), c3, Simd::integers(key1));
+    return Simd::exclusive(Simd::high(Simd::multiply(c2, m1)), c1, Simd::integers(key0 + kKey0));
+  }
+
   uint64_t base_, seed_;
   uint32_t step_, site_;
   Simd::F threshold_;
@@ -108,10 +140,9 @@ class MaskRow {
     if (spread_) return Simd::first(*bytes_ ? count : 0);
     return Simd::set(bytes_ + j, count);
   }
-  /// Adds an additive mask to scaled scores.
-  Simd::F add_to(Simd::F x, int64_t j, int64_t count) const {
-    if (!floats_) return x;
-    return Simd::add(x, spread_ ? Simd::broadcast(*floats_) : Simd::load(floats_ + j, count));
+  bool additive() const { return floats_ != nullptr; }
+  Simd::F added(int64_t j, int64_t count) const {
+    return spread_ ? Simd::broadcast(*floats_) : Simd::load(floats_ + j, count);
   }
 
  private:
@@ -120,6 +151,29 @@ class MaskRow {
   DType dtype_;
   bool spread_;
 };
+
+// What makes exponents to base 2 of scores, whose sign the queries took. An additive mask is added when they have been
+// multiplied by `scale`; then `unit` is 1.
+struct Exponents {
+  float scale, unit;
+  explicit Exponents(const AttentionArgs& a)
+      : scale(a.scale == 0 ? 1 : __builtin_fabsf(a.scale) * kLog2E), unit(a.mask && a.mask_dtype == DType::f32 ? 1 : scale) {}
+  // Scores j .. j + count of a query, those that it does not see being -infinity.
+  Simd::F masked(const MaskRow& mask, Simd::F score, int64_t j, int64_t count) const {
+    if (mask.additive())
+      score = Simd::fma(mask.added(j, count), Simd::broadcast(kLog2E), Simd::mul(score, Simd::broadcast(scale)));
+    return Simd::select(mask.visible(j, count), score, Simd::broadcast(-kInfinity));
+  }
+};
+
+// Gives packed queries the sign of the scale, or its zero.
+template <class U>
+void take_sign(const AttentionArgs& a, float* q, int64_t count) {
+  if (a.scale > 0) return;
+  constexpr uint32_t kSigns = U::kPair == 2 ? 0x80008000 : 0x80000000;
+  for (int64_t i = 0; i < count; i += kW)
+    Simd::store(q + i, a.scale == 0 ? Simd::zero() : Simd::flip(Simd::load(q + i), kSigns));
+}
 
 // Whether all queries share a bool mask that hides a whole block of keys.
 inline bool hidden_block(const AttentionArgs& a, int64_t k0, int64_t block) {

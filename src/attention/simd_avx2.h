@@ -15,7 +15,8 @@ struct Simd {
   using I = __m256i;
   using M = __m256;  // all bits of a lane or none
   static constexpr int kWidth = 8;
-  static constexpr int kTileVectors = 2;  // of a register tile of 6 rows
+  static constexpr int kTileRows = 6;  // of a register tile of two vectors
+  static constexpr int kLowRows = 0;   // and of one of four
 
   static F zero() { return _mm256_setzero_ps(); }
   static F broadcast(float x) { return _mm256_broadcast_ss(&x); }
@@ -26,11 +27,18 @@ struct Simd {
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F max(F a, F b) { return _mm256_max_ps(a, b); }  // b if either is NaN
+  static F round(F x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static F flip(F x, uint32_t bits) {
+    return _mm256_xor_ps(x, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits))));
+  }
 
   // Masks of lanes.
   static M first(int64_t count) { return _mm256_castsi256_ps(first_lanes(count)); }
   static M both(M a, M b) { return _mm256_and_ps(a, b); }
+  static bool any(M m) { return _mm256_movemask_ps(m) != 0; }
+  static M differs(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_NEQ_UQ); }
   static M less(F a, F b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
+  static M choose(M m, M a, M b) { return _mm256_blendv_ps(b, a, m); }
   static F select(M m, F a, F b) { return _mm256_blendv_ps(b, a, m); }
   /// Lanes whose byte is not 0.
   static M set(const uint8_t* p, int64_t count) {
@@ -65,16 +73,11 @@ struct Simd {
     return _mm256_castsi256_ps(_mm256_and_si256(bf16_bits(x), _mm256_set1_epi32(static_cast<int>(0xffff0000))));
   }
 
-  /// Sum and maximum of all lanes, combined by halves.
+  /// Sum of all lanes, combined by halves.
   static float sum(F x) {
     __m128 q = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
-  }
-  static float maximum(F x) {
-    __m128 q = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
   }
 
   // p 2^n, rounded once: in two halves, of which the first is exact; -252 <= n <= 252 and whole.
@@ -84,22 +87,19 @@ struct Simd {
     return _mm256_mul_ps(_mm256_mul_ps(p, power(half)), power(_mm256_sub_epi32(i, half)));
   }
 
-  // Integers for Philox.
+  // Integers for Philox: 32 bits in 64, whose upper halves are arbitrary unless said otherwise.
   static I integers(uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
-  static I lanes() { return _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7); }
-  static I plus(I a, I b) { return _mm256_add_epi32(a, b); }
+  /// x + 0, x + 2, ... and x + 1, x + 3, ...
+  static I even(uint32_t x) { return _mm256_add_epi32(integers(x), _mm256_setr_epi32(0, 0, 2, 0, 4, 0, 6, 0)); }
+  static I odd(uint32_t x) { return even(x + 1); }
   static I exclusive(I a, I b) { return _mm256_xor_si256(a, b); }
-  /// x + 1 in the lanes where a < b, both unsigned.
-  static I plus_carry(I x, I a, I b) {
-    const I sign = _mm256_set1_epi32(static_cast<int>(0x80000000));
-    return _mm256_sub_epi32(x, _mm256_cmpgt_epi32(_mm256_xor_si256(b, sign), _mm256_xor_si256(a, sign)));
-  }
-  /// High and low half of the unsigned products.
-  static void multiply(I a, I b, I* high, I* low) {
-    const I even = _mm256_mul_epu32(a, b), odd = _mm256_mul_epu32(_mm256_srli_epi64(a, 32), b);
-    *high = _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-    *low = _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa);
-  }
+  static I exclusive(I a, I b, I c) { return exclusive(exclusive(a, b), c); }
+  /// The unsigned products, all 64 bits.
+  static I multiply(I a, I b) { return _mm256_mul_epu32(a, b); }
+  /// Upper halves, as lower ones.
+  static I high(I x) { return _mm256_srli_epi64(x, 32); }
+  /// Lower halves of both in turn.
+  static I merge(I even, I odd) { return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa); }
   /// The upper 24 bits as a number.
   static F upper24(I x) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 8)); }
 
@@ -129,7 +129,7 @@ struct Simd {
  private:
   static I first_lanes(int64_t count) {
     const int n = count > 8 ? 8 : count < 0 ? 0 : static_cast<int>(count);
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), lanes());
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static __m128i load8(const uint16_t* p, int64_t count) {
     if (count >= 8) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));

@@ -21,7 +21,8 @@ struct Simd {
   using I = __m512i;
   using M = __mmask16;
   static constexpr int kWidth = 16;
-  static constexpr int kTileVectors = 4;  // of a register tile of 6 rows
+  static constexpr int kTileRows = 14;                // of a register tile of two vectors
+  static constexpr int kLowRows = 6;                  // and of one of four
 
   static F zero() { return _mm512_setzero_ps(); }
   static F broadcast(float x) { return _mm512_set1_ps(x); }
@@ -32,13 +33,20 @@ struct Simd {
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F max(F a, F b) { return _mm512_max_ps(a, b); }  // b if either is NaN
+  static F round(F x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static F flip(F x, uint32_t bits) {
+    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(static_cast<int>(bits))));
+  }
 
   // Masks of lanes.
   static M first(int64_t count) {
     return static_cast<M>(count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1);
   }
   static M both(M a, M b) { return a & b; }
+  static bool any(M m) { return m != 0; }
+  static M differs(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ); }
   static M less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+  static M choose(M m, M a, M b) { return static_cast<M>((m & a) | (~m & b)); }
   static F select(M m, F a, F b) { return _mm512_mask_blend_ps(m, b, a); }
   /// Lanes whose byte is not 0.
   static M set(const uint8_t* p, int64_t count) {
@@ -69,38 +77,32 @@ struct Simd {
     return _mm512_castsi512_ps(_mm512_and_si512(bf16_bits(x), _mm512_set1_epi32(static_cast<int>(0xffff0000))));
   }
 
-  /// Sum and maximum of all lanes, combined by halves.
+  /// Sum of all lanes, combined by halves.
   static float sum(F x) {
     __m256 h = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
     q = _mm_add_ps(q, _mm_movehl_ps(q, q));
     return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
   }
-  static float maximum(F x) {
-    __m256 h = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-    __m128 q = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
-    return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
-  }
 
   // p 2^n, rounded once; n whole.
   static F scale_by_power(F p, F n) { return _mm512_scalef_ps(p, n); }
 
-  // Integers for Philox.
+  // Integers for Philox: 32 bits in 64, whose upper halves are arbitrary unless said otherwise.
   static I integers(uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
-  static I lanes() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
-  static I plus(I a, I b) { return _mm512_add_epi32(a, b); }
+  /// x + 0, x + 2, ... and x + 1, x + 3, ...
+  static I even(uint32_t x) {
+    return _mm512_add_epi32(integers(x), _mm512_setr_epi32(0, 0, 2, 0, 4, 0, 6, 0, 8, 0, 10, 0, 12, 0, 14, 0));
+  }
+  static I odd(uint32_t x) { return even(x + 1); }
   static I exclusive(I a, I b) { return _mm512_xor_si512(a, b); }
-  /// x + 1 in the lanes where a < b, both unsigned.
-  static I plus_carry(I x, I a, I b) {
-    return _mm512_mask_add_epi32(x, _mm512_cmplt_epu32_mask(a, b), x, _mm512_set1_epi32(1));
-  }
-  /// High and low half of the unsigned products.
-  static void multiply(I a, I b, I* high, I* low) {
-    const I even = _mm512_mul_epu32(a, b), odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), b);
-    *high = _mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
-    *low = _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(odd, 32));
-  }
+  static I exclusive(I a, I b, I c) { return _mm512_ternarylogic_epi32(a, b, c, 0x96); }
+  /// The unsigned products, all 64 bits.
+  static I multiply(I a, I b) { return _mm512_mul_epu32(a, b); }
+  /// Upper halves, as lower ones.
+  static I high(I x) { return _mm512_srli_epi64(x, 32); }
+  /// Lower halves of both in turn.
+  static I merge(I even, I odd) { return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA); }
   /// The upper 24 bits as a number.
   static F upper24(I x) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(x, 8)); }
 

@@ -3,8 +3,10 @@
 // A unit is what one lane of a vector holds along the summed axis: one float, or a pair of bf16. All blocks are arrays
 // of units, stored as floats:
 //   rows        [row][units], for the operand that is broadcast; zero-padded to whole vectors
-//   across      [units][column]: the other operand, columns contiguous
+//   across      [panel][unit][kCols]: the other operand, columns contiguous, in panels of two vectors
 #pragma once
+
+#include <utility>
 
 #include "attention/block.h"
 
@@ -12,8 +14,8 @@ namespace corten::attention_detail {
 namespace {
 
 constexpr int kW = Simd::kWidth;
-constexpr int kRows = 6;
-constexpr int kTileVectors = Simd::kTileVectors;
+constexpr int kRows = Simd::kTileRows;
+constexpr int kCols = 2 * kW;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -27,69 +29,87 @@ struct Floats {
 };
 
 // One register tile: C (+)= A B over k units, R rows by V vectors. kAcross: element (row, k) of A is a[k * lda + row],
-// else a[row * lda + k]. With `scale`, C's rows are multiplied by scale[row] before the products are added; `first`:
-// C starts at 0.
+// else a[row * lda + k]; B's panels are `panel` apart. With `scale`, C's rows are multiplied by scale[row] before the
+// products are added; `first`: C starts at 0. With `most`, row i's lanes take part in the maxima most[i * kW ..].
 template <class U, bool kAcross, int R, int V>
-void tile(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t k, float* c, int64_t ldc, bool first,
-          const float* scale) {
+void tile(const float* a, int64_t lda, const float* b, int64_t panel, int64_t k, float* c, int64_t ldc, bool first,
+          const float* scale, float* most) {
   Simd::F acc[R][V];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < V; ++j) acc[i][j] = first ? Simd::zero() : Simd::load(c + i * ldc + j * kW);
   if (scale)
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Simd::F factor = Simd::broadcast(scale[i]);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) acc[i][j] = Simd::mul(acc[i][j], factor);
     }
   for (int64_t step = 0; step < k; ++step) {
     Simd::F row[V];
-#pragma GCC unroll 8
-    for (int j = 0; j < V; ++j) row[j] = Simd::load(b + j * kW);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) row[j] = Simd::load(b + j / 2 * panel + j % 2 * kW);
+#pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Simd::F x = Simd::broadcast(kAcross ? a[i] : a[i * lda]);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) acc[i][j] = U::mac(x, row[j], acc[i][j]);
     }
     a += kAcross ? lda : 1;
-    b += ldb;
+    b += kCols;
   }
-#pragma GCC unroll 8
+  if (most)
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      Simd::F x = Simd::load(most + i * kW);
+#pragma GCC unroll 4
+      for (int j = 0; j < V; ++j) x = Simd::max(x, acc[i][j]);
+      Simd::store(most + i * kW, x);
+    }
+#pragma GCC unroll 16
   for (int i = 0; i < R; ++i)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < V; ++j) Simd::store(c + i * ldc + j * kW, acc[i][j]);
 }
 
-using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, float*, int64_t, bool, const float*);
+using Tile = void (*)(const float*, int64_t, const float*, int64_t, int64_t, float*, int64_t, bool, const float*, float*);
 
-template <class U, bool kAcross>
+// Tiles of 1 to `kMost` rows and V vectors.
+template <class U, bool kAcross, int V, int kMost>
 struct Tiles {
-  template <int V>
-  static constexpr Tile pick(int64_t rows) {
-    constexpr Tile by_rows[kRows] = {tile<U, kAcross, 1, V>, tile<U, kAcross, 2, V>, tile<U, kAcross, 3, V>,
-                                     tile<U, kAcross, 4, V>, tile<U, kAcross, 5, V>, tile<U, kAcross, 6, V>};
-    return by_rows[rows - 1];
-  }
-  static Tile pick(int64_t rows, int64_t vectors) {
-    if constexpr (kTileVectors >= 4) {
-      if (vectors == 4) return pick<4>(rows);
-      if (vectors == 3) return pick<3>(rows);
-    }
-    return vectors == 2 ? pick<2>(rows) : pick<1>(rows);
+  Tile by_rows[kMost];
+  constexpr Tiles() : by_rows{} { set(std::make_integer_sequence<int, kMost>()); }
+  template <int... R>
+  constexpr void set(std::integer_sequence<int, R...>) {
+    ((by_rows[R] = tile<U, kAcross, R + 1, V>), ...);
   }
 };
 
-// C (+)= A B for up to kRows rows and any number of vectors of columns.
+// C (+)= A B for up to kRows rows and any number of vectors of columns. Few rows are multiplied with two panels at a time.
 template <class U, bool kAcross>
-void product(int64_t rows, int64_t vectors, const float* a, int64_t lda, const float* b, int64_t ldb, int64_t k, float* c,
-             int64_t ldc, bool first, const float* scale = nullptr) {
-  for (int64_t v = 0; v < vectors; v += kTileVectors) {
-    const Tile run = Tiles<U, kAcross>::pick(rows, smaller(kTileVectors, vectors - v));
-    run(a, lda, b + v * kW, ldb, k, c + v * kW, ldc, first, scale);
+void product(int64_t rows, int64_t vectors, const float* a, int64_t lda, const float* b, int64_t panel, int64_t k, float* c,
+             int64_t ldc, bool first, const float* scale = nullptr, float* most = nullptr) {
+  static constexpr Tiles<U, kAcross, 1, kRows> one;
+  static constexpr Tiles<U, kAcross, 2, kRows> two;
+  if constexpr (Simd::kLowRows > 0) {
+    static constexpr Tiles<U, kAcross, 3, Simd::kLowRows> three;
+    static constexpr Tiles<U, kAcross, 4, Simd::kLowRows> four;
+    if (rows <= Simd::kLowRows)
+      for (; vectors > 2; vectors -= 4, b += 2 * panel, c += 2 * kCols) {
+        const Tile run = (vectors == 3 ? three.by_rows : four.by_rows)[rows - 1];
+        run(a, lda, b, panel, k, c, ldc, first, scale, most);
+      }
   }
+  for (; vectors > 0; vectors -= 2, b += panel, c += kCols) {
+    const Tile run = (vectors == 1 ? one.by_rows : two.by_rows)[rows - 1];
+    run(a, lda, b, panel, k, c, ldc, first, scale, most);
+  }
+}
+
+// Rows i0 .. i0 + rows in near-equal strips of at most kRows, each but the last a multiple of `unit`.
+inline int64_t strip_rows(int64_t rows, int64_t unit) {
+  return rows > 0 ? smaller(kRows / unit * unit, round_up(ceil_div(rows, ceil_div(rows, kRows)), unit)) : 1;
 }
 
 inline const void* at(const void* p, DType dtype, int64_t i) {
@@ -129,26 +149,36 @@ void pack_rows(const void* src, DType dtype, int64_t row_stride, int64_t rows, i
   for (int64_t i = rows * ld; i < padded * ld; i += kW) Simd::store(out + i, Simd::zero());
 }
 
-// Rows of units, turned: out[unit][row], for `rows`, a multiple of the vector width, rows.
-inline void turn(const float* rows_of_units, int64_t ld, int64_t rows, int64_t units, float* out, int64_t out_ld) {
-  for (int64_t u = 0; u < units; u += kW)
-    for (int64_t i = 0; i < rows; i += kW)
-      Simd::transpose(rows_of_units + i * ld + u, ld, out + u * out_ld + i, out_ld);
+// Rows of units, turned: panels of `units` units, column = row; for `rows`, a multiple of the vector width, rows.
+inline void turn(const float* rows_of_units, int64_t rows, int64_t units, float* out) {
+  for (int64_t i = 0; i < rows; i += kW)
+    for (int64_t u = 0; u < units; u += kW)
+      Simd::transpose(rows_of_units + i * units + u, units, out + i / kCols * units * kCols + u * kCols + i % kCols, kCols);
 }
 
-// Rows of memory as units along the rows: out[row / kPair][columns], zero-padded to whole vectors and units.
+// Floats in panels of `columns`.
+inline int64_t panels_width(int64_t columns) { return round_up(columns, kCols); }
+
+// Rows of memory as units along the rows, in panels of columns of `depth` units, zero-padded to whole vectors and units.
 template <class U>
-void pack_across(const void* src, DType dtype, int64_t row_stride, int64_t rows, int64_t columns, float* out) {
-  const int64_t ld = round_up(columns, kW);
+void pack_across(const void* src, DType dtype, int64_t row_stride, int64_t rows, int64_t columns, int64_t depth, float* out) {
+  const int64_t width = round_up(columns, kW);
   if constexpr (U::kPair == 2) {
-    for (int64_t i = 0; i < rows; i += 2) {
-      const auto* row = static_cast<const uint16_t*>(at(src, dtype, i * row_stride));
+    const auto* row = static_cast<const uint16_t*>(src);
+    for (int64_t i = 0; i < rows; i += 2, row += 2 * row_stride) {
       const uint16_t* next = i + 1 < rows ? row + row_stride : nullptr;
-      for (int64_t j = 0; j < ld; j += kW)
-        Simd::store(out + i / 2 * ld + j, U::interleave(row + j, next ? next + j : nullptr, columns - j));
+      float* to = out + i / 2 * kCols;
+      int64_t j = 0;
+      for (; next && j + kCols <= columns; j += kCols) U::interleave(row + j, next + j, to + j * depth);
+      for (; j < width; j += kW)
+        Simd::store(to + j / kCols * kCols * depth + j % kCols, U::interleave_part(row + j, next ? next + j : nullptr, columns - j));
     }
   } else {
-    pack_rows<U>(src, dtype, row_stride, rows, rows, columns, out);
+    for (int64_t i = 0; i < rows; ++i) {
+      const void* row = at(src, dtype, i * row_stride);
+      for (int64_t j = 0; j < width; j += kW)
+        Simd::store(out + j / kCols * kCols * depth + i * kCols + j % kCols, load_as_float(row, dtype, j, columns - j));
+    }
   }
 }
 
