@@ -73,9 +73,15 @@ struct Forward {
     alignas(64) float shrink[kW], shift[kW];
     if (!raise(maximum + r0, rows, shrink, shift)) return;
     const bool rescaled = Simd::any(Simd::differs(Simd::load(shrink), Simd::broadcast(1)));
-    for (int64_t r = 0; r < rows; ++r)
-      weigh(i0 + r, k0, shift[r], shrink[r], scores + r * kStride, visible_keys(a, i0 + r, k0, kKeys), round_up(visible, kW),
+    const auto each = [&](auto&& run) {
+      for (int64_t r = 0; r < rows; ++r)
+        run(i0 + r, k0, shift[r], shrink[r], scores + r * kStride, visible_keys(a, i0 + r, k0, kKeys), round_up(visible, kW),
             acc + (r0 + r) * acc_stride + width);
+    };
+    if (a.p > 0)
+      each([&](auto... x) { weigh<true>(x...); });
+    else
+      each([&](auto... x) { weigh<false>(x...); });
     product<U, false>(rows, width / kW, scores, kStride, v, kKeys / U::kPair * kCols, ceil_div(visible, U::kPair),
                       acc + r0 * acc_stride, acc_stride, false, rescaled ? shrink : nullptr);
   }
@@ -114,14 +120,16 @@ struct Forward {
 
   // Weights 2^(score * unit - shift) in place, as what is multiplied with the values, and zeros up to `padded`. Adds them,
   // before dropout and rounding, to the lanes of the sum.
+  template <bool kDrops>
   void weigh(int64_t query, int64_t k0, float shift, float shrink, float* s, int64_t count, int64_t padded, float* lanes) const {
     const Simd::F unit = Simd::broadcast(exponents.unit), base = Simd::broadcast(-shift);
     const Dropout dropout(head, query);
-    const bool drops = a.p > 0, rounds = U::kPair == 1 && a.dtype == DType::bf16;
+    const bool rounds = U::kPair == 1 && a.dtype == DType::bf16;
     Simd::F sum = Simd::mul(Simd::load(lanes), Simd::broadcast(shrink));
     const auto weight = [&](int64_t j) { return exp2<U>(Simd::fma(Simd::load(s + j), unit, base)); };
     const auto kept = [&](int64_t j, Simd::F p) {
-      return drops ? Simd::select(dropout.dropped(k0 + j), Simd::zero(), p) : p;
+      if constexpr (kDrops) p = Simd::select(dropout.dropped(k0 + j), Simd::zero(), p);
+      return p;
     };
     auto* out = reinterpret_cast<uint16_t*>(s);  // pairs lie behind what is still to be read
     int64_t j = 0;

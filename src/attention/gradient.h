@@ -21,12 +21,14 @@ struct Gradient {
   const AttentionArgs& a;
   const Exponents exponents;
   const int64_t units, width;
+  bool packed_queries = false;  // all of the head's: their rows lie far apart, and are read for every block of keys
   // Packed blocks: as rows, turned, and with units along the rows, which for floats are those of `rows` in panels.
-  float *rows, *k_across, *v_across, *k_sum, *q, *q_sum, *g, *g_sum;
+  float *rows, *k_across, *v_across, *k_sum, *q_rows, *q_sum, *g_rows, *g_sum;
   // Weights and dS with units along the queries, dS with units along the keys; a strip of scores and of dP.
   float *weights, *ds, *ds_rows, *strip_s, *strip_dp;
   float *dk, *dv, *dq;  // accumulators
   int64_t k0 = 0, keys = 0, q0 = 0, queries = 0;  // the blocks at hand
+  const float *q = nullptr, *g = nullptr;         // the rows of this block
 
   Gradient(const Head& h, Part part, float* scratch)
       : head(h), a(h.args), exponents(a), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)) {
@@ -35,8 +37,8 @@ struct Gradient {
     k_across = take(scratch, units * kGradientKeys);
     v_across = take(scratch, units * kGradientKeys);
     k_sum = take(scratch, kGradientKeys / U::kPair * panels);
-    q = take(scratch, kGradientQueries * units);
-    g = take(scratch, kGradientQueries * units);
+    q_rows = take(scratch, (part == Part::all ? a.queries : kGradientQueries) * units);
+    g_rows = take(scratch, (part == Part::all ? a.queries : kGradientQueries) * units);
     q_sum = take(scratch, kGradientQueries / U::kPair * panels);
     g_sum = take(scratch, kGradientQueries / U::kPair * panels);
     weights = take(scratch, kGradientQueries / U::kPair * kStride);
@@ -53,10 +55,10 @@ struct Gradient {
   }
   static size_t bytes(const AttentionArgs& a, Part part) {
     const int64_t units = row_units<U>(a.head_size), width = round_up(a.head_size, kW), panels = panels_width(a.head_size);
+    const int64_t rows = part == Part::all ? a.queries : kGradientQueries;  // of queries that are kept
     int64_t floats = kGradientKeys * (3 * units + panels / U::kPair + 2 * width) +
-                     kGradientQueries * 2 * (units + panels / U::kPair + kStride / U::kPair);
+                     kGradientQueries * 2 * (panels / U::kPair + kStride / U::kPair) + rows * (2 * units + width);
     if (kPairs) floats += kGradientQueries * kStride / 2 + 2 * kRows * kStride;
-    floats += (part == Part::all ? a.queries : kGradientQueries) * width;
     return static_cast<size_t>(floats + 20 * 16) * sizeof(float);
   }
 
@@ -68,17 +70,24 @@ struct Gradient {
     turn(rows, padded, units, v_across);
     pack_rows<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, keys, padded, a.head_size, rows);
     turn(rows, padded, units, k_across);
-    pack_across<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, keys, a.head_size, kGradientKeys / U::kPair, k_sum);
+    pack_across<U>(rows, kPacked<U>, units * U::kPair, keys, a.head_size, kGradientKeys / U::kPair, k_sum);
   }
   void load_queries(int64_t first) {
     constexpr int64_t kDepth = kGradientQueries / U::kPair;
     q0 = first;
     queries = smaller(kGradientQueries, a.queries - q0);
-    pack_rows<U>(row_of(a.q, a.dtype, q0), a.dtype, a.q.row_stride, queries, queries, a.head_size, q);
-    take_sign<U>(a, q, queries * units);
-    pack_rows<U>(row_of(a.g, a.dtype, q0), a.dtype, a.g.row_stride, queries, queries, a.head_size, g);
-    pack_across<U>(row_of(a.q, a.dtype, q0), a.dtype, a.q.row_stride, queries, a.head_size, kDepth, q_sum);
-    pack_across<U>(row_of(a.g, a.dtype, q0), a.dtype, a.g.row_stride, queries, a.head_size, kDepth, g_sum);
+    q = q_rows, g = g_rows;
+    if (packed_queries)
+      q += q0 * units, g += q0 * units;
+    else
+      pack_queries(q0, queries);
+    pack_across<U>(q, kPacked<U>, units * U::kPair, queries, a.head_size, kDepth, q_sum);
+    pack_across<U>(g, kPacked<U>, units * U::kPair, queries, a.head_size, kDepth, g_sum);
+  }
+  void pack_queries(int64_t first, int64_t count) {
+    pack_rows<U>(row_of(a.q, a.dtype, first), a.dtype, a.q.row_stride, count, count, a.head_size, q_rows);
+    take_sign<U>(a, q_rows, count * units);
+    pack_rows<U>(row_of(a.g, a.dtype, first), a.dtype, a.g.row_stride, count, count, a.head_size, g_rows);
   }
 
   // What all keys of a query have in common.
@@ -94,15 +103,17 @@ struct Gradient {
     Simd::F weight, ds;
   };
   // The weight, as far as dropout keeps it and not yet divided, and dS of a vector of scores and dP.
-  Pair weigh(const Query& query, Simd::F score, Simd::F dp, int64_t j) const {
+  template <bool kDrops>
+  [[gnu::always_inline]] Pair weigh(const Query& query, Simd::F score, Simd::F dp, int64_t j) const {
     const Simd::F p = exp2<U>(Simd::fma(score, Simd::broadcast(exponents.unit), query.lse)), zero = Simd::zero();
-    if (!(a.p > 0)) return {p, Simd::mul(p, Simd::sub(dp, query.dot))};
+    if constexpr (!kDrops) return {p, Simd::mul(p, Simd::sub(dp, query.dot))};
     const Simd::M dropped = query.dropout.dropped(k0 + j);
     const Simd::F d = Simd::select(dropped, zero, Simd::mul(dp, Simd::broadcast(a.p < 1 ? 1 / (1 - a.p) : 0)));
     return {Simd::select(dropped, zero, p), Simd::mul(p, Simd::sub(d, query.dot))};
   }
 
   // One query's, in place, hidden ones as zeros.
+  template <bool kDrops>
   void weigh_masked(int64_t i, float* s, float* dp, int64_t padded) const {
     const int64_t count = visible_keys(a, i, k0, keys);
     const MaskRow mask(a, i, k0);
@@ -111,7 +122,7 @@ struct Gradient {
     for (; j < count; j += kW) {
       const Simd::F score = exponents.masked(mask, Simd::load(s + j), j, count - j);
       const Simd::M seen = mask.visible(j, count - j);
-      const Pair x = weigh(query, score, Simd::load(dp + j), j);
+      const Pair x = weigh<kDrops>(query, score, Simd::load(dp + j), j);
       Simd::store(s + j, x.weight);  // 0 for -infinity
       Simd::store(dp + j, Simd::select(seen, x.ds, Simd::zero()));
     }
@@ -122,6 +133,7 @@ struct Gradient {
   }
 
   // weights, ds and ds_rows of the blocks at hand.
+  template <bool kDrops>
   void weigh_block() {
     const int64_t padded = round_up(keys, kW), depth = ceil_div(a.head_size, U::kPair), panel = units * kCols;
     const int64_t step = strip_rows(queries, U::kPair);
@@ -136,8 +148,8 @@ struct Gradient {
       if constexpr (kPairs) {
         int64_t r = 0;
         if (plain == keys && keys % kCols == 0)
-          for (; r + 2 <= count; r += 2) round_plain(i, r);
-        for (int64_t m = r; m < count; ++m) weigh_masked(q0 + i + m, s + m * kStride, dp + m * kStride, padded);
+          for (; r + 2 <= count; r += 2) round_plain<kDrops>(i, r);
+        for (int64_t m = r; m < count; ++m) weigh_masked<kDrops>(q0 + i + m, s + m * kStride, dp + m * kStride, padded);
         for (; r < count; r += 2) round(i, r, r + 1 == count, padded);
       } else {
         for (int64_t r = 0; r < count; ++r) {
@@ -145,12 +157,12 @@ struct Gradient {
           if (plain == keys && keys % kW == 0) {
             const Query query(head, q0 + i + r);
             for (int64_t j = 0; j < keys; j += kW) {
-              const Pair x = weigh(query, Simd::load(to + j), Simd::load(to_ds + j), j);
+              const Pair x = weigh<kDrops>(query, Simd::load(to + j), Simd::load(to_ds + j), j);
               Simd::store(to + j, x.weight);
               Simd::store(to_ds + j, x.ds);
             }
           } else {
-            weigh_masked(q0 + i + r, to, to_ds, padded);
+            weigh_masked<kDrops>(q0 + i + r, to, to_ds, padded);
           }
           if (a.dtype == DType::bf16)
             for (int64_t j = 0; j < padded; j += kW) {
@@ -161,6 +173,7 @@ struct Gradient {
       }
     }
   }
+  void weigh_blocks() { a.p > 0 ? weigh_block<true>() : weigh_block<false>(); }
   // Rows r and r + 1 of the strip at query i of the block, rounded into weights, ds and ds_rows.
   void round(int64_t i, int64_t r, bool last, int64_t padded) {
     const int64_t at = (i + r) / 2 * kStride;
@@ -175,18 +188,19 @@ struct Gradient {
     }
   }
   // The same from scores and dP, none of them masked.
+  template <bool kDrops>
   void round_plain(int64_t i, int64_t r) {
     const Query low(head, q0 + i + r), high(head, q0 + i + r + 1);
     const int64_t at = (i + r) / 2 * kStride;
     auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kStride;
     for (int64_t j = 0; j < keys; j += kCols) {
       const float *p = strip_s + r * kStride + j, *d = strip_dp + r * kStride + j;
-      const Pair a0 = weigh(low, Simd::load(p), Simd::load(d), j);
-      const Pair b0 = weigh(high, Simd::load(p + kStride), Simd::load(d + kStride), j);
+      const Pair a0 = weigh<kDrops>(low, Simd::load(p), Simd::load(d), j);
+      const Pair b0 = weigh<kDrops>(high, Simd::load(p + kStride), Simd::load(d + kStride), j);
       Simd::store(weights + at + j, U::round(a0.weight, b0.weight));
       Simd::store(ds + at + j, U::round(a0.ds, b0.ds));
-      const Pair a1 = weigh(low, Simd::load(p + kW), Simd::load(d + kW), j + kW);
-      const Pair b1 = weigh(high, Simd::load(p + kStride + kW), Simd::load(d + kStride + kW), j + kW);
+      const Pair a1 = weigh<kDrops>(low, Simd::load(p + kW), Simd::load(d + kW), j + kW);
+      const Pair b1 = weigh<kDrops>(high, Simd::load(p + kStride + kW), Simd::load(d + kStride + kW), j + kW);
       Simd::store(weights + at + j + kW, U::round(a1.weight, b1.weight));
       Simd::store(ds + at + j + kW, U::round(a1.ds, b1.ds));
       U::store(row + j, a0.ds, a1.ds);
@@ -238,11 +252,11 @@ struct Gradient {
       if (!hidden_block(a, k0, kGradientKeys))
         for (int64_t i = from; i < a.queries; i += kGradientQueries) {
           load_queries(i);
-          weigh_block();
+          weigh_blocks();
           add_keys();
           if (with_queries) add_queries(dq + i * width);
         }
-      write(a.dk, k0, keys, dk, a.scale);
+      write(a.dk, k0, keys, dk, __builtin_fabsf(a.scale));  // the queries have its sign
       write(a.dv, k0, keys, dv, a.p > 0 ? (a.p < 1 ? 1 / (1 - a.p) : 0) : 1);
     }
   }
@@ -254,7 +268,7 @@ struct Gradient {
       for (int64_t k = 0; k < end; k += kGradientKeys) {
         if (hidden_block(a, k, kGradientKeys)) continue;
         load_keys(k);
-        weigh_block();
+        weigh_blocks();
         add_queries(dq);
       }
       write(a.dq, i, queries, dq, a.scale);
@@ -264,6 +278,8 @@ struct Gradient {
     if (part == Part::queries) return run_queries(first, last);
     if (part == Part::keys) return run_keys(first, last, false);
     clear(dq, a.queries * width);
+    pack_queries(0, a.queries);
+    packed_queries = true;
     run_keys(0, a.keys, true);
     write(a.dq, 0, a.queries, dq, a.scale);
   }
@@ -274,6 +290,8 @@ inline void sum_dots(const Head& head, int64_t q0, int64_t q1) {
   const AttentionArgs& a = head.args;
   for (int64_t i = q0; i < q1; ++i) {
     const void *g = row_of(a.g, a.dtype, i), *out = row_of(a.out, a.dtype, i);
+    prefetch_row(row_of(a.g, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
+    prefetch_row(row_of(a.out, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
     Simd::F sum = Simd::zero();
     for (int64_t j = 0; j < a.head_size; j += kW)
       sum = Simd::fma(load_as_float(g, a.dtype, j, a.head_size - j), load_as_float(out, a.dtype, j, a.head_size - j), sum);

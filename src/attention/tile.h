@@ -127,6 +127,12 @@ inline void store_from_float(void* p, DType dtype, int64_t i, Simd::F x, int64_t
   Simd::store16(static_cast<uint16_t*>(p) + i, x, dtype, count);
 }
 
+// Rows far apart lie in pages of their own, which the processor does not fetch ahead.
+constexpr int64_t kAhead = 8;
+inline void prefetch_row(const void* p, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(static_cast<const char*>(p) + i, _MM_HINT_T0);
+}
+
 // Units per row of a packed block with `columns` numbers along the row.
 template <class U>
 int64_t row_units(int64_t columns) {
@@ -139,6 +145,7 @@ void pack_rows(const void* src, DType dtype, int64_t row_stride, int64_t rows, i
   const int64_t ld = row_units<U>(columns);
   for (int64_t i = 0; i < rows; ++i) {
     const void* row = at(src, dtype, i * row_stride);
+    prefetch_row(at(src, dtype, (i + kAhead) * row_stride), columns * (dtype == DType::f32 ? 4 : 2));
     for (int64_t u = 0; u < ld; u += kW) {
       if constexpr (U::kPair == 2)
         Simd::store(out + i * ld + u, U::load(static_cast<const uint16_t*>(row) + 2 * u, columns - 2 * u));
@@ -156,6 +163,10 @@ inline void turn(const float* rows_of_units, int64_t rows, int64_t units, float*
       Simd::transpose(rows_of_units + i * units + u, units, out + i / kCols * units * kCols + u * kCols + i % kCols, kCols);
 }
 
+// Packed rows as what pack_across takes.
+template <class U>
+constexpr DType kPacked = U::kPair == 2 ? DType::bf16 : DType::f32;
+
 // Floats in panels of `columns`.
 inline int64_t panels_width(int64_t columns) { return round_up(columns, kCols); }
 
@@ -166,6 +177,8 @@ void pack_across(const void* src, DType dtype, int64_t row_stride, int64_t rows,
   if constexpr (U::kPair == 2) {
     const auto* row = static_cast<const uint16_t*>(src);
     for (int64_t i = 0; i < rows; i += 2, row += 2 * row_stride) {
+      prefetch_row(row + kAhead * row_stride, 2 * columns);
+      prefetch_row(row + (kAhead + 1) * row_stride, 2 * columns);
       const uint16_t* next = i + 1 < rows ? row + row_stride : nullptr;
       float* to = out + i / 2 * kCols;
       int64_t j = 0;
@@ -176,6 +189,7 @@ void pack_across(const void* src, DType dtype, int64_t row_stride, int64_t rows,
   } else {
     for (int64_t i = 0; i < rows; ++i) {
       const void* row = at(src, dtype, i * row_stride);
+      prefetch_row(at(src, dtype, (i + kAhead) * row_stride), columns * (dtype == DType::f32 ? 4 : 2));
       for (int64_t j = 0; j < width; j += kW)
         Simd::store(out + j / kCols * kCols * depth + i * kCols + j % kCols, load_as_float(row, dtype, j, columns - j));
     }
