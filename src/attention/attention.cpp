@@ -159,9 +159,7 @@ void attention_gradient(const AttentionArgs& args, void* workspace, ThreadPool& 
   const size_t stride = gradient_stride(args, threads, family);
   if (whole_heads(args, threads)) {
     share(pool, threads, count, scratch, stride, [&](int64_t task, void* memory) {
-      const Head head = make_head(args, task, dots);
-      family.dots(head, 0, args.queries);
-      family.gradient(head, Part::all, 0, 0, memory);
+      family.gradient(make_head(args, task, dots), Part::all, 0, 0, memory);
     });
     return;
   }

@@ -45,13 +45,21 @@ struct Forward {
     for (int64_t i = 0; i < (q1 - q0) * acc_stride; i += kW) Simd::store(acc + i, Simd::zero());
     for (int64_t i = 0; i < q1 - q0; ++i) maximum[i] = -kInfinity;
     const int64_t end = a.causal ? smaller(a.keys, q1) : a.keys, step = strip_rows(q1 - q0, 1);
+    const int64_t fetched = ceil_div(kKeys, ceil_div(q1 - q0, step));
     for (int64_t k0 = 0; k0 < end; k0 += kKeys) {
       if (hidden_block(a, k0, kKeys)) continue;
       const int64_t count = smaller(kKeys, a.keys - k0), padded = round_up(count, kW);
       pack_rows<U>(row_of(a.k, a.dtype, k0), a.dtype, a.k.row_stride, count, padded, a.head_size, k_rows);
       turn(k_rows, padded, units, k_across);
       pack_across<U>(row_of(a.v, a.dtype, k0), a.dtype, a.v.row_stride, count, a.head_size, kKeys / U::kPair, v);
-      for (int64_t i = q0; i < q1; i += step) strip(i, smaller(step, q1 - i), k0);
+      Ahead next_k, next_v;
+      next_k.start(a.k, a.dtype, k0 + kKeys, smaller(kKeys, end - k0 - kKeys), a.head_size);
+      next_v.start(a.v, a.dtype, k0 + kKeys, smaller(kKeys, end - k0 - kKeys), a.head_size);
+      for (int64_t i = q0; i < q1; i += step) {
+        next_k.fetch(fetched);
+        next_v.fetch(fetched);
+        strip(i, smaller(step, q1 - i), k0);
+      }
     }
     for (int64_t i = q0; i < q1; ++i) finish(i);
   }
@@ -127,24 +135,34 @@ struct Forward {
     const bool rounds = U::kPair == 1 && a.dtype == DType::bf16;
     Simd::F sum = Simd::mul(Simd::load(lanes), Simd::broadcast(shrink));
     const auto weight = [&](int64_t j) { return exp2<U>(Simd::fma(Simd::load(s + j), unit, base)); };
-    const auto kept = [&](int64_t j, Simd::F p) {
-      if constexpr (kDrops) p = Simd::select(dropout.dropped(k0 + j), Simd::zero(), p);
-      return p;
-    };
     auto* out = reinterpret_cast<uint16_t*>(s);  // pairs lie behind what is still to be read
     int64_t j = 0;
-    if constexpr (U::kPair == 2)
-      for (; j + kCols <= count; j += kCols) {
-        const Simd::F p = weight(j), next = weight(j + kW);
-        sum = Simd::add(Simd::add(sum, p), next);
-        U::store(out + j, kept(j, p), kept(j + kW, next));
+    for (; j + kCols <= count; j += kCols) {
+      Simd::F p = weight(j), next = weight(j + kW);
+      sum = Simd::add(Simd::add(sum, p), next);
+      if constexpr (kDrops) {
+        Simd::M dropped[2];
+        dropout.template dropped<2>(k0 + j, dropped);
+        p = Simd::select(dropped[0], Simd::zero(), p);
+        next = Simd::select(dropped[1], Simd::zero(), next);
       }
+      if constexpr (U::kPair == 2) {
+        U::store(out + j, p, next);
+      } else {
+        Simd::store(s + j, rounds ? Simd::round_bf16(p) : p);
+        Simd::store(s + j + kW, rounds ? Simd::round_bf16(next) : next);
+      }
+    }
     for (; j < padded; j += kW) {
       Simd::F p = Simd::zero();
       if (j < count) {
         p = weight(j);  // behind the last key are scores of -infinity, or none
         sum = Simd::add(sum, p);
-        p = kept(j, p);
+        if constexpr (kDrops) {
+          Simd::M dropped;
+          dropout.template dropped<1>(k0 + j, &dropped);
+          p = Simd::select(dropped, Simd::zero(), p);
+        }
       }
       if constexpr (U::kPair == 2)
         U::store(out + j, p);

@@ -13,6 +13,20 @@ namespace {
 
 constexpr int64_t kGradientQueries = 128, kGradientKeys = 128;  // multiples of vectors, pairs and panels
 
+// sum(g * out) of each query.
+inline void sum_dots(const Head& head, int64_t q0, int64_t q1) {
+  const AttentionArgs& a = head.args;
+  for (int64_t i = q0; i < q1; ++i) {
+    const void *g = row_of(a.g, a.dtype, i), *out = row_of(a.out, a.dtype, i);
+    prefetch_row(row_of(a.g, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
+    prefetch_row(row_of(a.out, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
+    Simd::F sum = Simd::zero();
+    for (int64_t j = 0; j < a.head_size; j += kW)
+      sum = Simd::fma(load_as_float(g, a.dtype, j, a.head_size - j), load_as_float(out, a.dtype, j, a.head_size - j), sum);
+    head.dots[i] = Simd::sum(sum);
+  }
+}
+
 template <class U>
 struct Gradient {
   static constexpr bool kPairs = U::kPair == 2;
@@ -21,7 +35,10 @@ struct Gradient {
   const AttentionArgs& a;
   const Exponents exponents;
   const int64_t units, width;
-  bool packed_queries = false;  // all of the head's: their rows lie far apart, and are read for every block of keys
+  // Of a whole head, queries stay packed: their rows lie far apart, and are read for every block of keys.
+  const bool whole;
+  int64_t packed = 0;
+  Ahead next_k, next_v, next_q, next_g, next_out;
   // Packed blocks: as rows, turned, and with units along the rows, which for floats are those of `rows` in panels.
   float *rows, *k_across, *v_across, *k_sum, *q_rows, *q_sum, *g_rows, *g_sum;
   // Weights and dS with units along the queries, dS with units along the keys; a strip of scores and of dP.
@@ -31,7 +48,8 @@ struct Gradient {
   const float *q = nullptr, *g = nullptr;         // the rows of this block
 
   Gradient(const Head& h, Part part, float* scratch)
-      : head(h), a(h.args), exponents(a), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)) {
+      : head(h), a(h.args), exponents(a), units(row_units<U>(a.head_size)), width(round_up(a.head_size, kW)),
+        whole(part == Part::all) {
     const int64_t panels = panels_width(a.head_size);
     rows = take(scratch, kGradientKeys * units);
     k_across = take(scratch, units * kGradientKeys);
@@ -65,6 +83,8 @@ struct Gradient {
   void load_keys(int64_t first) {
     k0 = first;
     keys = smaller(kGradientKeys, a.keys - k0);
+    next_k.start(a.k, a.dtype, k0 + keys, smaller(kGradientKeys, a.keys - k0 - keys), a.head_size);
+    next_v.start(a.v, a.dtype, k0 + keys, smaller(kGradientKeys, a.keys - k0 - keys), a.head_size);
     const int64_t padded = round_up(keys, kW);
     pack_rows<U>(row_of(a.v, a.dtype, k0), a.dtype, a.v.row_stride, keys, padded, a.head_size, rows);
     turn(rows, padded, units, v_across);
@@ -77,17 +97,27 @@ struct Gradient {
     q0 = first;
     queries = smaller(kGradientQueries, a.queries - q0);
     q = q_rows, g = g_rows;
-    if (packed_queries)
+    if (whole) {
       q += q0 * units, g += q0 * units;
-    else
-      pack_queries(q0, queries);
+      const int64_t end = q0 + queries;
+      if (packed < end) {
+        pack_queries(packed, end - packed, packed);
+        sum_dots(head, packed, end);
+        packed = end;
+        next_q.start(a.q, a.dtype, end, smaller(kGradientQueries, a.queries - end), a.head_size);
+        next_g.start(a.g, a.dtype, end, smaller(kGradientQueries, a.queries - end), a.head_size);
+        next_out.start(a.out, a.dtype, end, smaller(kGradientQueries, a.queries - end), a.head_size);
+      }
+    } else {
+      pack_queries(q0, queries, 0);
+    }
     pack_across<U>(q, kPacked<U>, units * U::kPair, queries, a.head_size, kDepth, q_sum);
     pack_across<U>(g, kPacked<U>, units * U::kPair, queries, a.head_size, kDepth, g_sum);
   }
-  void pack_queries(int64_t first, int64_t count) {
-    pack_rows<U>(row_of(a.q, a.dtype, first), a.dtype, a.q.row_stride, count, count, a.head_size, q_rows);
-    take_sign<U>(a, q_rows, count * units);
-    pack_rows<U>(row_of(a.g, a.dtype, first), a.dtype, a.g.row_stride, count, count, a.head_size, g_rows);
+  void pack_queries(int64_t first, int64_t count, int64_t to) {
+    pack_rows<U>(row_of(a.q, a.dtype, first), a.dtype, a.q.row_stride, count, count, a.head_size, q_rows + to * units);
+    take_sign<U>(a, q_rows + to * units, count * units);
+    pack_rows<U>(row_of(a.g, a.dtype, first), a.dtype, a.g.row_stride, count, count, a.head_size, g_rows + to * units);
   }
 
   // What all keys of a query have in common.
@@ -104,12 +134,16 @@ struct Gradient {
   };
   // The weight, as far as dropout keeps it and not yet divided, and dS of a vector of scores and dP.
   template <bool kDrops>
-  [[gnu::always_inline]] Pair weigh(const Query& query, Simd::F score, Simd::F dp, int64_t j) const {
+  [[gnu::always_inline]] Pair weigh(const Query& query, Simd::F score, Simd::F dp, Simd::M dropped = {}) const {
     const Simd::F p = exp2<U>(Simd::fma(score, Simd::broadcast(exponents.unit), query.lse)), zero = Simd::zero();
     if constexpr (!kDrops) return {p, Simd::mul(p, Simd::sub(dp, query.dot))};
-    const Simd::M dropped = query.dropout.dropped(k0 + j);
     const Simd::F d = Simd::select(dropped, zero, Simd::mul(dp, Simd::broadcast(a.p < 1 ? 1 / (1 - a.p) : 0)));
     return {Simd::select(dropped, zero, p), Simd::mul(p, Simd::sub(d, query.dot))};
+  }
+  // Which of N vectors from key j of the block on.
+  template <bool kDrops, int N>
+  [[gnu::always_inline]] void drop(const Query& query, int64_t j, Simd::M* dropped) const {
+    if constexpr (kDrops) query.dropout.template dropped<N>(k0 + j, dropped);
   }
 
   // One query's, in place, hidden ones as zeros.
@@ -122,7 +156,9 @@ struct Gradient {
     for (; j < count; j += kW) {
       const Simd::F score = exponents.masked(mask, Simd::load(s + j), j, count - j);
       const Simd::M seen = mask.visible(j, count - j);
-      const Pair x = weigh<kDrops>(query, score, Simd::load(dp + j), j);
+      Simd::M dropped = {};
+      drop<kDrops, 1>(query, j, &dropped);
+      const Pair x = weigh<kDrops>(query, score, Simd::load(dp + j), dropped);
       Simd::store(s + j, x.weight);  // 0 for -infinity
       Simd::store(dp + j, Simd::select(seen, x.ds, Simd::zero()));
     }
@@ -139,6 +175,8 @@ struct Gradient {
     const int64_t step = strip_rows(queries, U::kPair);
     for (int64_t i = 0; i < queries; i += step) {
       const int64_t count = smaller(step, queries - i);
+      for (Ahead* next : {&next_q, &next_g, &next_out}) next->fetch(step);
+      for (Ahead* next : {&next_k, &next_v}) next->fetch(2);
       float* s = kPairs ? strip_s : weights + i * kStride;
       float* dp = kPairs ? strip_dp : ds + i * kStride;
       const int64_t vectors = ceil_div(larger(0, visible_keys(a, q0 + i + count - 1, k0, keys)), kW);
@@ -154,12 +192,17 @@ struct Gradient {
       } else {
         for (int64_t r = 0; r < count; ++r) {
           float *to = s + r * kStride, *to_ds = dp + r * kStride;
-          if (plain == keys && keys % kW == 0) {
+          if (plain == keys && keys % kCols == 0) {
             const Query query(head, q0 + i + r);
-            for (int64_t j = 0; j < keys; j += kW) {
-              const Pair x = weigh<kDrops>(query, Simd::load(to + j), Simd::load(to_ds + j), j);
+            for (int64_t j = 0; j < keys; j += kCols) {
+              Simd::M dropped[2] = {};
+              drop<kDrops, 2>(query, j, dropped);
+              const Pair x = weigh<kDrops>(query, Simd::load(to + j), Simd::load(to_ds + j), dropped[0]);
+              const Pair y = weigh<kDrops>(query, Simd::load(to + j + kW), Simd::load(to_ds + j + kW), dropped[1]);
               Simd::store(to + j, x.weight);
               Simd::store(to_ds + j, x.ds);
+              Simd::store(to + j + kW, y.weight);
+              Simd::store(to_ds + j + kW, y.ds);
             }
           } else {
             weigh_masked<kDrops>(q0 + i + r, to, to_ds, padded);
@@ -195,12 +238,15 @@ struct Gradient {
     auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kStride;
     for (int64_t j = 0; j < keys; j += kCols) {
       const float *p = strip_s + r * kStride + j, *d = strip_dp + r * kStride + j;
-      const Pair a0 = weigh<kDrops>(low, Simd::load(p), Simd::load(d), j);
-      const Pair b0 = weigh<kDrops>(high, Simd::load(p + kStride), Simd::load(d + kStride), j);
+      Simd::M drop_a[2] = {}, drop_b[2] = {};
+      drop<kDrops, 2>(low, j, drop_a);
+      drop<kDrops, 2>(high, j, drop_b);
+      const Pair a0 = weigh<kDrops>(low, Simd::load(p), Simd::load(d), drop_a[0]);
+      const Pair b0 = weigh<kDrops>(high, Simd::load(p + kStride), Simd::load(d + kStride), drop_b[0]);
       Simd::store(weights + at + j, U::round(a0.weight, b0.weight));
       Simd::store(ds + at + j, U::round(a0.ds, b0.ds));
-      const Pair a1 = weigh<kDrops>(low, Simd::load(p + kW), Simd::load(d + kW), j + kW);
-      const Pair b1 = weigh<kDrops>(high, Simd::load(p + kStride + kW), Simd::load(d + kStride + kW), j + kW);
+      const Pair a1 = weigh<kDrops>(low, Simd::load(p + kW), Simd::load(d + kW), drop_a[1]);
+      const Pair b1 = weigh<kDrops>(high, Simd::load(p + kStride + kW), Simd::load(d + kStride + kW), drop_b[1]);
       Simd::store(weights + at + j + kW, U::round(a1.weight, b1.weight));
       Simd::store(ds + at + j + kW, U::round(a1.ds, b1.ds));
       U::store(row + j, a0.ds, a1.ds);
@@ -278,26 +324,10 @@ struct Gradient {
     if (part == Part::queries) return run_queries(first, last);
     if (part == Part::keys) return run_keys(first, last, false);
     clear(dq, a.queries * width);
-    pack_queries(0, a.queries);
-    packed_queries = true;
     run_keys(0, a.keys, true);
     write(a.dq, 0, a.queries, dq, a.scale);
   }
 };
-
-// sum(g * out) of each query.
-inline void sum_dots(const Head& head, int64_t q0, int64_t q1) {
-  const AttentionArgs& a = head.args;
-  for (int64_t i = q0; i < q1; ++i) {
-    const void *g = row_of(a.g, a.dtype, i), *out = row_of(a.out, a.dtype, i);
-    prefetch_row(row_of(a.g, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
-    prefetch_row(row_of(a.out, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
-    Simd::F sum = Simd::zero();
-    for (int64_t j = 0; j < a.head_size; j += kW)
-      sum = Simd::fma(load_as_float(g, a.dtype, j, a.head_size - j), load_as_float(out, a.dtype, j, a.head_size - j), sum);
-    head.dots[i] = Simd::sum(sum);
-  }
-}
 
 }  // namespace
 }  // namespace corten::attention_detail

@@ -48,6 +48,7 @@ inline float log(float x) {
   constexpr float c[] = {-0.5f, 0x1.555506p-2f, -0x1.fffefcp-3f, 0x1.99d044p-3f, -0x1.559c44p-3f,
                          0x1.1ed662p-3f, -0x1.f332f8p-4f, 0x1.1e678cp-3f, -0x1.07c894p-3f};
   float p = c[8];
+#pragma GCC unroll 8
   for (int k = 7; k >= 0; --k) p = __builtin_fmaf(p, f, c[k]);
   const float high = __builtin_fmaf(e, 0x1.62e4p-1f, f);
   const float low = __builtin_fmaf(e, 0x1.7f7d1cp-20f, f - __builtin_fmaf(e, -0x1.62e4p-1f, high));
@@ -65,52 +66,70 @@ class Dropout {
         step_(static_cast<uint32_t>(head.args.step)),
         site_(static_cast<uint32_t>(head.args.site)),
         threshold_(Simd::broadcast(head.args.p * 0x1p24f)) {}
-  /// Lanes of keys key, key + 1, ... that are dropped.
-  Simd::M dropped(int64_t key) const {
+  /// Lanes of keys key, key + 1, ... that are dropped, for N vectors of them.
+  template <int N>
+  [[gnu::always_inline]] void dropped(int64_t key, Simd::M* out) const {
     const uint64_t start = base_ + static_cast<uint64_t>(key);
     const auto low = static_cast<uint32_t>(start), high = static_cast<uint32_t>(start >> 32);
-    const Simd::M one = word(low, high);
     const uint32_t left = 0 - low;  // lanes before the counter's low word is 0 again
-    return left == 0 || left >= kW ? one : Simd::choose(Simd::first(left), one, word(low, high + 1));
+    words<N>(low, high, out);
+    if (left == 0 || left >= N * kW) return;
+    Simd::M carried[N];
+    words<N>(low, high + 1, carried);
+    for (int i = 0; i < N; ++i) out[i] = Simd::choose(Simd::first(static_cast<int64_t>(left) - i * kW), out[i], carried[i]);
   }
 
  private:
   static constexpr uint32_t kFactor0 = 0xD2511F53, kFactor1 = 0xCD9E8D57, kKey0 = 0x9E3779B9, kKey1 = 0xBB67AE85;
 
-  Simd::M word(uint32_t low, uint32_t high) const {
+  // Word 0 of counters low, low + 1, ... with the given high word against the threshold. Every other counter of a vector is a
+  // chain of ten rounds; all chains are taken a round further at a time.
+  template <int N>
+  [[gnu::always_inline]] void words(uint32_t low, uint32_t high, Simd::M* out) const {
+    constexpr int kChains = 2 * N;
     const uint64_t first = uint64_t{kFactor1} * step_;
-    const uint32_t key0 = static_cast<uint32_t>(seed_), key1 = static_cast<uint32_t>(seed_ >> 32);
+    uint32_t key0 = static_cast<uint32_t>(seed_), key1 = static_cast<uint32_t>(seed_ >> 32);
     // Words 0 and 1 after one round, and the products of the second one with them.
     const uint32_t word0 = static_cast<uint32_t>(first >> 32) ^ high ^ key0, word1 = static_cast<uint32_t>(first);
     const uint64_t second = uint64_t{kFactor0} * word0;
-    return Simd::less(Simd::upper24(Simd::merge(half(Simd::even(low), key0, key1, word1, second),
-                                                half(Simd::odd(low), key0, key1, word1, second))),
-                      threshold_);
-  }
-  // Word 0 after ten rounds, for every other lane.
-  Simd::I half(Simd::I counter, uint32_t key0, uint32_t key1, uint32_t word1, uint64_t second) const {
     const Simd::I m0 = Simd::integers(kFactor0), m1 = Simd::integers(kFactor1);
-    Simd::I a = Simd::multiply(counter, m0);
-    Simd::I c2 = Simd::exclusive(Simd::high(a), Simd::integers(site_ ^ key1)), c3 = a;
+    Simd::I c0[kChains], c1[kChains], c2[kChains], c3[kChains];
+#pragma GCC unroll 8
+    for (int i = 0; i < kChains; ++i) {
+      const uint32_t start = low + static_cast<uint32_t>(i / 2 * kW);
+      c3[i] = Simd::multiply(i % 2 ? Simd::odd(start) : Simd::even(start), m0);
+      c2[i] = Simd::exclusive(Simd::high(c3[i]), Simd::integers(site_ ^ key1));
+    }
     key0 += kKey0, key1 += kKey1;
-    Simd::I b = Simd::multiply(c2, m1);
-    Simd::I c0 = Simd::exclusive(Simd::high(b), Simd::integers(word1 ^ key0)), c1 = b;
-    c2 = Simd::exclusive(c3, Simd::integers(static_cast<uint32_t>(second >> 32) ^ key1));
-    c3 = Simd::integers(static_cast<uint32_t>(second));
+#pragma GCC unroll 8
+    for (int i = 0; i < kChains; ++i) {
+      c1[i] = Simd::multiply(c2[i], m1);
+      c0[i] = Simd::exclusive(Simd::high(c1[i]), Simd::integers(word1 ^ key0));
+      c2[i] = Simd::exclusive(c3[i], Simd::integers(static_cast<uint32_t>(second >> 32) ^ key1));
+      c3[i] = Simd::integers(static_cast<uint32_t>(second));
+    }
 #pragma GCC unroll 6
     for (int round = 2; round < 8; ++round) {
       key0 += kKey0, key1 += kKey1;
-      a = Simd::multiply(c0, m0);
-      b = Simd::multiply(c2, m1);
-      c0 = Simd::exclusive(Simd::high(b), c1, Simd::integers(key0));
-      c2 = Simd::exclusive(Simd::high(a), c3, Simd::integers(key1));
-      c1 = b;
-      c3 = a;
+#pragma GCC unroll 8
+      for (int i = 0; i < kChains; ++i) {
+        const Simd::I a = Simd::multiply(c0[i], m0), b = Simd::multiply(c2[i], m1);
+        c0[i] = Simd::exclusive(Simd::high(b), c1[i], Simd::integers(key0));
+        c2[i] = Simd::exclusive(Simd::high(a), c3[i], Simd::integers(key1));
+        c1[i] = b;
+        c3[i] = a;
+      }
     }
+    // Of the last two rounds, what word 0 needs.
     key0 += kKey0, key1 += kKey1;
-    c1 = Simd::multiply(c2, m1);
-    c2 = Simd::exclusive(Simd::high(Simd::multiply(c0, m0)), c3, Simd::integers(key1));
-    return Simd::exclusive(Simd::high(Simd::multiply(c2, m1)), c1, Simd::integers(key0 + kKey0));
+#pragma GCC unroll 8
+    for (int i = 0; i < kChains; ++i) {
+      c1[i] = Simd::multiply(c2[i], m1);
+      c2[i] = Simd::exclusive(Simd::high(Simd::multiply(c0[i], m0)), c3[i], Simd::integers(key1));
+      c0[i] = Simd::exclusive(Simd::high(Simd::multiply(c2[i], m1)), c1[i], Simd::integers(key0 + kKey0));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < N; ++i) out[i] = Simd::less(Simd::upper24(Simd::merge(c0[2 * i], c0[2 * i + 1])), threshold_);
   }
 
   uint64_t base_, seed_;

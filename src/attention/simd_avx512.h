@@ -100,7 +100,7 @@ struct Simd {
   /// The unsigned products, all 64 bits.
   static I multiply(I a, I b) { return _mm512_mul_epu32(a, b); }
   /// Upper halves, as lower ones.
-  static I high(I x) { return _mm512_srli_epi64(x, 32); }
+  static I high(I x) { return _mm512_shuffle_epi32(x, _MM_PERM_DDBB); }
   /// Lower halves of both in turn.
   static I merge(I even, I odd) { return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA); }
   /// The upper 24 bits as a number.

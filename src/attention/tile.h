@@ -133,6 +133,26 @@ inline void prefetch_row(const void* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(static_cast<const char*>(p) + i, _MM_HINT_T0);
 }
 
+// Rows that are read next, fetched into L2 a few at a time while something else is computed.
+class Ahead {
+ public:
+  void start(const AttentionTensor& t, DType dtype, int64_t first, int64_t rows, int64_t columns) {
+    const int64_t size = dtype == DType::f32 ? 4 : 2;
+    at_ = static_cast<const char*>(t.data) + first * t.row_stride * size;
+    stride_ = t.row_stride * size;
+    rows_ = rows;
+    bytes_ = columns * size;
+  }
+  void fetch(int64_t rows) {
+    for (; rows > 0 && rows_ > 0; --rows, --rows_, at_ += stride_)
+      for (int64_t i = 0; i < bytes_; i += 64) _mm_prefetch(at_ + i, _MM_HINT_T1);
+  }
+
+ private:
+  const char* at_ = nullptr;
+  int64_t stride_ = 0, rows_ = 0, bytes_ = 0;
+};
+
 // Units per row of a packed block with `columns` numbers along the row.
 template <class U>
 int64_t row_units(int64_t columns) {
