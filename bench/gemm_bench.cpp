@@ -2,6 +2,7 @@
 //
 //   gemm_bench [--dtype bf16|f32|f16] [--out f32|bf16|f16] [--isa NAME] [--threads N]
 //              [--seconds S] [--clock wall|cpu] [--layout nn|nt|tn|tt]...
+//              [--b f32: B lies there as f32 and is rounded to bf16 as it is read]
 //              [--shape M,K,N | --batch B,M,K,N]... [--gpt2 TOKENS]
 //
 // --gpt2 takes the products of a training step of GPT-2 (124M) on so many tokens: forward (nn), the
@@ -75,10 +76,12 @@ struct Row {
   double best = 1e30;
 };
 
-void prepare(Row& r, DType in, DType out, int threads, Isa isa) {
+void prepare(Row& r, DType in, DType b, DType out, int threads, Isa isa) {
   GemmArgs& g = r.args;
   g.m = r.m, g.n = r.n, g.k = r.k;
-  g.a_dtype = g.b_dtype = in;
+  g.a_dtype = in;
+  g.b_dtype = b;
+  g.b_as_bf16 = in == DType::bf16 && b == DType::f32;
   g.c_dtype = out;
   const bool ta = r.layout[0] == 't', tb = r.layout[1] == 't';
   g.a_row_stride = ta ? 1 : r.k, g.a_col_stride = ta ? r.m : 1;
@@ -87,7 +90,7 @@ void prepare(Row& r, DType in, DType out, int threads, Isa isa) {
   g.batch[2] = r.batch;
   g.a_batch_stride[2] = r.m * r.k, g.b_batch_stride[2] = r.k * r.n, g.c_batch_stride[2] = r.m * r.n;
   g.a = random_values(r.batch * r.m * r.k, in);
-  g.b = random_values(r.batch * r.k * r.n, in);
+  g.b = random_values(r.batch * r.k * r.n, b);
   g.c = huge(static_cast<size_t>(r.batch * r.m * r.n) * size_of(out));
   r.workspace = huge(gemm_workspace_bytes(g, threads, isa));
 }
@@ -100,6 +103,7 @@ std::vector<int64_t> numbers(const char* text) {
 
 int run(int argc, char** argv) {
   DType in = DType::bf16, out = DType::f32;
+  std::optional<DType> b;
   Isa isa = cpu_isa();
   int threads = 1;
   double seconds = 2;
@@ -111,6 +115,7 @@ int run(int argc, char** argv) {
     const std::string flag = argv[i];
     const char* value = argv[i + 1];
     if (flag == "--dtype") in = dtype_from_name(value);
+    if (flag == "--b") b = dtype_from_name(value);
     if (flag == "--out") out = dtype_from_name(value);
     if (flag == "--isa") isa = choose_isa(value, cpu_features());
     if (flag == "--threads") threads = std::atoi(value);
@@ -137,7 +142,7 @@ int run(int argc, char** argv) {
     Row r;
     r.batch = batch, r.m = m, r.k = k, r.n = n;
     r.layout = layout;
-    prepare(r, in, out, threads, isa);
+    prepare(r, in, b.value_or(in), out, threads, isa);
     rows.push_back(r);
   };
   for (const auto& s : shapes)

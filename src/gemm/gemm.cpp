@@ -10,7 +10,8 @@ namespace corten {
 
 const gemm_detail::Family& gemm_detail::family_of(const GemmArgs& g, Isa isa) {
   if (g.c_dtype == DType::f64) return kF64;
-  if (isa >= Isa::avx512bf16 && g.a_dtype == DType::bf16 && g.b_dtype == DType::bf16)
+  if (isa >= Isa::avx512bf16 && (g.a_dtype == DType::bf16 || g.a_as_bf16) &&
+      (g.b_dtype == DType::bf16 || g.b_as_bf16))
     return isa == Isa::amx ? kBf16Amx : kBf16Avx512;
   return isa == Isa::avx2 ? kF32Avx2 : kF32Avx512;
 }
@@ -40,6 +41,9 @@ void check(const GemmArgs& g) {
   if (!floating || (doubles != 0 && doubles != 3))
     usage_error("[gemm] cannot multiply {} by {} into {}: use f32, bf16 and f16, or f64 for all",
                 name(g.a_dtype), name(g.b_dtype), name(g.c_dtype));
+  if ((g.a_as_bf16 && g.a_dtype != DType::f32) || (g.b_as_bf16 && g.b_dtype != DType::f32))
+    usage_error("[gemm] only f32 operands are rounded to bf16 where they are read (A is {}, B is {})",
+                name(g.a_dtype), name(g.b_dtype));
   if (g.accumulate && g.c_dtype != DType::f32 && g.c_dtype != DType::f64)
     usage_error("[gemm] cannot accumulate into {}: only into f32 and f64", name(g.c_dtype));
   if (g.resume && (g.accumulate || g.bias || g.epilogue || (g.c_dtype != DType::f32 && g.c_dtype != DType::f64)))

@@ -41,6 +41,9 @@ struct GemmArgs {
   void* c = nullptr;  ///< [m, n]: f32, bf16, f16 or f64, columns contiguous; overlaps neither a nor b
   int64_t c_row_stride = 0;
   DType a_dtype = DType::f32, b_dtype = DType::f32, c_dtype = DType::f32;
+  /// The operand lies there as f32 and counts as the bf16 that each element rounds to (to nearest even, subnormals to signed
+  /// zero), which it does as it is read: the bits of a product of the rounded copy, without the copy.
+  bool a_as_bf16 = false, b_as_bf16 = false;
   bool accumulate = false;     ///< C += A B; c_dtype f32 or f64
   /// C holds the sums of the k before these (a multiple of 32), and the chains go on from them: the bits of one product
   /// over both. c_dtype f32 or f64; neither with bias, epilogue nor accumulate.

@@ -86,14 +86,11 @@ struct Drain {
 
 // An operand: A with rows as lanes or B with columns as lanes.
 struct Operand {
-  const uint16_t* data;
+  const void* data;
+  bool as_bf16;  // f32 that is rounded as it is packed
   int64_t lane_stride, k_stride;
   int64_t k;   // of the whole product
   bool pairs;  // the tiles it is packed into
-
-  const uint16_t* at(int64_t lane, int64_t l) const {
-    return data + lane * lane_stride + l * k_stride;
-  }
 };
 
 // One register block: out = (in or zero) + A B over `units` units. A is [unit][tiles][1 KiB], B is
@@ -198,18 +195,15 @@ void tiles1(const RegisterBlock& r) {
 constexpr void (*kTiles[])(const RegisterBlock&) = {nullptr, tiles1, tiles2, tiles3};
 
 // A `rows` tile of `lanes` lanes and `depth` k, the rest zero.
-void copy_rows(const uint16_t* src, int64_t lane_stride, int64_t k_stride, int64_t lanes,
-               int64_t depth, uint16_t* out) {
+template <typename T>
+void copy_rows(const T* src, int64_t lane_stride, int64_t k_stride, int64_t lanes, int64_t depth,
+               uint16_t* out) {
   const __mmask32 mask = depth >= kUnit ? ~__mmask32{0} : (__mmask32{1} << depth) - 1;
   for (int64_t i = 0; i < kLanes; ++i, out += kUnit) {
     __m512i row = _mm512_setzero_si512();
-    if (i < lanes && k_stride == 1) {
-      row = _mm512_maskz_loadu_epi16(mask, src + i * lane_stride);
-    } else if (i < lanes) {
-      alignas(64) uint16_t part[kUnit] = {};
-      for (int64_t l = 0; l < depth; ++l) part[l] = src[i * lane_stride + l * k_stride];
-      row = _mm512_load_si512(part);
-    }
+    if (i < lanes)
+      row = k_stride == 1 ? Simd::load_bf16(src + i * lane_stride, mask)
+                          : Simd::gather_bf16(src + i * lane_stride, k_stride, depth);
     _mm512_store_si512(out, row);
   }
 }
@@ -229,23 +223,51 @@ void copy_pairs(const uint16_t* src, int64_t k_stride, int64_t lanes, int64_t de
   }
 }
 
+// The same of f32: a row of pairs is both k's lanes, rounded by one instruction and interleaved by another.
+void copy_pairs(const float* src, int64_t k_stride, int64_t lanes, int64_t depth, uint16_t* out) {
+  alignas(64) static constexpr uint16_t kZip[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,
+                                                    21, 6, 22, 7, 23, 8,  24, 9,  25, 10, 26,
+                                                    11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512i zip = _mm512_load_si512(kZip);
+  const int64_t right = lanes - kLanes;
+  const __mmask16 low = Simd::first(static_cast<int>(lanes));
+  const __mmask16 high = right > 0 ? Simd::first(static_cast<int>(right)) : 0;
+  const auto load = [&](int64_t l, int64_t from, __mmask16 mask) {
+    return l < depth ? _mm512_maskz_loadu_ps(mask, src + l * k_stride + from) : Simd::zero();
+  };
+  for (int64_t l = 0; l < kUnit; l += 2, out += kUnit) {
+    const __m512i left = Simd::join_bf16(load(l, 0, low), load(l + 1, 0, low));
+    const __m512i rest = Simd::join_bf16(load(l, kLanes, high), load(l + 1, kLanes, high));
+    _mm512_store_si512(out, _mm512_permutexvar_epi16(zip, left));
+    _mm512_store_si512(out + kTileBytes / 2, _mm512_permutexvar_epi16(zip, rest));
+  }
+}
+
+// The cache lines of 32 elements.
+template <typename T>
+void prefetch32(const T* p) {
+  _mm_prefetch(p, _MM_HINT_T1);
+  if (sizeof(T) == 4) _mm_prefetch(p + 16, _MM_HINT_T1);
+}
+
 void transpose_tile(const void* src, int64_t stride_bytes, uint16_t* out) {
   Simd::transpose(src, stride_bytes, reinterpret_cast<float*>(out), kLanes);
 }
 
 // Packs lanes [lane, lane + lanes) of one k unit into [tiles][1 KiB]. `ahead`, if not 0: so many k away
 // lies what is packed next, for products that wait for nothing but memory.
+template <typename T>
 void pack_unit(const Operand& o, int64_t lane, int64_t lanes, int64_t tiles, int64_t unit,
                int64_t ahead, uint16_t* out) {
   constexpr int64_t kTile = kTileBytes / 2;  // in elements
   alignas(64) uint16_t both[2 * kTile];
   const int64_t depth = smaller(kUnit, o.k - unit * kUnit);
-  const uint16_t* src = o.at(lane, unit * kUnit);
+  const T* src = static_cast<const T*>(o.data) + lane * o.lane_stride + unit * kUnit * o.k_stride;
   if (o.lane_stride == 1 && o.k_stride != 1) {
     for (int64_t t = 0; t < tiles; t += 2, lanes -= 2 * kLanes, src += 2 * kLanes, out += 2 * kTile) {
       const int64_t count = smaller(lanes, (tiles - t) * kLanes);
       for (int64_t l = 0; ahead && l < kUnit; ++l)
-        _mm_prefetch(src + (l + ahead) * o.k_stride, _MM_HINT_T1);
+        prefetch32(src + (l + ahead) * o.k_stride);
       if (o.pairs) {
         copy_pairs(src, o.k_stride, count, depth, out);
       } else {
@@ -258,10 +280,10 @@ void pack_unit(const Operand& o, int64_t lane, int64_t lanes, int64_t tiles, int
   }
   for (int64_t t = 0; t < tiles; ++t, lanes -= kLanes, src += kLanes * o.lane_stride, out += kTile) {
     for (int64_t i = 0; ahead && i < smaller(lanes, kLanes); ++i)
-      _mm_prefetch(src + i * o.lane_stride + ahead * o.k_stride, _MM_HINT_T1);
+      prefetch32(src + i * o.lane_stride + ahead * o.k_stride);
     if (!o.pairs) {
       copy_rows(src, o.lane_stride, o.k_stride, lanes, depth, out);
-    } else if (o.k_stride == 1 && lanes >= kLanes && depth == kUnit) {
+    } else if (sizeof(T) == 2 && o.k_stride == 1 && lanes >= kLanes && depth == kUnit) {
       transpose_tile(src, o.lane_stride * 2, out);
     } else {
       copy_rows(src, o.lane_stride, o.k_stride, lanes, depth, both);
@@ -293,8 +315,9 @@ void pack_groups(const Operand& o, const Lanes& lanes, int64_t begin, int64_t en
   const auto one = [&](int64_t i, int64_t u) {
     const int64_t tiles = lanes.tiles_of(i);
     char* to = out + ((lanes.tile(i) - lanes.tile(begin)) * held + tiles * u) * kTileBytes;
-    pack_unit(o, lanes.first + lanes.offset(i), lanes.lanes_of(i), tiles, unit + u,
-              (unit + u + 1) * kUnit + ahead <= o.k ? ahead : 0, reinterpret_cast<uint16_t*>(to));
+    const auto pack = o.as_bf16 ? pack_unit<float> : pack_unit<uint16_t>;
+    pack(o, lanes.first + lanes.offset(i), lanes.lanes_of(i), tiles, unit + u,
+         (unit + u + 1) * kUnit + ahead <= o.k ? ahead : 0, reinterpret_cast<uint16_t*>(to));
   };
   if (o.k_stride == 1) {
     for (int64_t i = begin; i < end; ++i)
@@ -426,8 +449,8 @@ class Results {
 void run(const Block& block) {
   const GemmArgs& g = *block.args;
   const Blocking& s = *block.blocking;
-  const Operand a = {static_cast<const uint16_t*>(block.a), g.a_row_stride, g.a_col_stride, g.k, false};
-  const Operand b = {static_cast<const uint16_t*>(block.b), g.b_col_stride, g.b_row_stride, g.k, true};
+  const Operand a = {block.a, g.a_as_bf16, g.a_row_stride, g.a_col_stride, g.k, false};
+  const Operand b = {block.b, g.b_as_bf16, g.b_col_stride, g.b_row_stride, g.k, true};
   const bool turned = s.a_stationary;
   const Lanes still = turned ? Lanes(block.m0, block.m1, kRowTiles) : Lanes(block.n0, block.n1, kColTiles);
   const int64_t t0 = turned ? block.n0 : block.m0, t1 = turned ? block.n1 : block.m1;

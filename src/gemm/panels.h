@@ -10,6 +10,7 @@ namespace {
 struct Operand {
   const void* data;
   DType dtype;
+  bool as_bf16;  // f32 that is rounded as it is read
   int64_t lane_stride, k_stride;
 };
 

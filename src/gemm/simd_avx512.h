@@ -56,6 +56,30 @@ struct Simd {
 #endif
   }
 
+  // 32 values as bf16: of bf16, or of f32 that is rounded.
+  static __m512i load_bf16(const uint16_t* p) { return _mm512_loadu_si512(p); }
+  static __m512i load_bf16(const uint16_t* p, __mmask32 mask) { return _mm512_maskz_loadu_epi16(mask, p); }
+  static __m512i load_bf16(const float* p) { return join_bf16(load(p), load(p + 16)); }
+  static __m512i load_bf16(const float* p, __mmask32 mask) {
+    return join_bf16(_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p),
+                     _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> 16), p + 16));
+  }
+  static __m512i join_bf16(F low, F high) {
+#ifdef __AVX512BF16__
+    return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+#else
+    return _mm512_inserti64x4(_mm512_castsi256_si512(to_bits16(low, DType::bf16)),
+                              to_bits16(high, DType::bf16), 1);
+#endif
+  }
+  // Elements of other strides than 1, gathered into a row of 32.
+  template <typename T>
+  static __m512i gather_bf16(const T* p, int64_t stride, int64_t count) {
+    alignas(64) T part[32] = {};
+    for (int64_t i = 0; i < count; ++i) part[i] = p[i * stride];
+    return load_bf16(part);
+  }
+
   static F load16(const uint16_t* p, DType dtype) {
     return from_bits16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), dtype);
   }

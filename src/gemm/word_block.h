@@ -106,11 +106,11 @@ inline Blocking word_plan(const GemmArgs& g) {
 
 inline Operand operand_a(const Block& block) {
   const GemmArgs& g = *block.args;
-  return {block.a, g.a_dtype, g.a_row_stride, g.a_col_stride};
+  return {block.a, g.a_dtype, g.a_as_bf16, g.a_row_stride, g.a_col_stride};
 }
 inline Operand operand_b(const Block& block) {
   const GemmArgs& g = *block.args;
-  return {block.b, g.b_dtype, g.b_col_stride, g.b_row_stride};
+  return {block.b, g.b_dtype, g.b_as_bf16, g.b_col_stride, g.b_row_stride};
 }
 
 // Rows [m, m + mn) cut into near-equal strips.

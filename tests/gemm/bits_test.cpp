@@ -114,6 +114,41 @@ TEST(GemmBits, ElementsAreScalarChains) {
         }
 }
 
+// f32 operands that count as bf16 give the bits of a product of their rounded copies.
+TEST(GemmBits, WideOperandsAreRoundedAsTheyAreRead) {
+  ThreadPool pool(2);
+  std::mt19937 rng(11);
+  const uint32_t odd_values[] = {0x00000001, 0x807fffff, 0x00800000, 0x80000000, 0x3f808000, 0x3f818000,
+                                 0x3f808001, 0x7f7fffff, 0x477fffff, 0xc77f8000};
+  const int64_t shapes[][3] = {{1, 300, 700}, {33, 90, 257}, {70, 65, 31}, {130, 900, 1100}, {600, 530, 96}, {5, 1, 64}};
+  for (Isa isa : isas())
+    for (const auto& s : shapes)
+      for (Layout la : {Layout::rows, Layout::columns, Layout::spread})
+        for (Layout lb : {Layout::rows, Layout::columns, Layout::spread})
+          for (int sides : {1, 2, 3}) {  // A, B, both
+            if (s[0] * s[1] > 100000 && (la == Layout::spread || lb == Layout::spread || sides == 3)) continue;
+            const unsigned seed = rng();
+            const int64_t padding = static_cast<int64_t>(rng() % 3);
+            const DType a = sides & 1 ? DType::f32 : DType::bf16, b = sides & 2 ? DType::f32 : DType::bf16;
+            Product wide(2, s[0], s[1], s[2], a, b, DType::f32, la, lb, seed, padding);
+            Product narrow(2, s[0], s[1], s[2], DType::bf16, DType::bf16, DType::f32, la, lb, seed, padding);
+            wide.args.a_as_bf16 = sides & 1;
+            wide.args.b_as_bf16 = sides & 2;
+            for (auto [from, to] : {std::pair(&wide.a, &narrow.a), std::pair(&wide.b, &narrow.b)}) {
+              const auto count = static_cast<int64_t>(to->bytes.size() / 2);
+              for (int64_t i = 0; i < count; ++i) {
+                if (from->dtype == DType::f32 && i % 7 == 0)
+                  std::memcpy(static_cast<float*>(from->bytes.data()) + i, &odd_values[rng() % std::size(odd_values)], 4);
+                test::from_double(to->bytes.data(), i, DType::bf16, test::to_double(from->bytes.data(), i, from->dtype));
+              }
+            }
+            ASSERT_TRUE(wide.run(pool, isa)) << wide.text();
+            ASSERT_TRUE(narrow.run(pool, isa));
+            ASSERT_EQ(std::memcmp(wide.c.bytes.data(), narrow.c.bytes.data(), narrow.c.bytes.size()), 0)
+                << name(isa) << " " << wide.text() << ", sides " << sides;
+          }
+}
+
 // Sizes that make every family split k, rows and columns, in both stationary modes.
 TEST(GemmBits, LargeProductsAreTheSameChains) {
   ThreadPool pool(2);

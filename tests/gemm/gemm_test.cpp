@@ -260,6 +260,10 @@ TEST(Gemm, UnsupportedArgumentsAreUsageErrors) {
   g.accumulate = true;
   expect_usage(g, "accumulate into bf16");
   g.accumulate = false;
+  g.b_dtype = DType::f16;
+  g.b_as_bf16 = true;
+  expect_usage(g, "only f32 operands are rounded to bf16");
+  g.b_as_bf16 = false;
   g.epilogue = mark;
   g.a_dtype = g.b_dtype = g.c_dtype = DType::f64;
   expect_usage(g, "epilogue");
