@@ -145,12 +145,20 @@ class Evaluator {
     const HostTensor &a = in(n, 0), &b = in(n, 1);
     const size_t rank = a.type.dims.size();
     const int64_t m = a.type.dims[rank - 2], k = a.type.dims[rank - 1], cols = b.type.dims[rank - 1];
+    // An f32 operand beside a bf16 one is rounded as it is read.
+    const auto factors = [&](const HostTensor& t) {
+      std::vector<ScalarValue> values = t.values;
+      if (a.type.dtype != b.type.dtype && t.type.dtype == DType::f32)
+        for (ScalarValue& v : values) v = rounded(DType::bf16, v);
+      return values;
+    };
+    const std::vector<ScalarValue> left = factors(a), right = factors(b);
     const bool wide = precision_ == Precision::real || a.type.dtype == DType::f64;
     for (size_t i = 0; i < out.values.size(); ++i) {
       int64_t col = static_cast<int64_t>(i) % cols, row = static_cast<int64_t>(i) / cols % m, batch = static_cast<int64_t>(i) / cols / m;
       double sum = n.op->in_place >= 0 ? in(n, 2).values[i].f : 0;
       for (int64_t j = 0; j < k; ++j) {
-        double x = a.values[(batch * m + row) * k + j].f, y = b.values[(batch * k + j) * cols + col].f;
+        double x = left[(batch * m + row) * k + j].f, y = right[(batch * k + j) * cols + col].f;
         sum = wide ? std::fma(x, y, sum) : std::fma(static_cast<float>(x), static_cast<float>(y), static_cast<float>(sum));
       }
       if (n.inputs.size() > 2 && n.op->in_place < 0) sum = wide ? sum + in(n, 2).values[col].f : static_cast<float>(sum) + static_cast<float>(in(n, 2).values[col].f);

@@ -28,6 +28,13 @@ struct MatMul {
   }
 };
 
+/// Operands as the GEMM family multiplies them: an f32 one beside a bf16 one counts as the bf16 that it rounds to.
+std::vector<Type> as_multiplied(Type a, Type b) {
+  if (a.dtype == DType::f32 && b.dtype == DType::bf16) a.dtype = DType::bf16;
+  if (b.dtype == DType::f32 && a.dtype == DType::bf16) b.dtype = DType::bf16;
+  return {std::move(a), std::move(b)};
+}
+
 /// A product claimed by the GEMM family, with its epilogue: bias [n] (f32, optional), then rounding to `out`.
 struct Gemm {
   static constexpr auto name = "gemm";
@@ -38,7 +45,7 @@ struct Gemm {
   static std::vector<Type> infer(const Attrs& a, const std::vector<Type>& in) {
     if (in.size() > 2 && (in[2].dtype != compute_type(in[0].dtype) || in[2].dims != Dims{in[1].dims.back()}))
       usage_error("[gemm] bias {} does not fit {}", to_string(in[2]), to_string(in[1]));
-    return MatMul::infer(a, {in[0], in[1]});
+    return MatMul::infer(a, as_multiplied(in[0], in[1]));
   }
   static bool accepts(const Attrs&, size_t index, const Dims& dims, const ir::Layout& layout) {
     const size_t rank = dims.size();
@@ -57,7 +64,7 @@ struct GemmContinue {
   static constexpr bool no_gradient = true;
   using Attrs = ir::NoAttrs;
   static std::vector<Type> infer(const Attrs&, const std::vector<Type>& in) {
-    std::vector<Type> out = MatMul::infer({in[2].dtype}, {in[0], in[1]});
+    std::vector<Type> out = MatMul::infer({in[2].dtype}, as_multiplied(in[0], in[1]));
     if (out[0] != in[2] || in[2].dtype != compute_type(in[0].dtype))
       usage_error("[gemm_continue] sums {} do not fit {} and {}", to_string(in[2]), to_string(in[0]), to_string(in[1]));
     return out;

@@ -20,6 +20,10 @@ ir::Graph claim(const ir::Graph& graph);
 /// on from piece to piece. The bits stay the same: rows do not depend on each other, and the sums over rows keep their chains.
 /// After claim, which makes the products; before schedule, which would mix other work between the pieces.
 ir::Graph chunk_rows(const ir::Graph& graph, int64_t limit);
+/// Lets products read float32 values in place of their bf16 copies, if products alone read such a copy and the float32 value is
+/// in memory anyway: parameters, mostly. The family rounds as it packs, so the bits are those of the copy, which is never
+/// stored. After chunk, which looks for the products that claim made; before schedule, which goes by what lives when.
+ir::Graph absorb(const ir::Graph& graph);
 /// Gives composites that a kernel family computes whole (attention) to it. A defining pass: after it, they have the
 /// family's bits. Before expand, which takes what no family wants.
 ir::Graph claim_composites(const ir::Graph& graph);

@@ -35,6 +35,7 @@ constexpr Pass kPipeline[] = {
     {"claim", false, claim},             // defines the bits of products
     {"dce", true, dce},
     {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }},
+    {"absorb", true, absorb},
     {"schedule", true, schedule},
     {"materialize", false, materialize},
 };
@@ -53,7 +54,7 @@ bool verify_always() {
 }  // namespace
 
 const std::vector<std::string_view>& optional_passes() {
-  static const std::vector<std::string_view> names{"fold", "cse", "dce", "chunk", "schedule", "fuse", "remat", "plan"};
+  static const std::vector<std::string_view> names{"fold", "cse", "dce", "chunk", "absorb", "schedule", "fuse", "remat", "plan"};
   return names;
 }
 

@@ -19,6 +19,8 @@ class GemmStep : public LibraryStep {
     args_.a_dtype = a.dtype;
     args_.b_dtype = b.dtype;
     args_.c_dtype = c.dtype;
+    args_.a_as_bf16 = a.dtype == DType::f32 && b.dtype == DType::bf16;
+    args_.b_as_bf16 = b.dtype == DType::f32 && a.dtype == DType::bf16;
     args_.a_row_stride = as[rank - 2];
     args_.a_col_stride = as[rank - 1];
     args_.b_row_stride = bs[rank - 2];

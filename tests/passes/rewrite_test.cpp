@@ -82,6 +82,72 @@ TEST(Claim, ProductTakesItsBiasAndRounding) {
   EXPECT_EQ(text.find("cast"), std::string::npos) << text;
 }
 
+TEST(Absorb, ProductsReadTheFloat32Parameter) {
+  const std::string text = run(absorb, R"(graph {
+    %0: f32[8,3] = input{index=0, name=""}()
+    %1: bf16[4,8] = input{index=1, name=""}()
+    %2: bf16[4,3] = input{index=2, name=""}()
+    %3: bf16[8,3] = cast{to=bf16}(%0)
+    %4: bf16[4,3] = gemm{out=bf16}(%1, %3)
+    %5: bf16[3,8] = permute{axes=[1,0]}(%3)
+    %6: bf16[4,8] = gemm{out=bf16}(%2, %5)
+    return %4, %6
+  })");
+  EXPECT_EQ(text.find("cast"), std::string::npos) << text;
+  EXPECT_NE(text.find("%3: bf16[4,3] = gemm{out=bf16}(%1, %0)"), std::string::npos) << text;
+  EXPECT_NE(text.find("%4: f32[3,8] = permute{axes=[1,0]}(%0)"), std::string::npos) << text;
+  EXPECT_NE(text.find("gemm{out=bf16}(%2, %4)"), std::string::npos) << text;
+}
+
+// The copy stays where others read it, where both operands would be wide, where the float32 value would be kept for the
+// products alone, where it is written over before they ran, and where its elements do not lie side by side.
+TEST(Absorb, LeavesOtherCopiesAlone) {
+  const char* const graphs[] = {
+      R"(graph {
+    %0: f32[8,3] = input{index=0, name=""}()
+    %1: bf16[4,8] = input{index=1, name=""}()
+    %2: bf16[8,3] = cast{to=bf16}(%0)
+    %3: bf16[4,3] = gemm{out=bf16}(%1, %2)
+    %4: bf16[8,3] = tanh(%2)
+    return %3, %4
+  })",
+      R"(graph {
+    %0: f32[8,8] = input{index=0, name=""}()
+    %1: bf16[8,8] = cast{to=bf16}(%0)
+    %2: bf16[8,8] = permute{axes=[1,0]}(%1)
+    %3: bf16[8,8] = gemm{out=bf16}(%1, %2)
+    return %3
+  })",
+      R"(graph {
+    %0: f32[8,3] = input{index=0, name=""}()
+    %1: bf16[4,8] = input{index=1, name=""}()
+    %2: f32[8,3] = tanh(%0)
+    %3: bf16[8,3] = cast{to=bf16}(%2)
+    %4: bf16[4,3] = gemm{out=bf16}(%1, %3)
+    return %4
+  })",
+      R"(graph {
+    %0: f32[8,3] = input{index=0, name=""}()
+    %1: bf16[4,8] = input{index=1, name=""}()
+    %2: bf16[8,3] = cast{to=bf16}(%0)
+    %3: f32[8,3] = tanh(%0)
+    %4: bf16[4,3] = gemm{out=bf16}(%1, %2)
+    return %3 -> 0, %4
+  })",
+      R"(graph {
+    %0: f32[8,6] = input{index=0, name=""}()
+    %1: bf16[4,8] = input{index=1, name=""}()
+    %2: f32[8,3] = slice{starts=[0,0], sizes=[8,3]}(%0)
+    %3: bf16[8,3] = cast{to=bf16}(%2)
+    %4: bf16[4,3] = gemm{out=bf16}(%1, %3)
+    return %4
+  })"};
+  for (const char* graph : graphs) {
+    const std::string text = run(absorb, graph);
+    EXPECT_NE(text.find("cast"), std::string::npos) << text;
+  }
+}
+
 TEST(Expand, LeavesPrimitivesOnly) {
   ir::Graph out = expand(ir::parse_graph(R"(graph {
     %0: f32[2,3] = input{index=0, name=""}()
