@@ -11,6 +11,7 @@
 #include "corten/nn.h"
 #include "corten/random.h"
 #include "nn/state.h"
+#include "runtime/tensor_impl.h"
 
 namespace corten {
 
@@ -218,7 +219,7 @@ void Module::initialize(int64_t seed) {
   for (const auto& [prefix, module] : named_modules()) {
     for (Parameter& p : module->parameters_) {
       if (p.initializer && p.tensor->defined() && seen.insert(p.tensor->impl().get()).second)
-        p.tensor->copy_(p.initializer(p.tensor->shape(), seed, join(prefix, p.name)));
+        runtime::assign(*p.tensor, runtime::take(p.initializer(p.tensor->shape(), seed, join(prefix, p.name))), "initialize");
       p.ready = true;
     }
   }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -16,12 +17,14 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
+#include "base/thread_pool.h"
 #include "corten/memory.h"
 
 namespace corten::runtime {
 namespace {
 
 constexpr int64_t kPage = 4096, kHuge = 2 << 20;
+constexpr int64_t kMapped = 65536;  // blocks from this size on are mapped, and zero when they are fresh
 constexpr int64_t kCacheLimit = int64_t{256} << 20;  // bytes kept for reuse
 
 int64_t read_number(const char* path) {
@@ -32,7 +35,7 @@ int64_t read_number(const char* path) {
 }
 
 int64_t rounded(int64_t bytes) {
-  if (bytes < 65536) return (std::max<int64_t>(bytes, 1) + 63) / 64 * 64;
+  if (bytes < kMapped) return (std::max<int64_t>(bytes, 1) + 63) / 64 * 64;
   if (bytes < kHuge) return (bytes + kPage - 1) / kPage * kPage;
   // Steps of an eighth of the size keep reuse likely and waste small.
   int64_t step = kPage;
@@ -69,19 +72,23 @@ std::vector<MemoryFrame> frames(const ir::Source& source, std::string_view label
 
 class Cache {
  public:
-  void* take(int64_t size, int64_t requested) {
-    std::lock_guard lock(mutex_);
+  struct Taken {
     void* block = nullptr;
+    bool fresh = false;  // from the system just now
+  };
+  Taken take(int64_t size, int64_t requested) {
+    std::lock_guard lock(mutex_);
+    Taken out;
     if (auto found = free_.find(size); found != free_.end()) {
-      block = found->second;
+      out.block = found->second;
       free_.erase(found);
       cached_ -= size;
     } else {
-      block = fresh(size);
-      enter_segment(block, size);
+      out = {fresh(size), true};
+      enter_segment(out.block, size);
     }
-    enter_block(block, size, requested);
-    return block;
+    enter_block(out.block, size, requested);
+    return out;
   }
   void give(void* block, int64_t size) {
     std::lock_guard lock(mutex_);
@@ -104,6 +111,10 @@ class Cache {
   int64_t in_use() {
     std::lock_guard lock(mutex_);
     return counters_.allocated_bytes.all.current;
+  }
+  int64_t untouched() {
+    std::lock_guard lock(mutex_);
+    return untouched_locked();
   }
   void reset_peaks() {
     std::lock_guard lock(mutex_);
@@ -224,12 +235,18 @@ class Cache {
                    format_bytes(std::max<int64_t>(available_memory(), 0)), format_bytes(counters_.allocated_bytes.all.current),
                    format_bytes(counters_.allocated_bytes.all.peak));
   }
-  static void* try_fresh(int64_t size) {
-    if (size < 65536) return std::aligned_alloc(64, size);
+  int64_t untouched_locked() const {
+    std::ifstream status("/proc/self/statm");
+    int64_t total = 0, resident = 0, shared = 0;
+    if (!(status >> total >> resident >> shared)) return 0;
+    return std::max<int64_t>(counters_.reserved_bytes.all.current - (resident - shared) * kPage, 0);
+  }
+  void* try_fresh(int64_t size) {
+    if (size < kMapped) return std::aligned_alloc(64, size);
     // Large requests are checked against what the machine has: the system would promise more and kill the process later.
     if (size >= (int64_t{64} << 20)) {
       int64_t available = available_memory();
-      if (available >= 0 && size > available) return nullptr;
+      if (available >= 0 && size > available - untouched_locked()) return nullptr;
     }
     void* block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) return nullptr;
@@ -238,7 +255,7 @@ class Cache {
   }
   void release(void* block, int64_t size) {
     leave_segment(block, size);
-    if (size < 65536) std::free(block);
+    if (size < kMapped) std::free(block);
     else munmap(block, size);
   }
 
@@ -272,12 +289,24 @@ int64_t available_memory() {
 
 ir::BufferPtr allocate(int64_t bytes) {
   int64_t size = rounded(bytes);
-  void* data = cache().take(size, bytes);
+  void* data = cache().take(size, bytes).block;
   return std::make_shared<ir::Buffer>(data, bytes, [size](void* block) { cache().give(block, size); });
+}
+ir::BufferPtr allocate_zeros(int64_t bytes) {
+  int64_t size = rounded(bytes);
+  const auto [data, fresh] = cache().take(size, bytes);
+  auto buffer = std::make_shared<ir::Buffer>(data, bytes, [size](void* block) { cache().give(block, size); });
+  if (fresh && size >= kMapped) return buffer;
+  constexpr int64_t kPiece = 1 << 20;
+  default_thread_pool().parallel_for((bytes + kPiece - 1) / kPiece, [&, to = static_cast<char*>(data)](int64_t i, int) {
+    std::memset(to + i * kPiece, 0, std::min(kPiece, bytes - i * kPiece));
+  });
+  return buffer;
 }
 void empty_cache() { cache().clear(); }
 MemoryCounters memory_counters() { return cache().counters(); }
 int64_t memory_in_use() { return cache().in_use(); }
+int64_t untouched_memory() { return cache().untouched(); }
 MemoryStats memory_stats() {
   const MemoryCounters c = memory_counters();
   return {c.allocated_bytes.all.current, c.allocated_bytes.all.peak, c.reserved_bytes.all.current, c.reserved_bytes.all.peak,
@@ -293,6 +322,7 @@ AllocationLabel::~AllocationLabel() { t_label = previous_; }
 Arena::Arena(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   int64_t available = available_memory();
+  if (available >= 0) available = std::max<int64_t>(available - untouched_memory(), 0);
   if (available >= 0 && bytes > available)
     resource_error("out of memory: the step needs an arena of {}, {} are available; tensors hold {}", format_bytes(bytes),
                    format_bytes(available), format_bytes(memory_stats().allocated_bytes));

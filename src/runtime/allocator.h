@@ -17,6 +17,8 @@ struct MemoryStats {
 /// A buffer of at least `bytes`, aligned to 64 bytes (large ones to huge pages), contents undefined. Resource error saying
 /// what was asked for, what is in use and what the machine has, before the system's out-of-memory killer is involved.
 ir::BufferPtr allocate(int64_t bytes);
+/// The same, all bytes zero. Large ones take no memory before they are touched.
+ir::BufferPtr allocate_zeros(int64_t bytes);
 /// Gives cached blocks back to the system.
 void empty_cache();
 MemoryStats memory_stats();
@@ -47,6 +49,8 @@ std::vector<LiveBlock> live_blocks();
 
 /// Memory that the machine can still give: MemAvailable, or the rest of the control group's limit if that is less.
 int64_t available_memory();
+/// Bytes of blocks and arenas that will be taken from that once they are touched.
+int64_t untouched_memory();
 
 /// A reserved address range whose pages are taken when first touched.
 class Arena {

@@ -62,8 +62,7 @@ class EagerBuilder : public ir::Builder {
       ir::GradScope no_grad(false);
       return add(op, attrs, {ops::copy(inputs[0])});
     }
-    if (op.kind == ir::OpKind::full)
-      if (ir::Type type = ir::infer_types(op, attrs, {})[0]; type.dims.empty()) return {number(type, ops::full_value(attrs))};
+    if (op.kind == ir::OpKind::full) return {number(ir::infer_types(op, attrs, {})[0], ops::full_value(attrs))};
     thread_local std::string key;
     make_key(op, *attrs, inputs, key);
     std::shared_ptr<Program> program = cache_.find(key);
@@ -105,12 +104,13 @@ class EagerBuilder : public ir::Builder {
     }
   }
 
-  /// One number, written without a program.
-  static ir::Value number(const ir::Type& type, double value) {
-    kernel::HostTensor host{{type.dtype, {}}, {{type.dtype == DType::f64 ? value : static_cast<float>(value), static_cast<int64_t>(value)}}};
+  /// One number in memory that all elements share: no program writes it, and those that read it read no more than that.
+  static ir::Value number(ir::Type type, double value) {
+    const kernel::HostTensor host{{type.dtype, {}}, {{type.dtype == DType::f64 ? value : static_cast<float>(value), static_cast<int64_t>(value)}}};
     ir::BufferPtr buffer = allocate(static_cast<int64_t>(size_of(type.dtype)));
     kernel::to_memory(host, buffer->data());
-    return ir::make_concrete(type, std::move(buffer), {0, {}});
+    ir::Layout layout{0, ir::Dims(type.dims.size(), 0)};
+    return ir::make_concrete(std::move(type), std::move(buffer), std::move(layout));
   }
 
   static std::shared_ptr<Program> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs) {

@@ -1,6 +1,7 @@
 // Tensor: cells, views, traces, differentiation.
 #include "corten/tensor.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "base/format.h"
@@ -128,6 +129,12 @@ Value write_view(const ir::Op& op, const ir::AttrsPtr& attrs, const Value& base,
 }
 
 }  // namespace
+
+Value take(Tensor tensor) {
+  Value value = value_of(tensor);
+  tensor = {};
+  return value;
+}
 
 void assign(const Tensor& tensor, Value value, const char* what) {
   const TensorImpl& impl = *tensor.impl();
@@ -530,7 +537,13 @@ Tensor scalar(double value, DType dtype) {
   }
   internal_error("unknown dtype");
 }
-Tensor full(Shape shape, double value, DType dtype) { return wrap(ops::full(std::move(shape), dtype, value)); }
+Tensor full(Shape shape, double value, DType dtype) {
+  Value v = ops::full(std::move(shape), dtype, value);
+  // Ops share one number among all elements; storage has an element each, and zeros take no memory before they are touched.
+  if (v.concrete() && !runtime::on_null_device(v) && !ir::is_contiguous(v->layout, v.dims()))
+    v = value == 0 && !std::signbit(value) ? ir::make_concrete(v.type(), runtime::allocate_zeros(v.type().bytes())) : ops::copy(v);
+  return wrap(std::move(v));
+}
 Tensor zeros(Shape shape, DType dtype) { return full(std::move(shape), 0, dtype); }
 Tensor ones(Shape shape, DType dtype) { return full(std::move(shape), 1, dtype); }
 Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype()); }

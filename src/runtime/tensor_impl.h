@@ -70,6 +70,7 @@ class DefinitionScope {
 
 Tensor wrap(ir::Value value);                              // a tensor with a cell of its own
 ir::Value value_of(const Tensor& tensor);                  // the current value, through its views, with its edge
+ir::Value take(Tensor tensor);                             // of a tensor that is not needed any more: assign() need not copy it
 void assign(const Tensor& tensor, ir::Value value, const char* what);  // writes through the views
 /// The value in memory; Usage error while it is only traced.
 ir::Value concrete_value(const Tensor& tensor, const char* what, At at);

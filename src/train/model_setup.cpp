@@ -5,6 +5,7 @@
 #include "base/process.h"
 #include "base/strings.h"
 #include "models/presets.h"
+#include "runtime/allocator.h"
 
 namespace corten {
 namespace {
@@ -72,7 +73,8 @@ int64_t count_parameters(const std::string& config_json) {
 void require_memory(uint64_t bytes, const std::string& what, const std::string& hint) {
   // The code itself, the tokenizer and the allocator need some as well.
   const uint64_t margin = (uint64_t{32} << 20) + bytes / 32;
-  const uint64_t available = available_memory_bytes();
+  uint64_t available = available_memory_bytes();
+  available -= std::min(available, static_cast<uint64_t>(runtime::untouched_memory()));
   if (bytes + margin <= available) return;
   resource_error("{} needs {} ({} bytes) and {} to spare, but only {} of memory are available: {}",
                  what, format_bytes(bytes), bytes, format_bytes(margin), format_bytes(available),

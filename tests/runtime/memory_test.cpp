@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/file.h"
@@ -13,6 +14,7 @@
 #include "runtime/memory_counters.h"
 #include "runtime/null_device.h"
 #include "runtime/recorder.h"
+#include "runtime/tensor_impl.h"
 #include "temp_folder.h"
 
 namespace corten {
@@ -39,6 +41,44 @@ TEST(Memory, StatsHaveEveryKey) {
   for (const auto& [key, value] : expected.items()) EXPECT_TRUE(now.count(key)) << key;
   EXPECT_EQ(now.size(), expected.size());
   EXPECT_EQ(Json::parse(memory_stats_json(), "stats").size(), now.size());
+}
+
+// Parameters and moments are made as zeros: the pages of fresh ones come when they are first written.
+TEST(Memory, FreshZerosTakeNoMemory) {
+  empty_cache();
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  const int64_t untouched = runtime::untouched_memory();
+  {
+    const Tensor z = zeros({kBytes / 4});
+    EXPECT_GE(runtime::untouched_memory() - untouched, kBytes * 9 / 10);
+    EXPECT_EQ(z.sum().item<float>(), 0);  // reads the system's page of zeros
+  }
+  empty_cache();
+}
+
+TEST(Memory, ReusedBlocksAreZeroedAgain) {
+  for (int64_t n : {5, 3'000, 700'000}) {
+    const void* where = nullptr;
+    {
+      const Tensor old = from_vector(std::vector<float>(static_cast<size_t>(n), 7), {n});
+      where = runtime::concrete_value(old, "test", At::current())->buffer->data();
+    }
+    const Tensor z = zeros({n});
+    EXPECT_EQ(runtime::concrete_value(z, "test", At::current())->buffer->data(), where) << "the block was not reused";
+    EXPECT_EQ(z.to_vector<float>(), std::vector<float>(static_cast<size_t>(n), 0));
+    EXPECT_TRUE(std::signbit(full({n}, -0.0).to_vector<float>()[0]));
+  }
+}
+
+// Storage has an element each, although ops share one number.
+TEST(Memory, FilledTensorsAreStorage) {
+  Tensor x = full({3, 2}, 1.5), y = ones_like(x);
+  x.slice(0, 1, 2).fill_(4);
+  EXPECT_EQ(x.to_vector<float>(), (std::vector<float>{1.5, 1.5, 4, 4, 1.5, 1.5}));
+  EXPECT_EQ((x * 2 + y).to_vector<float>(), (std::vector<float>{4, 4, 9, 9, 4, 4}));
+  y.fill_(3);
+  y.select(1, 0).add_(1);
+  EXPECT_EQ(y.to_vector<float>(), (std::vector<float>{4, 3, 4, 3, 4, 3}));
 }
 
 TEST(Memory, CountsBlocks) {
