@@ -58,6 +58,7 @@ TEST(Memory, FreshZerosTakeNoMemory) {
 
 TEST(Memory, ReusedBlocksAreZeroedAgain) {
   for (int64_t n : {5, 3'000, 700'000}) {
+    empty_cache();
     const void* where = nullptr;
     {
       const Tensor old = from_vector(std::vector<float>(static_cast<size_t>(n), 7), {n});
