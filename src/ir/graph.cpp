@@ -38,7 +38,7 @@ const Op kConstantOp = leaf_op<ConstantAttrs>("constant", OpKind::constant);
 Graph::Graph() : id_(++g_graph_id) {}
 
 Values Graph::add(const Op& op, AttrsPtr attrs, const Values& inputs) {
-  std::vector<ValueRef> refs;
+  ValueRefs refs;
   refs.reserve(inputs.size());
   for (const Value& v : inputs) refs.push_back(ref(v));
   Values out;
@@ -46,21 +46,19 @@ Values Graph::add(const Op& op, AttrsPtr attrs, const Values& inputs) {
   return out;
 }
 
-std::vector<ValueRef> Graph::append(const Op& op, AttrsPtr attrs, std::vector<ValueRef> inputs, Source source, int32_t phase) {
+ValueRefs Graph::append(const Op& op, AttrsPtr attrs, ValueRefs inputs, Source source, int32_t phase) {
   std::vector<Type> types;
   types.reserve(inputs.size());
   for (ValueRef r : inputs) types.push_back(type(r));
   std::vector<Type> results = infer_types(op, attrs, types);
-  std::vector<ValueRef> out;
-  out.reserve(results.size());
-  for (size_t i = 0; i < results.size(); ++i)
-    out.push_back({static_cast<int32_t>(nodes_.size()), static_cast<int32_t>(i)});
+  ValueRefs out(results.size());
+  for (size_t i = 0; i < out.size(); ++i) out[i] = {static_cast<int32_t>(nodes_.size()), static_cast<int32_t>(i)};
   nodes_.push_back({&op, std::move(attrs), std::move(inputs), std::move(results), source, phase});
   return out;
 }
 
-std::vector<ValueRef> Graph::append(const Node& like, std::vector<ValueRef> inputs) {
-  std::vector<ValueRef> out(like.types.size());
+ValueRefs Graph::append(const Node& like, ValueRefs inputs) {
+  ValueRefs out(like.types.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = {static_cast<int32_t>(nodes_.size()), static_cast<int32_t>(i)};
   nodes_.push_back({like.op, like.attrs, std::move(inputs), like.types, like.source, like.phase});
   return out;
@@ -69,7 +67,7 @@ std::vector<ValueRef> Graph::append(const Node& like, std::vector<ValueRef> inpu
 Value Graph::input(Type type, std::string name, std::optional<Layout> layout) {
   ValueRef r{static_cast<int32_t>(nodes_.size()), 0};
   auto attrs = make_attrs(InputAttrs{static_cast<int64_t>(inputs_.size()), std::move(name)});
-  nodes_.push_back({&kInputOp, std::move(attrs), {}, {std::move(type)}, {}, 0});
+  nodes_.push_back({&kInputOp, std::move(attrs), {}, std::vector<Type>{std::move(type)}, {}, 0});
   inputs_.push_back(r);
   input_layouts_.push_back(std::move(layout));
   return value(r);
@@ -86,7 +84,7 @@ ValueRef Graph::ref(const Value& value) {
   if (found != captured_.end()) return found->second;
   ValueRef r{static_cast<int32_t>(nodes_.size()), 0};
   auto attrs = make_attrs(ConstantAttrs{static_cast<int64_t>(constants_.size()), digest(value)});
-  nodes_.push_back({&kConstantOp, std::move(attrs), {}, {value.type()}, current_source(), 0});
+  nodes_.push_back({&kConstantOp, std::move(attrs), {}, std::vector<Type>{value.type()}, current_source(), 0});
   constants_.push_back(value);
   captured_[&*value] = r;
   return r;
@@ -105,10 +103,12 @@ Graph Graph::header(ValueMap& map) const {
   Graph out;
   out.nodes_.reserve(nodes_.size());
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    const Node& n = nodes_[inputs_[i].node];
-    Value v = out.input(n.types[0], get<InputAttrs>(n.attrs).name, input_layouts_[i]);
-    map[inputs_[i]] = out.ref(v);
+    const ValueRef r{static_cast<int32_t>(i), 0};
+    out.nodes_.push_back(nodes_[inputs_[i].node]);
+    out.inputs_.push_back(r);
+    map[inputs_[i]] = r;
   }
+  out.input_layouts_ = input_layouts_;
   for (size_t i = 0; i < nodes_.size(); ++i)
     if (nodes_[i].op == &kConstantOp) {
       map[{static_cast<int32_t>(i), 0}] = {static_cast<int32_t>(out.nodes_.size()), 0};
@@ -195,7 +195,7 @@ class Parser {
       at_ = close + 1;
     }
     expect("(");
-    std::vector<ValueRef> inputs;
+    ValueRefs inputs;
     while (!accept(")")) {
       inputs.push_back(operand());
       accept(",");
@@ -275,7 +275,7 @@ void verify(const Graph& graph, std::string_view after) {
       types.push_back(graph.type(r));
     }
     if (n.op == &kInputOp || n.op == &kConstantOp) continue;
-    if (infer_types(*n.op, n.attrs, types) != n.types)
+    if (Types(infer_types(*n.op, n.attrs, types)) != n.types)
       internal_error("after {}: node {} ({}{}) does not have the types its op infers", after, i, n.op->name, n.attrs->text());
   }
   for (const Output& o : graph.outputs()) {

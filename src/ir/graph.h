@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/small_vector.h"
 #include "ir/op.h"
 
 namespace corten::ir {
@@ -14,11 +15,29 @@ struct ValueRef {
   auto operator<=>(const ValueRef&) const = default;
 };
 
+/// Operands or results of a node: few.
+using ValueRefs = SmallVector<ValueRef, 4>;
+
+/// Types of a node's results. They do not change; copies of a node, which every pass makes, share them.
+class Types {
+ public:
+  Types() = default;
+  Types(std::vector<Type> types) : types_(std::make_shared<const std::vector<Type>>(std::move(types))) {}
+  size_t size() const { return types_ ? types_->size() : 0; }
+  const Type& operator[](size_t i) const { return (*types_)[i]; }
+  const Type* begin() const { return types_ ? types_->data() : nullptr; }
+  const Type* end() const { return begin() + size(); }
+  bool operator==(const Types& o) const { return types_ == o.types_ || std::equal(begin(), end(), o.begin(), o.end()); }
+
+ private:
+  std::shared_ptr<const std::vector<Type>> types_;
+};
+
 struct Node {
   const Op* op = nullptr;
   AttrsPtr attrs;
-  std::vector<ValueRef> inputs;
-  std::vector<Type> types;
+  ValueRefs inputs;
+  Types types;
   Source source;
   int32_t phase = 0;  // recomputed clones carry another phase, so that cse cannot merge them back
 };
@@ -64,9 +83,9 @@ class Graph : public Builder {
   uint64_t id() const { return id_; }
   Values add(const Op& op, AttrsPtr attrs, const Values& inputs) override;
   /// Appends a node whose operands are already values of this graph.
-  std::vector<ValueRef> append(const Op& op, AttrsPtr attrs, std::vector<ValueRef> inputs, Source source, int32_t phase = 0);
+  ValueRefs append(const Op& op, AttrsPtr attrs, ValueRefs inputs, Source source, int32_t phase = 0);
   /// The same node over other operands of the same types, whose results are not inferred again.
-  std::vector<ValueRef> append(const Node& like, std::vector<ValueRef> inputs);
+  ValueRefs append(const Node& like, ValueRefs inputs);
   /// Adds an argument. `layout`: how the caller will pass it (default contiguous).
   Value input(Type type, std::string name = "", std::optional<Layout> layout = {});
   ValueRef ref(const Value& value);  // captures concrete values; Internal/Usage error for a foreign graph's value

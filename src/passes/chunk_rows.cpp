@@ -89,7 +89,7 @@ class Region {
     const auto carry = [&](int32_t i) {
       const Node& n = at(i);
       if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp) return;
-      std::vector<ValueRef> in;
+      ir::ValueRefs in;
       for (ValueRef r : n.inputs) in.push_back(map.at(r));
       const auto results = out.append(*n.op, n.attrs, in, n.source, n.phase);
       for (size_t k = 0; k < results.size(); ++k) map[{i, static_cast<int32_t>(k)}] = results[k];

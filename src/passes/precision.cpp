@@ -29,7 +29,7 @@ bool lowers_precision() { return matmul_precision() == "medium"; }
 
 ir::Graph lower_precision(const ir::Graph& graph) {
   if (!lowers_precision()) return graph;
-  return Rewriter(graph).run([&](Rewriter& rw, const ir::Node& n, int32_t) -> std::vector<ir::ValueRef> {
+  return Rewriter(graph).run([&](Rewriter& rw, const ir::Node& n, int32_t) -> ir::ValueRefs {
     if (n.op->kind != ir::OpKind::matmul || graph.type(n.inputs[0]).dtype != DType::f32) return rw.keep(n);
     ir::Graph& g = rw.graph();
     ir::BuilderScope builder(g);

@@ -12,11 +12,11 @@ namespace corten::passes {
 class Rewriter {
  public:
   explicit Rewriter(const ir::Graph& old) : old_(old), graph_(old.header(map_)) {}
-  ir::Graph run(const std::function<std::vector<ir::ValueRef>(Rewriter&, const ir::Node&, int32_t)>& node) {
+  ir::Graph run(const std::function<ir::ValueRefs(Rewriter&, const ir::Node&, int32_t)>& node) {
     for (size_t i = 0; i < old_.nodes().size(); ++i) {
       const ir::Node& n = old_.nodes()[i];
       if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp) continue;
-      std::vector<ir::ValueRef> results = node(*this, n, static_cast<int32_t>(i));
+      ir::ValueRefs results = node(*this, n, static_cast<int32_t>(i));
       for (size_t k = 0; k < results.size(); ++k)
         map_[{static_cast<int32_t>(i), static_cast<int32_t>(k)}] = results[k];
     }
@@ -24,14 +24,14 @@ class Rewriter {
     return std::move(graph_);
   }
   ir::ValueRef at(ir::ValueRef old) const { return map_.at(old); }
-  std::vector<ir::ValueRef> inputs(const ir::Node& n) const {
-    std::vector<ir::ValueRef> out;
+  ir::ValueRefs inputs(const ir::Node& n) const {
+    ir::ValueRefs out;
     out.reserve(n.inputs.size());
     for (ir::ValueRef r : n.inputs) out.push_back(at(r));
     return out;
   }
   /// The node unchanged, over the new operands.
-  std::vector<ir::ValueRef> keep(const ir::Node& n) { return graph_.append(n, inputs(n)); }
+  ir::ValueRefs keep(const ir::Node& n) { return graph_.append(n, inputs(n)); }
   ir::Graph& graph() { return graph_; }
   const ir::Graph& old() const { return old_; }
 

@@ -95,10 +95,10 @@ std::vector<std::vector<int>> count_uses(const Graph& graph) {
 }
 
 Graph fold(const Graph& graph) {
-  return Rewriter(graph).run([](Rewriter& rw, const Node& n, int32_t) -> std::vector<ValueRef> {
+  return Rewriter(graph).run([](Rewriter& rw, const Node& n, int32_t) -> ir::ValueRefs {
     Graph& g = rw.graph();
-    std::vector<ValueRef> in = rw.inputs(n);
-    auto make = [&](const std::function<Value()>& f) { return std::vector<ValueRef>{emit_in(g, n, f)}; };
+    ir::ValueRefs in = rw.inputs(n);
+    auto make = [&](const std::function<Value()>& f) { return ir::ValueRefs{emit_in(g, n, f)}; };
     if (n.op->kind == OpKind::view) {
       if (auto v = number(g, in[0]))
         return make([&] { return ops::full(n.types[0].dims, n.types[0].dtype, *v); });
@@ -143,7 +143,7 @@ Graph cse(const Graph& graph) {
   struct Key {
     const ir::Op* op;
     const ir::Attrs* attrs;
-    std::vector<ValueRef> inputs;
+    ir::ValueRefs inputs;
     int32_t phase;
     bool operator==(const Key& o) const {
       return op == o.op && phase == o.phase && inputs == o.inputs && attrs->equals(*o.attrs);
@@ -156,7 +156,7 @@ Graph cse(const Graph& graph) {
       return h;
     }
   };
-  std::unordered_map<Key, std::vector<ValueRef>, Hash> known;
+  std::unordered_map<Key, ir::ValueRefs, Hash> known;
   return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) {
     Key key{n.op, n.attrs.get(), rw.inputs(n), n.phase};
     auto found = known.find(key);
@@ -173,7 +173,7 @@ Graph dce(const Graph& graph) {
       for (ValueRef r : graph.nodes()[i].inputs) live[r.node] = true;
   return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t i) {
     // Results of dead nodes have no users; their places are never read.
-    return live[i] ? rw.keep(n) : std::vector<ValueRef>();
+    return live[i] ? rw.keep(n) : ir::ValueRefs();
   });
 }
 
@@ -193,14 +193,14 @@ class Expander : public ir::Builder {
 };
 
 /// What `make` gives for a node's attributes and operands in its place; the node itself if it gives nothing.
-std::vector<ValueRef> replaced(Rewriter& rw, const Node& n, ir::Builder& builder, ir::Values (*make)(const ir::AttrsPtr&, const ir::Values&)) {
+ir::ValueRefs replaced(Rewriter& rw, const Node& n, ir::Builder& builder, ir::Values (*make)(const ir::AttrsPtr&, const ir::Values&)) {
   ir::BuilderScope scope(builder);
   ir::GradScope no_grad(false);
   ir::SourceScope source(n.source);
   rw.graph().phase = n.phase;
   ir::Values in;
   for (ValueRef r : rw.inputs(n)) in.push_back(rw.graph().value(r));
-  std::vector<ValueRef> out;
+  ir::ValueRefs out;
   for (const Value& v : make(n.attrs, in)) out.push_back(rw.graph().ref(v));
   if (out.empty()) return rw.keep(n);
   if (out.size() != n.types.size()) internal_error("[{}] becomes {} results instead of {}", n.op->name, out.size(), n.types.size());

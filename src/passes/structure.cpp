@@ -54,7 +54,7 @@ Graph claim(const Graph& graph) {
     }
     return std::nullopt;
   };
-  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t i) -> std::vector<ValueRef> {
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t i) -> ir::ValueRefs {
     std::optional<Claim> found;
     if (n.op->kind == OpKind::matmul) found = Claim{{i, 0}};
     else if (n.op->name == "cast" && single(n.inputs[0]) && compute_type(n.types[0].dtype) == DType::f32) found = biased(n.inputs[0]);
@@ -110,7 +110,7 @@ Graph schedule(const Graph& graph) {
   for (int32_t i : order) {
     const Node& n = nodes[i];
     if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp) continue;
-    std::vector<ValueRef> in;
+    ir::ValueRefs in;
     for (ValueRef r : n.inputs) in.push_back(map.at(r));
     auto results = out.append(n, std::move(in));
     for (size_t k = 0; k < results.size(); ++k) map[{i, static_cast<int32_t>(k)}] = results[k];
@@ -141,7 +141,7 @@ Graph materialize(const Graph& graph) {
     return kind != OpKind::full && kind != OpKind::iota;
   };
   // The operand that an op writes over is its last use: a value made here, or state whose new value this is. Else a copy.
-  auto take_over = [&](Rewriter& rw, const Node& n, int32_t i, std::vector<ValueRef>& in) {
+  auto take_over = [&](Rewriter& rw, const Node& n, int32_t i, ir::ValueRefs& in) {
     Graph& g = rw.graph();
     const int index = n.op->in_place;
     const ValueRef base = in[index];
@@ -168,10 +168,10 @@ Graph materialize(const Graph& graph) {
     if (!last_use) in[index] = append(g, n, [&] { return ops::copy(g.value(base)); });
     else overwritten.insert(root);
   };
-  Graph out = rewriter.run([&](Rewriter& rw, const Node& n, int32_t i) -> std::vector<ValueRef> {
+  Graph out = rewriter.run([&](Rewriter& rw, const Node& n, int32_t i) -> ir::ValueRefs {
     Graph& g = rw.graph();
     sync(g);
-    std::vector<ValueRef> in = rw.inputs(n);
+    ir::ValueRefs in = rw.inputs(n);
     if (n.op->kind == OpKind::view) {
       if (!ops::view_layout(*n.op, n.attrs, g.type(in[0]).dims, places[in[0]].layout)) in[0] = copy(g, n, in[0]);
     } else if (n.op->kind == OpKind::library) {

@@ -47,7 +47,7 @@ RandomGraph reduced(const RandomGraph& p, const std::vector<bool>& outputs, cons
       }
       continue;
     }
-    std::vector<ValueRef> in;
+    ir::ValueRefs in;
     for (ValueRef r : nodes[i].inputs) in.push_back(map.at(r));
     const auto results = out.graph.append(*nodes[i].op, nodes[i].attrs, in, nodes[i].source);
     for (size_t k = 0; k < results.size(); ++k) map[{at, static_cast<int32_t>(k)}] = results[k];
@@ -70,7 +70,7 @@ std::map<ValueRef, std::vector<std::byte>> all_contents(const RandomGraph& p) {
     const Node& n = p.graph.nodes()[i];
     const auto at = static_cast<int32_t>(i);
     if (n.op != &ir::kInputOp && n.op != &ir::kConstantOp) {
-      std::vector<ValueRef> in;
+      ir::ValueRefs in;
       for (ValueRef r : n.inputs) in.push_back(map.at(r));
       const auto results = whole.graph.append(*n.op, n.attrs, in, n.source);
       for (size_t k = 0; k < results.size(); ++k) map[{at, static_cast<int32_t>(k)}] = results[k];
