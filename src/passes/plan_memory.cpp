@@ -12,32 +12,52 @@ constexpr int64_t kRepairWork = 20'000'000;  // comparisons of intervals
 int64_t rounded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 /// Places buffers one by one in the tightest gap between those already placed that live at the same time.
-MemoryPlan place(const std::vector<Interval>& intervals, const std::vector<int32_t>& order) {
-  MemoryPlan plan;
-  plan.offsets.assign(intervals.size(), 0);
-  struct Placed {
+class Placer {
+ public:
+  explicit Placer(const std::vector<Interval>& intervals) : intervals_(intervals), beside_(intervals.size()) {}
+
+  MemoryPlan place(const std::vector<int32_t>& order) {
+    MemoryPlan plan;
+    plan.offsets.assign(intervals_.size(), 0);
+    lives_.clear();
+    extents_.clear();
+    for (int32_t i : order) {
+      const Interval& want = intervals_[i];
+      int64_t size = rounded(want.bytes), end = 0, best = -1, best_gap = 0;
+      // First who is in the way, without a branch per buffer, then the gaps between them.
+      size_t count = 0;
+      for (size_t k = 0; k < lives_.size(); ++k) {
+        beside_[count] = static_cast<int32_t>(k);
+        count += (lives_[k].last >= want.first) & (want.last >= lives_[k].first);
+      }
+      for (size_t k = 0; k < count; ++k) {
+        const Extent& other = extents_[beside_[k]];
+        int64_t gap = other.offset - end;
+        if (gap >= size && (best < 0 || gap < best_gap)) best = end, best_gap = gap;
+        end = std::max(end, other.end);
+      }
+      const int64_t offset = best >= 0 ? best : end;
+      plan.offsets[i] = offset;
+      plan.bytes = std::max(plan.bytes, offset + size);
+      const auto at = std::upper_bound(extents_.begin(), extents_.end(), offset, [](int64_t x, const Extent& p) { return x < p.offset; });
+      lives_.insert(lives_.begin() + (at - extents_.begin()), {want.first, want.last});
+      extents_.insert(at, {offset, offset + size});
+    }
+    return plan;
+  }
+
+ private:
+  struct Life {
     int32_t first, last;
+  };
+  struct Extent {
     int64_t offset, end;
   };
-  std::vector<Placed> placed;  // by offset
-  placed.reserve(order.size());
-  for (int32_t i : order) {
-    const Interval& want = intervals[i];
-    int64_t size = rounded(want.bytes), end = 0, best = -1, best_gap = 0;
-    for (const Placed& other : placed) {
-      if (other.last < want.first || want.last < other.first) continue;
-      int64_t gap = other.offset - end;
-      if (gap >= size && (best < 0 || gap < best_gap)) best = end, best_gap = gap;
-      end = std::max(end, other.end);
-    }
-    const int64_t offset = best >= 0 ? best : end;
-    plan.offsets[i] = offset;
-    plan.bytes = std::max(plan.bytes, offset + size);
-    auto at = std::upper_bound(placed.begin(), placed.end(), offset, [](int64_t x, const Placed& p) { return x < p.offset; });
-    placed.insert(at, {want.first, want.last, offset, offset + size});
-  }
-  return plan;
-}
+  const std::vector<Interval>& intervals_;
+  std::vector<Life> lives_;  // of what is placed, by offset
+  std::vector<Extent> extents_;
+  std::vector<int32_t> beside_;
+};
 
 }  // namespace
 
@@ -68,10 +88,11 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
         [](const Interval& a, const Interval& b) { return a.first < b.first; }};
     bool first = true;
     std::vector<int32_t> best_order;
+    Placer placer(intervals);
     for (auto& less : orders) {
       std::vector<int32_t> sorted = order;
       std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) { return less(intervals[a], intervals[b]); });
-      MemoryPlan plan = place(intervals, sorted);
+      MemoryPlan plan = placer.place(sorted);
       if (first || plan.bytes < best.bytes) best = std::move(plan), best_order = std::move(sorted);
       first = false;
       if (best.bytes == bound) break;
@@ -85,7 +106,7 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
         return plan.offsets[i] + rounded(intervals[i].bytes) == plan.bytes;
       });
       std::rotate(best_order.begin(), top.base() - 1, top.base());
-      plan = place(intervals, best_order);
+      plan = placer.place(best_order);
       if (plan.bytes < best.bytes) best = plan;
     }
   }

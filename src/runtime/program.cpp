@@ -51,6 +51,10 @@ std::string describe(const ir::Graph& graph, ValueRef r) {
   return format("[{}] {}{}", n.op->name, to_string(n.types[r.output]), at.empty() ? "" : ", at " + at);
 }
 
+Type storage_type(const ir::Graph& graph, Storage s) {
+  return s.partial ? kernel::partial_type(graph, s.root.node) : graph.type(s.root);
+}
+
 int64_t items(const ProgramStep& step, const ir::Launch& launch) {
   if (step.form == ir::KernelForm::scatter) return 1;
   int64_t n = 1;
@@ -68,7 +72,6 @@ class Builder {
   std::vector<StateCopy> copies;
   std::vector<passes::Interval> intervals;
   std::vector<std::string> kernel_texts;
-  ProgramReport report;
   ProgramInfo info;
 
   void run() {
@@ -102,8 +105,8 @@ class Builder {
     }
     std::map<ValueRef, std::vector<int32_t>> touches;
     for (int32_t s = 0; s < end; ++s) {
-      t.bytes.push_back(static_cast<double>(report.steps[s].bytes));
-      t.flops.push_back(report.steps[s].flops);
+      t.bytes.push_back(static_cast<double>(steps[s].bytes));
+      t.flops.push_back(steps[s].flops);
       for (bool written : {false, true})
         for (const Storage& storage : touched(lowered_[s], written))
           if (!storage.partial) touches[storage.root].push_back(s);
@@ -128,28 +131,12 @@ class Builder {
     return t;
   }
 
-  /// Fills in what is known of the buffers once they are placed.
-  void settle(const passes::MemoryPlan& plan) {
-    report.buffers.resize(intervals.size());
-    for (size_t i = 0; i < intervals.size(); ++i) {
-      BufferReport& b = report.buffers[i];
-      b.bytes = (intervals[i].bytes + passes::kAlignment - 1) / passes::kAlignment * passes::kAlignment;
-      b.offset = plan.offsets[i];
-      b.first = intervals[i].first;
-      b.last = intervals[i].last;
-      b.owner = Owner::workspace;
-    }
-    const int32_t end = static_cast<int32_t>(report.steps.size());
-    for (auto& [storage, slot] : slots_) {
-      if (slot.kind != Slot::Kind::arena) continue;
-      const Node& n = graph_.node(storage.root);
-      BufferReport& b = report.buffers[slot.index];
-      ir::Stage last = b.last < end ? report.steps[b.last].stage : ir::Stage::update;
-      b.owner = storage.partial ? Owner::temporary : owner_of(n.source.stage, last);
-      b.recomputed = n.phase != 0;
-      b.source = n.source;
-      b.what = format("{} {}", n.op->name, to_string(storage_type(storage)));
-    }
+  /// What lies in each interval.
+  std::vector<Storage> contents() const {
+    std::vector<Storage> out(intervals.size());
+    for (auto& [storage, slot] : slots_)
+      if (slot.kind == Slot::Kind::arena) out[slot.index] = storage;
+    return out;
   }
 
  private:
@@ -160,7 +147,7 @@ class Builder {
   };
 
   void lower() {
-    std::unordered_set<std::string> distinct;
+    std::unordered_set<const codegen::CpuKernel*> distinct;
     double start = now_ms();
     for (const kernel::Step& step : p_.steps) {
       if (step.library) {
@@ -177,8 +164,7 @@ class Builder {
         continue;
       }
       compiled_.push_back(codegen::compile_cpu(l.kernel.kernel));
-      std::string text = to_string(l.kernel.kernel);
-      if (distinct.insert(text).second) kernel_texts.push_back(std::move(text));
+      if (distinct.insert(compiled_.back().get()).second) kernel_texts.push_back(to_string(l.kernel.kernel));
     }
     info.compile_ms = now_ms() - start;
     info.distinct_kernels = static_cast<int64_t>(distinct.size());
@@ -265,10 +251,6 @@ class Builder {
     }
   }
 
-  Type storage_type(Storage s) const {
-    return s.partial ? kernel::partial_type(graph_, s.root.node) : graph_.type(s.root);
-  }
-
   /// The place of a buffer; arena buffers grow their life to this step.
   Slot slot(Storage s, int32_t step) {
     auto found = slots_.find(s);
@@ -277,7 +259,7 @@ class Builder {
       Slot fresh;
       if (n.op == &ir::kInputOp) fresh = {Slot::Kind::input, static_cast<int32_t>(ir::get<ir::InputAttrs>(n.attrs).index)};
       else if (n.op == &ir::kConstantOp) fresh = {Slot::Kind::constant, static_cast<int32_t>(ir::get<ir::ConstantAttrs>(n.attrs).index)};
-      else fresh = temporary(storage_type(s).bytes(), step);
+      else fresh = temporary(storage_type(graph_, s).bytes(), step);
       found = slots_.emplace(s, fresh).first;
     }
     if (found->second.kind == Slot::Kind::arena) {
@@ -307,7 +289,7 @@ class Builder {
       step.launches = std::move(l.kernel.launches);
       for (size_t i = 0; i < l.kernel.operands.size(); ++i) {
         step.operands.push_back(slot(l.kernel.operands[i], index));
-        Type type = storage_type(l.kernel.operands[i]);
+        Type type = storage_type(graph_, l.kernel.operands[i]);
         info.bytes_moved += type.bytes();
         if (l.kernel.kernel.operands[i].written) step.results.emplace_back(static_cast<int32_t>(i), type);
       }
@@ -319,41 +301,13 @@ class Builder {
       step.scratch_bytes = (step.scratch_bytes + 63) / 64 * 64;
       if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes * threads_, index);
       if (step.operands.size() > kMaxOperands) internal_error("a kernel has {} operands", step.operands.size());
-      std::string list;
-      for (int32_t node : l.step->members) {
-        if (!list.empty()) list += ", ";
-        list += graph_.nodes()[node].op->name;
-      }
-      step.what = format("{} ({})", describe(graph_, {l.step->members.back(), 0}), list);
       ++info.kernels;
     }
     for (int32_t node : l.step->members) info.recomputed += graph_.nodes()[node].phase != 0;
-    report.steps.push_back(describe_step(l));
-    report.steps.back().bytes = info.bytes_moved - bytes_before;
-    report.steps.back().flops = info.flops + info.recomputed_flops - flops_before;
+    step.nodes = l.step->members;
+    step.bytes = info.bytes_moved - bytes_before;
+    step.flops = info.flops + info.recomputed_flops - flops_before;
     steps.push_back(std::move(step));
-  }
-
-  StepReport describe_step(const Lowered& l) const {
-    const Node& last = graph_.nodes()[l.step->members.back()];
-    StepReport out;
-    out.library = l.library();
-    out.stage = last.source.stage;
-    out.source = last.source;
-    out.detail = describe(graph_, {l.step->members.back(), 0});
-    if (l.library()) {
-      out.name = last.op->name;
-      for (ValueRef r : last.inputs) out.operands += format("{}{}", out.operands.empty() ? "" : " ", to_string(graph_.type(r)));
-      return out;
-    }
-    std::string_view previous;
-    for (int32_t node : l.step->members) {
-      std::string_view name = graph_.nodes()[node].op->name;
-      if (name == previous) continue;
-      out.name += format("{} {}", out.name.empty() ? "kernel" : ",", name);
-      previous = name;
-    }
-    return out;
   }
 
   void library(int32_t node, int32_t index, ProgramStep& step) {
@@ -372,7 +326,6 @@ class Builder {
     step.library = make_library_step(n, in);
     step.scratch_bytes = step.library->workspace_bytes(threads_);
     if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes, index);
-    step.what = describe(graph_, {node, 0});
     (n.phase == 0 ? info.flops : info.recomputed_flops) += step.library->flops();
   }
 
@@ -474,8 +427,8 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
     passes_ms += now_ms() - begin - (passes_ms + compile_ms - before);
   }
   Builder& builder = chosen->builder;
-  const ir::Graph& final = chosen->graph;
-  const passes::MemoryPlan& plan = chosen->plan;
+  ir::Graph& final = chosen->graph;
+  passes::MemoryPlan& plan = chosen->plan;
   auto settle = [&](Slot& slot) {
     if (slot.kind == Slot::Kind::arena) slot.offset = plan.offsets[slot.index];
   };
@@ -489,8 +442,9 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
   copies_ = std::move(builder.copies);
   kernel_texts_ = std::move(builder.kernel_texts);
   if (!options_.eager) {
-    builder.settle(plan);
-    report_ = std::move(builder.report);
+    contents_ = builder.contents();
+    intervals_ = std::move(builder.intervals);
+    offsets_ = std::move(plan.offsets);
   }
   constants_ = final.constants();
   outputs_ = final.outputs();
@@ -503,6 +457,69 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
     output_types_.push_back(final.type(o.value));
     if (o.alias < 0) info_.output_bytes += output_types_.back().bytes();
   }
+  graph_ = std::move(final);
+}
+
+std::string Program::what(const ProgramStep& step) const {
+  std::string out = describe(graph_, {step.nodes.back(), 0});
+  if (step.library) return out;
+  std::string list;
+  for (int32_t node : step.nodes) list += format("{}{}", list.empty() ? "" : ", ", graph_.nodes()[node].op->name);
+  return format("{} ({})", out, list);
+}
+
+const ProgramReport& Program::report() const {
+  std::call_once(reported_, [this] {
+    if (options_.eager) return;
+    for (const ProgramStep& step : steps_) report_.steps.push_back(describe_step(step));
+    report_.buffers = describe_buffers(report_.steps);
+  });
+  return report_;
+}
+
+StepReport Program::describe_step(const ProgramStep& step) const {
+  const Node& last = graph_.nodes()[step.nodes.back()];
+  StepReport out;
+  out.library = step.library != nullptr;
+  out.stage = last.source.stage;
+  out.source = last.source;
+  out.detail = describe(graph_, {step.nodes.back(), 0});
+  out.bytes = step.bytes;
+  out.flops = step.flops;
+  if (out.library) {
+    out.name = last.op->name;
+    for (ValueRef r : last.inputs) out.operands += format("{}{}", out.operands.empty() ? "" : " ", to_string(graph_.type(r)));
+    return out;
+  }
+  std::string_view previous;
+  for (int32_t node : step.nodes) {
+    std::string_view name = graph_.nodes()[node].op->name;
+    if (name == previous) continue;
+    out.name += format("{} {}", out.name.empty() ? "kernel" : ",", name);
+    previous = name;
+  }
+  return out;
+}
+
+std::vector<BufferReport> Program::describe_buffers(const std::vector<StepReport>& steps) const {
+  std::vector<BufferReport> out(intervals_.size());
+  const int32_t end = static_cast<int32_t>(steps.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    BufferReport& b = out[i];
+    b.bytes = (intervals_[i].bytes + passes::kAlignment - 1) / passes::kAlignment * passes::kAlignment;
+    b.offset = offsets_[i];
+    b.first = intervals_[i].first;
+    b.last = intervals_[i].last;
+    b.owner = Owner::workspace;
+    const Storage& storage = contents_[i];
+    if (storage.root.node < 0) continue;
+    const Node& n = graph_.node(storage.root);
+    b.owner = storage.partial ? Owner::temporary : owner_of(n.source.stage, b.last < end ? steps[b.last].stage : ir::Stage::update);
+    b.recomputed = n.phase != 0;
+    b.source = n.source;
+    b.what = format("{} {}", n.op->name, to_string(storage_type(graph_, storage)));
+  }
+  return out;
 }
 
 void* Program::address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const {
@@ -541,7 +558,7 @@ void Program::execute(const ProgramStep& step, char* arena, const std::vector<vo
     if (count == 0) continue;
     if (step.checks_indices && work > 0)
       for (size_t a = 0; a < launch.accesses.size(); ++a)
-        if (step.gathered[a] && launch.accesses[a].index_bound == 0) usage_error("{}: an index into an axis without elements", step.what);
+        if (step.gathered[a] && launch.accesses[a].index_bound == 0) usage_error("{}: an index into an axis without elements", what(step));
     const bool split_inner = step.kernel->splittable_inner();
     const int64_t tiles = split_inner ? std::max<int64_t>(1, (launch.inner + 1023) / 1024) : 1;
     int64_t tasks = std::min<int64_t>(count * tiles, int64_t{4} * threads_);
@@ -563,7 +580,7 @@ void Program::execute(const ProgramStep& step, char* arena, const std::vector<vo
   }
   if (step.checks_indices && fault.flagged) {
     int64_t bound = step.launches[0].accesses[fault.access].index_bound;
-    usage_error("{}: index {} is out of range 0..{}", step.what, fault.value, bound - 1);
+    usage_error("{}: index {} is out of range 0..{}", what(step), fault.value, bound - 1);
   }
 }
 
@@ -580,13 +597,13 @@ void Program::check(const ProgramStep& step, char* arena, const std::vector<void
         default: break;
       }
     }
-    if (bad) usage_error("the first NaN was made by {}", step.what);
+    if (bad) usage_error("the first NaN was made by {}", what(step));
   }
 }
 
 template <typename F>
 void Program::record(Recorder& recorder, const ProgramStep& step, F&& execute) const {
-  const StepReport& report = report_.steps[static_cast<size_t>(&step - steps_.data())];
+  const StepReport& report = this->report().steps[static_cast<size_t>(&step - steps_.data())];
   recorder.begin(report.name, "cpu_op");
   execute();
   RecordedRange& range = recorder.end();
@@ -636,7 +653,7 @@ std::string Program::explain() const {
   for (const auto& pass : passes_)
     out += pass.skipped ? format("  {:<12} skipped\n", pass.name) : format("  {:<12} {:8.2f} ms  {} -> {} nodes\n", pass.name, pass.ms, pass.nodes_before, pass.nodes_after);
   for (const std::string& copy : info_.copies) out += "  " + copy + "\n";
-  for (size_t i = 0; i < steps_.size(); ++i) out += format("step {:4}  {}\n", i, steps_[i].what);
+  for (size_t i = 0; i < steps_.size(); ++i) out += format("step {:4}  {}\n", i, what(steps_[i]));
   for (const std::string& text : kernel_texts_) out += text + "\n";
   return out;
 }

@@ -3,13 +3,16 @@
 
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "codegen/cpu.h"
 #include "corten/compile.h"
 #include "ir/graph.h"
+#include "kernel/lower.h"
 #include "passes/pipeline.h"
+#include "passes/plan_memory.h"
 #include "runtime/library_step.h"
 #include "runtime/program_report.h"
 #include "runtime/recorder.h"
@@ -37,9 +40,11 @@ struct ProgramStep {
   Slot scratch;
   int64_t scratch_bytes = 0;  // per worker for kernels
   std::vector<std::pair<int64_t, int64_t>> poison;  // offset and bytes of arena ranges to fill with NaN behind it
-  // for messages
-  std::string what;
-  std::vector<std::pair<int32_t, ir::Type>> results;  // operand, type: what anomaly detection checks
+  // for messages and reports
+  std::vector<int32_t> nodes;                           // of the program's graph
+  std::vector<std::pair<int32_t, ir::Type>> results;    // operand, type: what anomaly detection checks
+  int64_t bytes = 0;                                    // read and written
+  double flops = 0;                                     // of matrix products
 };
 
 /// State outputs that could not be written in place.
@@ -68,11 +73,15 @@ class Program {
   int64_t touched_arena_bytes() const;
   std::string explain() const;
   /// Of compiled programs; eager ones keep none.
-  const ProgramReport& report() const { return report_; }
+  const ProgramReport& report() const;
   const std::vector<passes::PassRecord>& passes() const { return passes_; }
   const std::vector<std::string>& kernel_texts() const { return kernel_texts_; }
 
  private:
+  /// Result, place in the source and ops of a step.
+  std::string what(const ProgramStep& step) const;
+  StepReport describe_step(const ProgramStep& step) const;
+  std::vector<BufferReport> describe_buffers(const std::vector<StepReport>& steps) const;
   void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
   void* address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
   template <typename F>
@@ -88,7 +97,12 @@ class Program {
   ir::Values constants_;
   std::vector<passes::PassRecord> passes_;
   std::vector<std::string> kernel_texts_;
-  ProgramReport report_;
+  ir::Graph graph_;                          // after the passes
+  std::vector<passes::Interval> intervals_;  // of the arena
+  std::vector<int64_t> offsets_;
+  std::vector<kernel::Storage> contents_;    // node -1: a workspace
+  mutable std::once_flag reported_;
+  mutable ProgramReport report_;             // made when it is asked for
   ProgramInfo info_;
 };
 
