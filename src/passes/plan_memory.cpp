@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 
 namespace corten::passes {
@@ -16,7 +17,8 @@ class Placer {
  public:
   explicit Placer(const std::vector<Interval>& intervals) : intervals_(intervals), beside_(intervals.size()) {}
 
-  MemoryPlan place(const std::vector<int32_t>& order) {
+  /// Stops where the plan needs `limit` bytes: it is of no use then.
+  MemoryPlan place(const std::vector<int32_t>& order, int64_t limit = std::numeric_limits<int64_t>::max()) {
     MemoryPlan plan;
     plan.offsets.assign(intervals_.size(), 0);
     lives_.clear();
@@ -39,6 +41,7 @@ class Placer {
       const int64_t offset = best >= 0 ? best : end;
       plan.offsets[i] = offset;
       plan.bytes = std::max(plan.bytes, offset + size);
+      if (plan.bytes >= limit) break;
       const auto at = std::upper_bound(extents_.begin(), extents_.end(), offset, [](int64_t x, const Extent& p) { return x < p.offset; });
       lives_.insert(lives_.begin() + (at - extents_.begin()), {want.first, want.last});
       extents_.insert(at, {offset, offset + size});
@@ -92,12 +95,14 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
     for (auto& less : orders) {
       std::vector<int32_t> sorted = order;
       std::stable_sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) { return less(intervals[a], intervals[b]); });
-      MemoryPlan plan = placer.place(sorted);
+      MemoryPlan plan = first ? placer.place(sorted) : placer.place(sorted, best.bytes);
       if (first || plan.bytes < best.bytes) best = std::move(plan), best_order = std::move(sorted);
       first = false;
       if (best.bytes == bound) break;
     }
-    // What reaches the top is placed before everything else; a new top may be lower.
+    // What reaches the top is placed before everything else; a new top may be lower. Where the top was moved before, the
+    // rounds go in circles.
+    std::vector<bool> moved(intervals.size());
     const auto count = static_cast<int64_t>(order.size());
     const int64_t rounds = count ? std::clamp<int64_t>(kRepairWork / (count * count), 4, 64) : 0;
     MemoryPlan plan = best;
@@ -105,6 +110,8 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
       auto top = std::find_if(best_order.rbegin(), best_order.rend(), [&](int32_t i) {
         return plan.offsets[i] + rounded(intervals[i].bytes) == plan.bytes;
       });
+      if (moved[*top]) break;
+      moved[*top] = true;
       std::rotate(best_order.begin(), top.base() - 1, top.base());
       plan = placer.place(best_order);
       if (plan.bytes < best.bytes) best = plan;
