@@ -57,10 +57,10 @@ ValueRefs Graph::append(const Op& op, AttrsPtr attrs, ValueRefs inputs, Source s
   return out;
 }
 
-ValueRefs Graph::append(const Node& like, ValueRefs inputs) {
+ValueRefs Graph::append(const Node& like, ValueRefs inputs, Source source, int32_t phase) {
   ValueRefs out(like.types.size());
   for (size_t i = 0; i < out.size(); ++i) out[i] = {static_cast<int32_t>(nodes_.size()), static_cast<int32_t>(i)};
-  nodes_.push_back({like.op, like.attrs, std::move(inputs), like.types, like.source, like.phase});
+  nodes_.push_back({like.op, like.attrs, std::move(inputs), like.types, source, phase});
   return out;
 }
 

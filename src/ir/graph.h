@@ -85,7 +85,8 @@ class Graph : public Builder {
   /// Appends a node whose operands are already values of this graph.
   ValueRefs append(const Op& op, AttrsPtr attrs, ValueRefs inputs, Source source, int32_t phase = 0);
   /// The same node over other operands of the same types, whose results are not inferred again.
-  ValueRefs append(const Node& like, ValueRefs inputs);
+  ValueRefs append(const Node& like, ValueRefs inputs) { return append(like, std::move(inputs), like.source, like.phase); }
+  ValueRefs append(const Node& like, ValueRefs inputs, Source source, int32_t phase);
   /// Adds an argument. `layout`: how the caller will pass it (default contiguous).
   Value input(Type type, std::string name = "", std::optional<Layout> layout = {});
   ValueRef ref(const Value& value);  // captures concrete values; Internal/Usage error for a foreign graph's value

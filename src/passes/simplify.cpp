@@ -218,11 +218,81 @@ Graph claim_composites(const Graph& graph) {
   });
 }
 
+namespace {
+/// Definitions of composites, written once for operands of given types: layers and parameters ask for the same again.
+class Definitions {
+ public:
+  explicit Definitions(bool claimed) : claimed_(claimed) {}
+
+  ir::ValueRefs expand(Rewriter& rw, const Node& n) {
+    Expander expander(rw.graph(), claimed_);
+    if (!expander.expands(*n.op)) return rw.keep(n);
+    const Definition& d = find(rw.old(), n);
+    // Constants that a definition makes belong to its graph.
+    if (!d.graph.constants().empty()) return replaced(rw, n, expander, n.op->expand);
+    Graph& g = rw.graph();
+    std::vector<ValueRef> at(d.graph.nodes().size());  // first results; others follow in the same node
+    for (size_t i = 0; i < n.inputs.size(); ++i) at[d.graph.inputs()[i].node] = rw.at(n.inputs[i]);
+    auto here = [&](ValueRef r) { return r.output == 0 ? at[r.node] : ValueRef{at[r.node].node, r.output}; };
+    for (size_t i = n.inputs.size(); i < at.size(); ++i) {
+      const Node& part = d.graph.nodes()[i];
+      ir::ValueRefs in;
+      in.reserve(part.inputs.size());
+      for (ValueRef r : part.inputs) in.push_back(here(r));
+      ir::Source source = n.source;
+      source.stage = part.source.stage;
+      at[i] = g.append(part, std::move(in), source, n.phase)[0];
+    }
+    ir::ValueRefs out;
+    for (const ir::Output& o : d.graph.outputs()) out.push_back(here(o.value));
+    return out;
+  }
+
+ private:
+  struct Definition {
+    const ir::Op* op;
+    ir::AttrsPtr attrs;
+    ir::Stage stage;
+    Graph graph;
+  };
+
+  const Definition& find(const Graph& graph, const Node& n) {
+    size_t hash = std::hash<const void*>()(n.op) ^ n.attrs->hash();
+    for (ValueRef r : n.inputs)
+      for (int64_t d : graph.type(r).dims) hash = hash * 1099511628211u + static_cast<size_t>(d);
+    auto [begin, end] = known_.equal_range(hash);
+    for (auto it = begin; it != end; ++it) {
+      const Definition& d = it->second;
+      bool same = d.op == n.op && d.stage == n.source.stage && d.attrs->equals(*n.attrs) && d.graph.inputs().size() == n.inputs.size();
+      for (size_t i = 0; same && i < n.inputs.size(); ++i) same = d.graph.type(d.graph.inputs()[i]) == graph.type(n.inputs[i]);
+      if (same) return d;
+    }
+    Definition d{n.op, n.attrs, n.source.stage, {}};
+    ir::Values in;
+    for (ValueRef r : n.inputs) in.push_back(d.graph.input(graph.type(r)));
+    {
+      Expander expander(d.graph, claimed_);
+      ir::BuilderScope scope(expander);
+      ir::GradScope no_grad(false);
+      ir::SourceScope source(n.source);
+      for (const Value& v : n.op->expand(n.attrs, in)) d.graph.output(v);
+    }
+    if (d.graph.outputs().size() != n.types.size())
+      internal_error("[{}] becomes {} results instead of {}", n.op->name, d.graph.outputs().size(), n.types.size());
+    for (size_t i = 0; i < n.types.size(); ++i)
+      if (const ir::Type& type = d.graph.type(d.graph.outputs()[i].value); type != n.types[i])
+        internal_error("[{}] becomes {} instead of {}", n.op->name, to_string(type), to_string(n.types[i]));
+    return known_.emplace(hash, std::move(d))->second;
+  }
+
+  const bool claimed_;
+  std::unordered_multimap<size_t, Definition> known_;
+};
+}  // namespace
+
 Graph expand(const Graph& graph, bool claimed) {
-  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) {
-    Expander expander(rw.graph(), claimed);
-    return expander.expands(*n.op) ? replaced(rw, n, expander, n.op->expand) : rw.keep(n);
-  });
+  Definitions definitions(claimed);
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) { return definitions.expand(rw, n); });
 }
 
 }  // namespace corten::passes
