@@ -62,6 +62,7 @@ class SmallVector {
     if (size_ == capacity_) grow(size_t{2} * capacity_);
     data()[size_++] = value;
   }
+  void pop_back() noexcept { --size_; }
   void assign(size_t count, T value) {
     size_ = 0;
     reserve(count);

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/small_vector.h"
@@ -74,6 +75,58 @@ class ValueMap {
  private:
   std::vector<ValueRef> first_;  // most nodes have one result
   std::map<ValueRef, ValueRef> others_;
+};
+
+/// A set of values of one graph.
+class RefSet {
+ public:
+  bool count(ValueRef r) const {
+    return r.output > 0 ? others_.count(r) > 0 : static_cast<size_t>(r.node) < first_.size() && first_[r.node];
+  }
+  void insert(ValueRef r) {
+    if (r.output > 0) {
+      others_.insert(r);
+      return;
+    }
+    if (static_cast<size_t>(r.node) >= first_.size()) first_.resize(static_cast<size_t>(r.node) + 1 + first_.size() / 2);
+    first_[r.node] = true;
+  }
+  /// False if it was not there.
+  bool erase(ValueRef r) {
+    if (!count(r)) return false;
+    if (r.output > 0) others_.erase(r);
+    else first_[r.node] = false;
+    return true;
+  }
+
+ private:
+  std::vector<char> first_;  // most nodes have one result
+  std::set<ValueRef> others_;
+};
+
+/// Numbers from 0 on of values of one graph.
+class RefIndex {
+ public:
+  /// -1 if there is none.
+  int32_t operator[](ValueRef r) const {
+    if (r.output > 0) {
+      const auto found = others_.find(r);
+      return found == others_.end() ? -1 : found->second;
+    }
+    return static_cast<size_t>(r.node) < first_.size() ? first_[r.node] : -1;
+  }
+  void set(ValueRef r, int32_t number) {
+    if (r.output > 0) {
+      others_[r] = number;
+      return;
+    }
+    if (static_cast<size_t>(r.node) >= first_.size()) first_.resize(static_cast<size_t>(r.node) + 1 + first_.size() / 2, -1);
+    first_[r.node] = number;
+  }
+
+ private:
+  std::vector<int32_t> first_;
+  std::map<ValueRef, int32_t> others_;
 };
 
 /// A tensor graph. As a Builder it appends what is emitted; concrete values that reach it become constants.

@@ -74,6 +74,28 @@ bool cheap(const ir::Op& op) {
   return op.kind == OpKind::elementwise && !costly.count(op.name);
 }
 
+/// A few values, each once.
+class Refs {
+ public:
+  void insert(ValueRef r) {
+    if (std::find(list_.begin(), list_.end(), r) == list_.end()) list_.push_back(r);
+  }
+  void insert(const Refs& more) {
+    for (ValueRef r : more) insert(r);
+  }
+  void erase(ValueRef r) {
+    const auto found = std::find(list_.begin(), list_.end(), r);
+    if (found == list_.end()) return;
+    *found = list_.back();
+    list_.pop_back();
+  }
+  const ValueRef* begin() const { return list_.begin(); }
+  const ValueRef* end() const { return list_.end(); }
+
+ private:
+  SmallVector<ValueRef, 8> list_;
+};
+
 class Partitioner {
  public:
   Partitioner(const Graph& graph, bool fuse) : graph_(graph), fuse_(fuse) { p_.graph = &graph; }
@@ -121,7 +143,7 @@ class Partitioner {
         step.library = true;
         const int32_t index = append(std::move(step), i);
         for (const passes::Place& place : p_.places.of(i)) {
-          p_.step_of[place.root] = index;
+          p_.step_of.set(place.root, index);
           p_.stored.insert(place.root);
         }
         break;
@@ -133,7 +155,7 @@ class Partitioner {
         step.domain = dims(n.inputs[1]);
         if (step.domain.empty()) step.domain.push_back(1);
         step.frozen = true;
-        std::set<ValueRef> from;
+        Refs from;
         for (size_t k : {1, 2}) sources(n.inputs[k], &from);
         settle(append(std::move(step), i), from);
         break;
@@ -149,7 +171,7 @@ class Partitioner {
     p_.steps.push_back(std::move(step));
     // A scatter's result is its base, written again: later readers come after this step.
     const ValueRef root = p_.places[{member, 0}].root;
-    p_.step_of[root] = index;
+    p_.step_of.set(root, index);
     return index;
   }
 
@@ -176,11 +198,11 @@ class Partitioner {
 
   /// Roots (other than virtual ones) that computing `value` reads, through virtual ones. A virtual value whose operands
   /// cannot be addressed from here gets storage. Filled into `out` unless null.
-  void sources(ValueRef value, std::set<ValueRef>* out) {
+  void sources(ValueRef value, Refs* out) {
     passes::Place place = p_.places[value];
     sources(place.root, dims(value), place.layout, out);
   }
-  void sources(ValueRef root, const Dims& over, const Layout& layout, std::set<ValueRef>* out) {
+  void sources(ValueRef root, const Dims& over, const Layout& layout, Refs* out) {
     if (p_.virtual_roots.count(root)) {
       std::vector<std::pair<ValueRef, Layout>> operands;
       if (!composed(root, over, layout, operands)) {
@@ -215,8 +237,7 @@ class Partitioner {
       if (!composed(root, domain, layout, operands)) return false;
       return std::all_of(operands.begin(), operands.end(), [&](auto& o) { return natural(step, domain, o.first, o.second); });
     }
-    auto made = p_.step_of.find(root);
-    if (made == p_.step_of.end() || made->second != step) return true;
+    if (p_.step_of[root] != step) return true;
     auto own = to_domain(domain, dims(root), Layout{0, ir::contiguous_strides(dims(root))});
     return own && same_layout(domain, *own, layout);
   }
@@ -256,8 +277,7 @@ class Partitioner {
     for (size_t k = 0; k < n.inputs.size(); ++k) {
       const passes::Place& place = p_.places[n.inputs[k]];
       if (reads_memory && k == 0) {
-        auto made = p_.step_of.find(place.root);
-        if (made != p_.step_of.end() && made->second == step) return std::nullopt;
+        if (p_.step_of[place.root] == step) return std::nullopt;
         continue;
       }
       auto layout = to_domain(*domain, dims(n.inputs[k]), place.layout);
@@ -269,7 +289,7 @@ class Partitioner {
   /// What computing a value again, instead of storing it, takes.
   struct Again {
     std::map<ValueRef, Layout> clones;  // over the domain
-    std::set<ValueRef> leaves;
+    Refs leaves;
     int costly = 0;
   };
 
@@ -277,9 +297,9 @@ class Partitioner {
   /// how, or takes too much.
   bool follow(const Step& s, ValueRef root, const Layout& layout, Again& again) const {
     const Node& n = at(root.node);
-    const auto made = p_.step_of.find(root);
+    const int32_t made = p_.step_of[root];
     const bool is_virtual = p_.virtual_roots.count(root) > 0;
-    const bool repeat = n.op->kind == OpKind::elementwise && made != p_.step_of.end() && !p_.stored.count(root);
+    const bool repeat = n.op->kind == OpKind::elementwise && made >= 0 && !p_.stored.count(root);
     if (!is_virtual && !repeat && !s.clones.count(root)) {
       again.leaves.insert(root);
       return !mutable_.count(root);
@@ -298,8 +318,8 @@ class Partitioner {
   /// What node `n` of step `s` reads from memory. Values that other kernels made and nobody stored are computed again where
   /// that moves fewer bytes than writing and reading them: gradients then start from what products made, not from
   /// intermediate values of the forward pass.
-  std::set<ValueRef> reads(Step& s, const Node& n) {
-    std::set<ValueRef> from;
+  Refs reads(Step& s, const Node& n) {
+    Refs from;
     const bool reads_memory = n.op->kind == OpKind::pad || n.op->kind == OpKind::gather;
     if (reads_memory) from.insert(p_.places[n.inputs[0]].root);
     for (size_t k = reads_memory ? 1 : 0; k < n.inputs.size(); ++k) {
@@ -309,7 +329,7 @@ class Partitioner {
     }
     return from;
   }
-  void reads(Step& s, ValueRef root, const Layout& layout, std::set<ValueRef>& from) {
+  void reads(Step& s, ValueRef root, const Layout& layout, Refs& from) {
     std::vector<std::pair<ValueRef, Layout>> operands;
     if (p_.virtual_roots.count(root) || s.clones.count(root)) {
       if (composed(root, s.domain, layout, operands)) {
@@ -319,48 +339,48 @@ class Partitioner {
       realise(root);
     }
     from.insert(root);
-    const auto made = p_.step_of.find(root);
+    const int32_t made = p_.step_of[root];
     const auto self = static_cast<int32_t>(&s - p_.steps.data());
-    if (!fuse_ || made == p_.step_of.end() || made->second == self || p_.stored.count(root) || at(root.node).op->kind != OpKind::elementwise)
+    if (!fuse_ || made < 0 || made == self || p_.stored.count(root) || at(root.node).op->kind != OpKind::elementwise)
       return;
     Again again;
     if (!follow(s, root, layout, again)) return;
     int64_t bytes = 0;
     for (ValueRef leaf : again.leaves) {
-      const auto maker = p_.step_of.find(leaf);
-      if (maker != p_.step_of.end() && maker->second == self) return;
-      const bool stored = maker == p_.step_of.end() || p_.stored.count(leaf);
+      const int32_t maker = p_.step_of[leaf];
+      if (maker == self) return;
+      const bool stored = maker < 0 || p_.stored.count(leaf);
       bytes += graph_.type(leaf).bytes() * (stored ? 1 : 2);
     }
     if (bytes * 4 > graph_.type(root).bytes() * 2 * 3) return;
     from.erase(root);
     for (auto& [clone, where] : again.clones) s.clones.insert(clone);
-    from.insert(again.leaves.begin(), again.leaves.end());
+    from.insert(again.leaves);
   }
 
   /// The kernel that the first reader of an element-wise value will join for its other operands, or -1.
   int32_t sibling(int32_t i) {
     const int32_t reader = first_use_[i];
     if (reader < 0 || at(i).op->kind != OpKind::elementwise || at(reader).op->kind != OpKind::elementwise) return -1;
-    std::set<ValueRef> beside;
+    Refs beside;
     for (ValueRef r : at(reader).inputs)
       if (r.node < i) sources(r, &beside);
     int32_t latest = -1;
     for (ValueRef r : beside)
-      if (auto made = p_.step_of.find(r); made != p_.step_of.end()) latest = std::max(latest, made->second);
+      latest = std::max(latest, p_.step_of[r]);
     return latest;
   }
 
   void member(int32_t i) {
     const Node& n = at(i);
-    std::set<ValueRef> from;
+    Refs from;
     // pad and gather read their first operand from memory.
     const bool reads_memory = n.op->kind == OpKind::pad || n.op->kind == OpKind::gather;
     for (size_t k = reads_memory ? 1 : 0; k < n.inputs.size(); ++k) sources(n.inputs[k], &from);
     if (reads_memory) from.insert(p_.places[n.inputs[0]].root);
     int32_t latest = -1;
     for (ValueRef r : from)
-      if (auto made = p_.step_of.find(r); made != p_.step_of.end()) latest = std::max(latest, made->second);
+      latest = std::max(latest, p_.step_of[r]);
     std::optional<Dims> domain = fuse_ && latest >= 0 ? joins(latest, n) : std::nullopt;
     if (int32_t beside; fuse_ && !domain && (beside = sibling(i)) > latest) {
       // Nothing to join so far, but its reader will join this later kernel: both are then in one.
@@ -377,7 +397,7 @@ class Partitioner {
       if (ir::product(*domain) > ir::product(s.domain)) s.row_bound = true;  // its values are now one per row
       s.domain = *domain;
       s.members.push_back(i);
-      p_.step_of[{i, 0}] = latest;
+      p_.step_of.set({i, 0}, latest);
     }
     Step& s = p_.steps[latest];
     if (n.op->kind == OpKind::pad) s.frozen = true;
@@ -386,9 +406,9 @@ class Partitioner {
   }
 
   /// Everything that a step reads from others is stored.
-  void settle(int32_t step, const std::set<ValueRef>& from) {
+  void settle(int32_t step, const Refs& from) {
     for (ValueRef r : from)
-      if (auto made = p_.step_of.find(r); made != p_.step_of.end() && made->second != step) p_.stored.insert(r);
+      if (const int32_t made = p_.step_of[r]; made >= 0 && made != step) p_.stored.insert(r);
   }
 
   void reduce(int32_t i) {
@@ -410,11 +430,11 @@ class Partitioner {
 
   void chunked(int32_t i) {
     const Node& n = at(i);
-    std::set<ValueRef> from;
+    Refs from;
     sources(n.inputs[0], &from);
     int32_t latest = -1;
     for (ValueRef r : from)
-      if (auto made = p_.step_of.find(r); made != p_.step_of.end()) latest = std::max(latest, made->second);
+      latest = std::max(latest, p_.step_of[r]);
     bool join = fuse_ && latest >= 0;
     std::optional<Dims> domain;
     if (join) {
@@ -451,16 +471,16 @@ class Partitioner {
     step.domain = dims(n.inputs[0]);
     step.axis = axis;
     const passes::Place& place = p_.places[n.inputs[0]];
-    std::set<ValueRef> from;
+    Refs from;
     int budget = 12;
     repeat(step, place.root, dims(n.inputs[0]), place.layout, from, budget);
     append(std::move(step), i);
     for (ValueRef r : from)
-      if (p_.step_of.count(r)) p_.stored.insert(r);
+      if (p_.step_of[r] >= 0) p_.stored.insert(r);
   }
 
   /// Decides for a value read by a column reduction: computed again from its operands, or read from memory.
-  void repeat(Step& step, ValueRef root, const Dims& over, const Layout& layout, std::set<ValueRef>& from, int& budget) {
+  void repeat(Step& step, ValueRef root, const Dims& over, const Layout& layout, Refs& from, int& budget) {
     const Node& n = at(root.node);
     const bool is_virtual = p_.virtual_roots.count(root) > 0;
     bool again = is_virtual;
@@ -488,7 +508,7 @@ class Partitioner {
   Partition p_;
   std::vector<int> uses_;
   std::vector<int32_t> first_use_;  // node that reads a value first, or -1
-  std::set<ValueRef> mutable_;  // memory that some step overwrites
+  ir::RefSet mutable_;  // memory that some step overwrites
 };
 
 }  // namespace

@@ -7,7 +7,6 @@
 // it from memory. The order of steps is the order of creation, so a value is always computed before its readers.
 #pragma once
 
-#include <map>
 #include <set>
 
 #include "ir/kernel.h"
@@ -33,10 +32,10 @@ struct Partition {
   const ir::Graph* graph;
   passes::Places places;
   std::vector<Step> steps;
-  std::set<ir::ValueRef> stored;            // roots that some step writes to memory
-  std::map<ir::ValueRef, int32_t> step_of;  // root -> step that computes it
-  std::set<ir::ValueRef> virtual_roots;     // computed by every reader
-  std::set<ir::ValueRef> realised;          // were virtual for steps formed before; got storage for a later reader
+  ir::RefSet stored;                        // roots that some step writes to memory
+  ir::RefIndex step_of;                     // of a root: the step that computes it
+  ir::RefSet virtual_roots;                 // computed by every reader
+  ir::RefSet realised;                      // were virtual for steps formed before; got storage for a later reader
 };
 
 /// Rows of at least this many elements are reduced in parallel chunks when there are few of them.
