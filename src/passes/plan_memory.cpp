@@ -8,7 +8,8 @@
 namespace corten::passes {
 namespace {
 
-constexpr int64_t kRepairWork = 20'000'000;  // comparisons of intervals
+constexpr int64_t kSmall = 8192;  // buffers of less than this part of all memory fill the gaps that others leave
+constexpr int64_t kRepairWork = 5'000'000;  // comparisons of intervals
 
 int64_t rounded(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -24,32 +25,48 @@ class Placer {
     lives_.clear();
     extents_.clear();
     for (int32_t i : order) {
-      const Interval& want = intervals_[i];
-      int64_t size = rounded(want.bytes), end = 0, best = -1, best_gap = 0;
-      // First who is in the way, without a branch per buffer, then the gaps between them.
-      size_t count = 0;
-      for (size_t k = 0; k < lives_.size(); ++k) {
-        beside_[count] = static_cast<int32_t>(k);
-        count += (lives_[k].last >= want.first) & (want.last >= lives_[k].first);
-      }
-      for (size_t k = 0; k < count; ++k) {
-        const Extent& other = extents_[beside_[k]];
-        int64_t gap = other.offset - end;
-        if (gap >= size && (best < 0 || gap < best_gap)) best = end, best_gap = gap;
-        end = std::max(end, other.end);
-      }
-      const int64_t offset = best >= 0 ? best : end;
-      plan.offsets[i] = offset;
-      plan.bytes = std::max(plan.bytes, offset + size);
+      add(plan, i);
       if (plan.bytes >= limit) break;
-      const auto at = std::upper_bound(extents_.begin(), extents_.end(), offset, [](int64_t x, const Extent& p) { return x < p.offset; });
-      lives_.insert(lives_.begin() + (at - extents_.begin()), {want.first, want.last});
-      extents_.insert(at, {offset, offset + size});
     }
     return plan;
   }
 
+  /// Places more buffers around those of a plan.
+  void fill(MemoryPlan& plan, std::vector<int32_t> placed, const std::vector<int32_t>& more) {
+    std::sort(placed.begin(), placed.end(), [&](int32_t a, int32_t b) { return plan.offsets[a] < plan.offsets[b]; });
+    lives_.clear();
+    extents_.clear();
+    for (int32_t i : placed) {
+      lives_.push_back({intervals_[i].first, intervals_[i].last});
+      extents_.push_back({plan.offsets[i], plan.offsets[i] + rounded(intervals_[i].bytes)});
+    }
+    for (int32_t i : more) add(plan, i);
+  }
+
  private:
+  void add(MemoryPlan& plan, int32_t i) {
+    const Interval& want = intervals_[i];
+    int64_t size = rounded(want.bytes), end = 0, best = -1, best_gap = 0;
+    // First who is in the way, without a branch per buffer, then the gaps between them.
+    size_t count = 0;
+    for (size_t k = 0; k < lives_.size(); ++k) {
+      beside_[count] = static_cast<int32_t>(k);
+      count += (lives_[k].last >= want.first) & (want.last >= lives_[k].first);
+    }
+    for (size_t k = 0; k < count; ++k) {
+      const Extent& other = extents_[beside_[k]];
+      int64_t gap = other.offset - end;
+      if (gap >= size && (best < 0 || gap < best_gap)) best = end, best_gap = gap;
+      end = std::max(end, other.end);
+    }
+    const int64_t offset = best >= 0 ? best : end;
+    plan.offsets[i] = offset;
+    plan.bytes = std::max(plan.bytes, offset + size);
+    const auto at = std::upper_bound(extents_.begin(), extents_.end(), offset, [](int64_t x, const Extent& p) { return x < p.offset; });
+    lives_.insert(lives_.begin() + (at - extents_.begin()), {want.first, want.last});
+    extents_.insert(at, {offset, offset + size});
+  }
+
   struct Life {
     int32_t first, last;
   };
@@ -72,9 +89,9 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
   }
   int64_t live = 0, bound = 0;
   for (auto& [step, delta] : change) bound = std::max(bound, live += delta);
-  std::vector<int32_t> order;
+  std::vector<int32_t> order, small;
   for (size_t i = 0; i < intervals.size(); ++i)
-    if (intervals[i].bytes > 0) order.push_back(static_cast<int32_t>(i));
+    if (intervals[i].bytes > 0) (reuse && intervals[i].bytes < bound / kSmall ? small : order).push_back(static_cast<int32_t>(i));
   MemoryPlan best;
   if (!reuse) {
     best.offsets.assign(intervals.size(), 0);
@@ -98,7 +115,7 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
       MemoryPlan plan = first ? placer.place(sorted) : placer.place(sorted, best.bytes);
       if (first || plan.bytes < best.bytes) best = std::move(plan), best_order = std::move(sorted);
       first = false;
-      if (best.bytes == bound) break;
+      if (best.bytes <= bound) break;
     }
     // What reaches the top is placed before everything else; a new top may be lower. Where the top was moved before, the
     // rounds go in circles.
@@ -116,6 +133,8 @@ MemoryPlan plan_memory(const std::vector<Interval>& intervals, bool reuse) {
       plan = placer.place(best_order);
       if (plan.bytes < best.bytes) best = plan;
     }
+    std::stable_sort(small.begin(), small.end(), [&](int32_t a, int32_t b) { return intervals[a].bytes > intervals[b].bytes; });
+    placer.fill(best, order, small);
   }
   best.lower_bound = bound;
   return best;
