@@ -1,5 +1,7 @@
 #include "codegen/cpu.h"
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <list>
@@ -7,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/format.h"
+#include "base/thread_pool.h"
 #include "codegen/compile.h"
 #include "codegen/jit.h"
 
@@ -127,6 +130,11 @@ class KernelCache {
     }
   }
 
+  bool has(const Hash128& key) {
+    std::lock_guard lock(mutex_);
+    return entries_.count(key) > 0;
+  }
+
   void count(bool from_disk, double ms) {
     std::lock_guard lock(mutex_);
     (from_disk ? stats.from_disk : stats.compiled) += 1;
@@ -206,10 +214,35 @@ KernelPtr compile_cpu(const Kernel& kernel, const Target& target, ObjectCache* o
   return made;
 }
 
+namespace {
+KernelPtr find_or_compile(const Hash128& key, const Kernel& kernel) {
+  return kernels().find(
+      key, [&] { return compile_cpu(kernel, target_for(cpu_isa()), &object_cache()); });
+}
+}  // namespace
+
 KernelPtr compile_cpu(const Kernel& kernel) {
-  return kernels().find(structure_hash(kernel), [&] {
-    return compile_cpu(kernel, target_for(cpu_isa()), &object_cache());
+  return find_or_compile(structure_hash(kernel), kernel);
+}
+
+std::vector<KernelPtr> compile_cpu(const std::vector<const Kernel*>& list) {
+  std::vector<Hash128> keys(list.size());
+  std::unordered_map<Hash128, size_t, HashOfHash> first;  // by key: the first kernel that has it
+  std::vector<size_t> missing;
+  for (size_t i = 0; i < list.size(); ++i) {
+    keys[i] = structure_hash(*list[i]);
+    if (first.emplace(keys[i], i).second && !kernels().has(keys[i])) missing.push_back(i);
+  }
+  std::vector<KernelPtr> out(list.size());
+  ThreadPool& pool = default_thread_pool();
+  std::atomic<size_t> next = 0;  // kernels differ in what they cost
+  pool.parallel_for(std::min<int64_t>(pool.num_threads(), static_cast<int64_t>(missing.size())), [&](int64_t, int) {
+    for (size_t k; (k = next++) < missing.size();)
+      out[missing[k]] = find_or_compile(keys[missing[k]], *list[missing[k]]);
   });
+  for (size_t i = 0; i < list.size(); ++i)
+    if (!out[i]) out[i] = find_or_compile(keys[i], *list[i]);
+  return out;
 }
 
 CompileStats compile_stats() {

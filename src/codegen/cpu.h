@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ir/kernel.h"
 
@@ -31,6 +32,8 @@ struct CompileStats {
 
 /// Compiles or finds a kernel: in memory, then in the object cache on disk, then LLVM. Thread-safe.
 std::shared_ptr<const CpuKernel> compile_cpu(const ir::Kernel& kernel);
+/// The same for all kernels of a program: equal ones are one, and those that are in no cache are compiled side by side.
+std::vector<std::shared_ptr<const CpuKernel>> compile_cpu(const std::vector<const ir::Kernel*>& kernels);
 CompileStats compile_stats();
 
 }  // namespace corten::codegen

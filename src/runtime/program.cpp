@@ -158,13 +158,14 @@ class Builder {
     }
     info.passes_ms += now_ms() - start;
     start = now_ms();
-    for (Lowered& l : lowered_) {
-      if (l.library()) {
-        compiled_.push_back(nullptr);
-        continue;
-      }
-      compiled_.push_back(codegen::compile_cpu(l.kernel.kernel));
-      if (distinct.insert(compiled_.back().get()).second) kernel_texts.push_back(to_string(l.kernel.kernel));
+    std::vector<const ir::Kernel*> kernels;
+    for (const Lowered& l : lowered_)
+      if (!l.library()) kernels.push_back(&l.kernel.kernel);
+    auto next = codegen::compile_cpu(kernels);
+    size_t made = 0;
+    for (const Lowered& l : lowered_) {
+      compiled_.push_back(l.library() ? nullptr : std::move(next[made++]));
+      if (!l.library() && distinct.insert(compiled_.back().get()).second) kernel_texts.push_back(to_string(l.kernel.kernel));
     }
     info.compile_ms = now_ms() - start;
     info.distinct_kernels = static_cast<int64_t>(distinct.size());
