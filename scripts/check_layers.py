@@ -35,6 +35,7 @@ PUBLIC = {
     "tensor.h": "runtime",
     "ops.h": "runtime",
     "random.h": "runtime",
+    "checkpoint.h": "runtime",
     "compile.h": "runtime",
     "custom_op.h": "runtime",
     "corten.h": "train",

@@ -76,8 +76,9 @@ class Search {
     batch = std::clamp(batch / unit * unit, unit, now - unit);
     int64_t step = unit;  // of the way back when the line promised too much
     for (; batch > unit; batch -= std::min(step, batch - unit), step *= 2)
-      if (const StepPlan& plan = at(batch); fits(plan.peak_bytes)) return report(batch, plan);
-    report(unit, smallest);
+      if (fits(at(batch).peak_bytes)) break;
+    while (batch + unit < now && fits(at(batch + unit).peak_bytes)) batch += unit;  // or too little
+    report(batch, at(batch));
   }
 
   /// The fewest virtual shards that fit. Plans of many shards are large, so that the next count is planned only if what the

@@ -34,7 +34,7 @@ class Absorb {
       if (graph_.nodes()[i].op->name == "cast") consider(i);
     if (absorbed_.empty()) return graph_;
     std::set<int32_t> wide;  // views of absorbed casts
-    return Rewriter(graph_).run([&](Rewriter& rw, const Node& n, int32_t i) -> std::vector<ValueRef> {
+    return Rewriter(graph_).run([&](Rewriter& rw, const Node& n, int32_t i) -> ir::ValueRefs {
       if (absorbed_.count(i)) {
         wide.insert(i);
         return {rw.at(n.inputs[0])};

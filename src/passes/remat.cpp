@@ -12,6 +12,7 @@ using ir::Graph;
 using ir::Node;
 using ir::OpKind;
 using ir::ValueRef;
+using ir::ValueRefs;
 using Held = Timeline::Held;
 
 namespace {
@@ -230,7 +231,7 @@ class Recompute {
       const int32_t at = t_.step_of[i];
       if (at < 0) return rw.keep(n);
       phase_ = first_phase_ + i;
-      std::vector<ValueRef> in;
+      ValueRefs in;
       for (ValueRef r : n.inputs) in.push_back(need(r, at));
       return rw.graph().append(n, std::move(in));
     }));
@@ -255,10 +256,10 @@ class Recompute {
     if (known == again_.end()) known = again_.emplace(std::pair(r.node, at), make(r.node, at, true)).first;
     return result(r, known->second);
   }
-  ValueRef result(ValueRef r, const std::vector<ValueRef>& clones) const { return clones.empty() ? rw_->at(r) : clones[r.output]; }
+  ValueRef result(ValueRef r, const ValueRefs& clones) const { return clones.empty() ? rw_->at(r) : clones[r.output]; }
 
   /// Clones of a node's results for readers at `at`; none if the old ones serve.
-  std::vector<ValueRef> make(int32_t node, int32_t at, bool always) {
+  ValueRefs make(int32_t node, int32_t at, bool always) {
     const Node& n = old_.nodes()[node];
     const Held held = t_.held[node];
     if (n.op->kind == OpKind::input || n.op->kind == OpKind::constant) return {};
@@ -269,19 +270,19 @@ class Recompute {
       return found->second;
     }
     if (held == Held::stored) return {};
-    std::vector<ValueRef> in = operands(n, at, always);
+    ValueRefs in = operands(n, at, always);
     if (in == rw_->graph().node(rw_->at({node, 0})).inputs && !(always && held == Held::inner)) return {};
-    auto key = std::pair(node, in);
+    auto key = std::pair(node, std::vector<ValueRef>(in.begin(), in.end()));
     auto found = derived_.find(key);
     if (found == derived_.end()) found = derived_.emplace(key, clone(node, std::move(in))).first;
     return found->second;
   }
-  std::vector<ValueRef> operands(const Node& n, int32_t at, bool always) {
-    std::vector<ValueRef> in;
+  ValueRefs operands(const Node& n, int32_t at, bool always) {
+    ValueRefs in;
     for (ValueRef r : n.inputs) in.push_back(always ? again(r, at) : need(r, at));
     return in;
   }
-  std::vector<ValueRef> clone(int32_t node, std::vector<ValueRef> in) {
+  ValueRefs clone(int32_t node, ValueRefs in) {
     const Node& n = old_.nodes()[node];
     return rw_->graph().append(*n.op, n.attrs, std::move(in), n.source, phase_);
   }
@@ -290,9 +291,9 @@ class Recompute {
   const Timeline& t_;
   Rewriter* rw_ = nullptr;
   std::map<int32_t, std::vector<int32_t>> cuts_;
-  std::map<std::pair<int32_t, int32_t>, std::vector<ValueRef>> needed_, again_;  // by node and step
-  std::map<std::pair<int32_t, int>, std::vector<ValueRef>> versions_;
-  std::map<std::pair<int32_t, std::vector<ValueRef>>, std::vector<ValueRef>> derived_;
+  std::map<std::pair<int32_t, int32_t>, ValueRefs> needed_, again_;  // by node and step
+  std::map<std::pair<int32_t, int>, ValueRefs> versions_;
+  std::map<std::pair<int32_t, std::vector<ValueRef>>, ValueRefs> derived_;  // by node and operands
   int32_t first_phase_ = 0, phase_ = 0;
 };
 
