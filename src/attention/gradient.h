@@ -12,6 +12,7 @@ namespace corten::attention_detail {
 namespace {
 
 constexpr int64_t kGradientQueries = 128, kGradientKeys = 128;  // multiples of vectors, pairs and panels
+constexpr int64_t kFetched = 2;  // rows of the next keys per strip of queries
 
 // sum(g * out) of each query.
 inline void sum_dots(const Head& head, int64_t q0, int64_t q1) {
@@ -146,13 +147,13 @@ struct Gradient {
     if constexpr (kDrops) query.dropout.template dropped<N>(k0 + j, dropped);
   }
 
-  // One query's, in place, hidden ones as zeros.
+  // Keys open .. of one query, in place, hidden ones as zeros: as far as a register tile of the products may reach.
   template <bool kDrops>
-  void weigh_masked(int64_t i, float* s, float* dp, int64_t padded) const {
+  void weigh_masked(int64_t i, float* s, float* dp, int64_t open, int64_t end) const {
     const int64_t count = visible_keys(a, i, k0, keys);
     const MaskRow mask(a, i, k0);
     const Query query(head, i);
-    int64_t j = 0;
+    int64_t j = open;
     for (; j < count; j += kW) {
       const Simd::F score = exponents.masked(mask, Simd::load(s + j), j, count - j);
       const Simd::M seen = mask.visible(j, count - j);
@@ -162,9 +163,24 @@ struct Gradient {
       Simd::store(s + j, x.weight);  // 0 for -infinity
       Simd::store(dp + j, Simd::select(seen, x.ds, Simd::zero()));
     }
-    for (; j < padded; j += kW) {
+    for (; j < end; j += kW) {
       Simd::store(s + j, Simd::zero());
       Simd::store(dp + j, Simd::zero());
+    }
+  }
+  // The first `open` keys of one query, in place, none of them hidden.
+  template <bool kDrops>
+  void weigh_open(int64_t i, float* s, float* dp, int64_t open) const {
+    const Query query(head, i);
+    for (int64_t j = 0; j < open; j += kCols) {
+      Simd::M dropped[2] = {};
+      drop<kDrops, 2>(query, j, dropped);
+      const Pair x = weigh<kDrops>(query, Simd::load(s + j), Simd::load(dp + j), dropped[0]);
+      const Pair y = weigh<kDrops>(query, Simd::load(s + j + kW), Simd::load(dp + j + kW), dropped[1]);
+      Simd::store(s + j, x.weight);
+      Simd::store(dp + j, x.ds);
+      Simd::store(s + j + kW, y.weight);
+      Simd::store(dp + j + kW, y.ds);
     }
   }
 
@@ -176,53 +192,44 @@ struct Gradient {
     for (int64_t i = 0; i < queries; i += step) {
       const int64_t count = smaller(step, queries - i);
       for (Ahead* next : {&next_q, &next_g, &next_out}) next->fetch(step);
-      for (Ahead* next : {&next_k, &next_v}) next->fetch(2);
+      for (Ahead* next : {&next_k, &next_v}) next->fetch(kFetched);
       float* s = kPairs ? strip_s : weights + i * kStride;
       float* dp = kPairs ? strip_dp : ds + i * kStride;
-      const int64_t vectors = ceil_div(larger(0, visible_keys(a, q0 + i + count - 1, k0, keys)), kW);
+      const int64_t most = larger(0, visible_keys(a, q0 + i + count - 1, k0, keys)), vectors = ceil_div(most, kW);
       product<U, false>(count, vectors, q + i * units, units, k_across, panel, depth, s, kStride, true);
       product<U, false>(count, vectors, g + i * units, units, v_across, panel, depth, dp, kStride, true);
-      const int64_t plain = a.mask ? 0 : larger(0, visible_keys(a, q0 + i, k0, keys));  // keys that all of these queries see
+      // Keys that all of these queries see, and those up to which hidden ones are read.
+      const int64_t open = a.mask ? 0 : larger(0, visible_keys(a, q0 + i, k0, keys)) / kCols * kCols;
+      const int64_t end = smaller(padded, round_up(most + kRows + U::kPair, kW));
       if constexpr (kPairs) {
-        int64_t r = 0;
-        if (plain == keys && keys % kCols == 0)
-          for (; r + 2 <= count; r += 2) round_plain<kDrops>(i, r);
-        for (int64_t m = r; m < count; ++m) weigh_masked<kDrops>(q0 + i + m, s + m * kStride, dp + m * kStride, padded);
-        for (; r < count; r += 2) round(i, r, r + 1 == count, padded);
+        for (int64_t r = 0; r < count; r += 2) {
+          const bool last = r + 1 == count;
+          if (!last) round_open<kDrops>(i, r, open);
+          const int64_t from = last ? 0 : open;
+          for (int64_t m = r; m < smaller(r + 2, count); ++m)
+            weigh_masked<kDrops>(q0 + i + m, s + m * kStride, dp + m * kStride, from, end);
+          round(i, r, last, from, end);
+        }
       } else {
         for (int64_t r = 0; r < count; ++r) {
-          float *to = s + r * kStride, *to_ds = dp + r * kStride;
-          if (plain == keys && keys % kCols == 0) {
-            const Query query(head, q0 + i + r);
-            for (int64_t j = 0; j < keys; j += kCols) {
-              Simd::M dropped[2] = {};
-              drop<kDrops, 2>(query, j, dropped);
-              const Pair x = weigh<kDrops>(query, Simd::load(to + j), Simd::load(to_ds + j), dropped[0]);
-              const Pair y = weigh<kDrops>(query, Simd::load(to + j + kW), Simd::load(to_ds + j + kW), dropped[1]);
-              Simd::store(to + j, x.weight);
-              Simd::store(to_ds + j, x.ds);
-              Simd::store(to + j + kW, y.weight);
-              Simd::store(to_ds + j + kW, y.ds);
-            }
-          } else {
-            weigh_masked<kDrops>(q0 + i + r, to, to_ds, padded);
-          }
+          weigh_open<kDrops>(q0 + i + r, s + r * kStride, dp + r * kStride, open);
+          weigh_masked<kDrops>(q0 + i + r, s + r * kStride, dp + r * kStride, open, end);
           if (a.dtype == DType::bf16)
-            for (int64_t j = 0; j < padded; j += kW) {
-              Simd::store(to + j, Simd::round_bf16(Simd::load(to + j)));
-              Simd::store(to_ds + j, Simd::round_bf16(Simd::load(to_ds + j)));
+            for (int64_t j = r * kStride; j < r * kStride + end; j += kW) {
+              Simd::store(s + j, Simd::round_bf16(Simd::load(s + j)));
+              Simd::store(dp + j, Simd::round_bf16(Simd::load(dp + j)));
             }
         }
       }
     }
   }
   void weigh_blocks() { a.p > 0 ? weigh_block<true>() : weigh_block<false>(); }
-  // Rows r and r + 1 of the strip at query i of the block, rounded into weights, ds and ds_rows.
-  void round(int64_t i, int64_t r, bool last, int64_t padded) {
+  // Keys from .. end of rows r and r + 1 of the strip at query i of the block, rounded into weights, ds and ds_rows.
+  void round(int64_t i, int64_t r, bool last, int64_t from, int64_t end) {
     const int64_t at = (i + r) / 2 * kStride;
     const auto next = [&](const float* p) { return last ? Simd::zero() : Simd::load(p + kStride); };
     auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kStride;
-    for (int64_t j = 0; j < padded; j += kW) {
+    for (int64_t j = from; j < end; j += kW) {
       const float *p = strip_s + r * kStride + j, *d = strip_dp + r * kStride + j;
       Simd::store(weights + at + j, U::round(Simd::load(p), next(p)));
       Simd::store(ds + at + j, U::round(Simd::load(d), next(d)));
@@ -230,13 +237,13 @@ struct Gradient {
       if (!last) U::store(row + kStride + j, next(d));
     }
   }
-  // The same from scores and dP, none of them masked.
+  // The first `open` keys of both rows, none of them hidden, from scores and dP.
   template <bool kDrops>
-  void round_plain(int64_t i, int64_t r) {
+  void round_open(int64_t i, int64_t r, int64_t open) {
     const Query low(head, q0 + i + r), high(head, q0 + i + r + 1);
     const int64_t at = (i + r) / 2 * kStride;
     auto* row = reinterpret_cast<uint16_t*>(ds_rows) + (i + r) * kStride;
-    for (int64_t j = 0; j < keys; j += kCols) {
+    for (int64_t j = 0; j < open; j += kCols) {
       const float *p = strip_s + r * kStride + j, *d = strip_dp + r * kStride + j;
       Simd::M drop_a[2] = {}, drop_b[2] = {};
       drop<kDrops, 2>(low, j, drop_a);
