@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "attention/block.h"
 #include "corten/error.h"
 #include "problem.h"
 
@@ -72,6 +73,29 @@ TEST(Attention, MasksHide) {
       }
 }
 
+TEST(Attention, HiddenBlocksOfKeys) {
+  // More keys than a block holds are hidden from everyone, and with `causal` some queries see nothing.
+  for (int threads : {1, 2})
+    for (DType dtype : {DType::f32, DType::bf16})
+      for (bool causal : {false, true}) {
+        ThreadPool pool(threads);
+        Problem x({1, 1, 290, 300, 16}, dtype, causal, Mask::keys);
+        for (int64_t j = 0; j < 140; ++j) x.mask_bytes.data()[j] = 0;
+        check(x, pool);
+      }
+}
+
+TEST(Attention, ScalesOfAnySign) {
+  ThreadPool pool(2);
+  for (DType dtype : {DType::f32, DType::bf16})
+    for (Mask mask : {Mask::none, Mask::boolean, Mask::additive})
+      for (float scale : {-0.4f, 0.0f, 1.0f}) {
+        Problem x({1, 2, 60, 170, 16}, dtype, false, mask);
+        x.args.scale = scale;
+        check(x, pool);
+      }
+}
+
 TEST(Attention, AMaskWithoutKeyAxisIsSpread) {
   ThreadPool pool(1);
   for (Isa isa : isas()) {
@@ -103,6 +127,29 @@ TEST(Attention, DropsWhatPhiloxSays) {
           for (int64_t i = 0; i < h->rows; ++i) EXPECT_EQ(h->at(1, 1, i, 3), 0);
       }
     }
+}
+
+// Equal weights of keys whose values are the unit vectors: results are what dropout keeps.
+TEST(Attention, DropoutCountsPast32Bits) {
+  constexpr int64_t S = 107, kIndex = 40139881;  // of a head whose elements start at 2^32 - 29
+  static_assert(kIndex * S == (int64_t{1} << 32) - 29);
+  for (Isa isa : isas()) {
+    Problem x({1, 1, 1, S, S}, DType::f32, false, Mask::none, 0.5f);
+    std::memset(x.q.bytes.data(), 0, S * 4);
+    for (int64_t j = 0; j < S; ++j)
+      for (int64_t d = 0; d < S; ++d) test::from_double(x.v.bytes.data(), x.v.index(0, 0, j, d), DType::f32, j == d);
+    const AttentionArgs a = x.bound();
+    const attention_detail::Family& family = isa == Isa::avx2 ? attention_detail::kAvx2 : attention_detail::kAvx512;
+    test::Guarded workspace(family.forward_bytes(a, 1));
+    family.forward({a, kIndex, nullptr}, 0, 1, workspace.data());
+    int kept = 0;
+    for (int64_t j = 0; j < S; ++j) {
+      const bool dropped = test::uniform(a.seed, a.step, a.site, static_cast<uint64_t>(kIndex * S + j)) < 0.5f;
+      EXPECT_EQ(x.out.at(0, 0, 0, j) == 0, dropped) << name(isa) << " key " << j;
+      kept += !dropped;
+    }
+    EXPECT_GT(kept, 30);
+  }
 }
 
 TEST(Attention, LargeScoresDoNotOverflow) {
