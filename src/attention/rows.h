@@ -12,7 +12,7 @@ constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
 // 2^x, x at most 127: the fractional part, of [-1/2, 1/2], by a minimax polynomial whose value at 0 is 1, so that its
 // relative error is 2^-24 (floats; 2^-22 for pairs, which are rounded to 8 bits) with that of the f32 arithmetic.
 template <class U>
-Simd::F exp2(Simd::F x) {
+[[gnu::always_inline]] inline Simd::F exp2(Simd::F x) {
   x = Simd::max(Simd::broadcast(-160), x);  // 0
   const Simd::F n = Simd::round(x), r = Simd::sub(x, n);
   Simd::F p;
