@@ -65,7 +65,8 @@ class Dropout {
         seed_(static_cast<uint64_t>(head.args.seed)),
         step_(static_cast<uint32_t>(head.args.step)),
         site_(static_cast<uint32_t>(head.args.site)),
-        threshold_(Simd::broadcast(head.args.p * 0x1p24f)) {}
+        // Upper 24 bits of a word that are below p 2^24.
+        last_(static_cast<uint32_t>((static_cast<uint64_t>(__builtin_ceilf(head.args.p * 0x1p24f)) << 8) - 1)) {}
   /// Lanes of keys key, key + 1, ... that are dropped, for N vectors of them.
   template <int N>
   [[gnu::always_inline]] void dropped(int64_t key, Simd::M* out) const {
@@ -82,7 +83,7 @@ class Dropout {
  private:
   static constexpr uint32_t kFactor0 = 0xD2511F53, kFactor1 = 0xCD9E8D57, kKey0 = 0x9E3779B9, kKey1 = 0xBB67AE85;
 
-  // Word 0 of counters low, low + 1, ... with the given high word against the threshold. Every other counter of a vector is a
+  // Whether word 0 of counters low, low + 1, ... with the given high word is at most last_. Every other counter of a vector is a
   // chain of ten rounds; all chains are taken a round further at a time.
   template <int N>
   [[gnu::always_inline]] void words(uint32_t low, uint32_t high, Simd::M* out) const {
@@ -129,12 +130,11 @@ class Dropout {
       c0[i] = Simd::exclusive(Simd::high(Simd::multiply(c2[i], m1)), c1[i], Simd::integers(key0 + kKey0));
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < N; ++i) out[i] = Simd::less(Simd::upper24(Simd::merge(c0[2 * i], c0[2 * i + 1])), threshold_);
+    for (int i = 0; i < N; ++i) out[i] = Simd::at_most(Simd::merge(c0[2 * i], c0[2 * i + 1]), last_);
   }
 
   uint64_t base_, seed_;
-  uint32_t step_, site_;
-  Simd::F threshold_;
+  uint32_t step_, site_, last_;
 };
 
 // How many keys from k0 on a query sees, masks aside.

@@ -100,8 +100,10 @@ struct Simd {
   static I high(I x) { return _mm256_srli_epi64(x, 32); }
   /// Lower halves of both in turn.
   static I merge(I even, I odd) { return _mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xaa); }
-  /// The upper 24 bits as a number.
-  static F upper24(I x) { return _mm256_cvtepi32_ps(_mm256_srli_epi32(x, 8)); }
+  /// Lanes of 32 bits, unsigned.
+  static M at_most(I x, uint32_t limit) {
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_min_epu32(x, integers(limit)), x));
+  }
 
   static __m128 quarter(const float* p) { return _mm_loadu_ps(p); }
   static F half_rows(const float* p, int64_t ld) {

@@ -103,8 +103,8 @@ struct Simd {
   static I high(I x) { return _mm512_shuffle_epi32(x, _MM_PERM_DDBB); }
   /// Lower halves of both in turn.
   static I merge(I even, I odd) { return _mm512_mask_shuffle_epi32(even, 0xaaaa, odd, _MM_PERM_CCAA); }
-  /// The upper 24 bits as a number.
-  static F upper24(I x) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(x, 8)); }
+  /// Lanes of 32 bits, unsigned.
+  static M at_most(I x, uint32_t limit) { return _mm512_cmple_epu32_mask(x, integers(limit)); }
 
   static __m128 quarter(const char* p) { return _mm_loadu_ps(reinterpret_cast<const float*>(p)); }
   static F quarter_rows(const char* p, int64_t stride) {
