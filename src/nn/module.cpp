@@ -205,6 +205,7 @@ void Module::to(DType dtype) {
       place->second = tensor.to(dtype);
       if (parameter) place->second.set_requires_grad(tensor.requires_grad());
     }
+    tensor.impl()->cell->replaced = true;
     tensor = place->second;
   };
   walk("", [&](const std::string&, const Module& module) {

@@ -37,7 +37,21 @@ struct Recorded {
   ir::Graph graph;
   std::vector<CellPtr> states;
   std::vector<bool> written;
-  size_t results = 0;  // outputs of the function; the others are state
+  std::vector<bool> leaves, replaced;  // of each state's cell, when it was recorded
+  size_t results = 0;        // outputs of the function; the others are state
+
+  /// What makes the graph one of other states than those of now, or "".
+  std::string states_changed() const {
+    for (size_t i = 0; i < states.size(); ++i) {
+      const Cell& cell = *states[i];
+      const bool newly_replaced = cell.replaced && !replaced[i];
+      if (!newly_replaced && static_cast<bool>(cell.leaf) == leaves[i]) continue;
+      const std::string type = to_string(cell.value.type());
+      if (newly_replaced) return format("state {} ({}) was replaced by another tensor", i, type);
+      return format("state {} ({}) {} grad now", i, type, cell.leaf ? "requires" : "does not require");
+    }
+    return "";
+  }
 };
 
 /// One program of a compiled function, for one list of argument types.
@@ -103,6 +117,8 @@ struct CompiledFunction::Impl {
       if (s.written) trace.graph.output(s.current, static_cast<int32_t>(arguments.size() + i));
       out.states.push_back(s.cell);
       out.written.push_back(s.written);
+      out.leaves.push_back(static_cast<bool>(s.cell->leaf));
+      out.replaced.push_back(s.cell->replaced);
     }
     out.graph = std::move(trace.graph);
     return out;
@@ -110,14 +126,18 @@ struct CompiledFunction::Impl {
 
   Entry& find(const std::vector<Tensor>& arguments, const ir::Values& values) {
     runtime::ProgramKey key = runtime::program_key(values);
+    std::string states_changed;
     for (auto it = entries.begin(); it != entries.end(); ++it)
       if (it->key == key) {
+        states_changed = it->recorded.states_changed();
         entries.splice(entries.begin(), entries, it);
-        return entries.front();
+        if (states_changed.empty()) return entries.front();
+        break;
       }
     Entry entry;
     CompileRecord record;
-    record.reason = history.reason(key, entries.empty() ? nullptr : &entries.front().key);
+    record.reason = history.reason(key, entries.empty() ? nullptr : &entries.front().key, states_changed);
+    if (!states_changed.empty()) entries.pop_front();
     entry.key = std::move(key);
     const codegen::CompileStats before = codegen::compile_stats();
     double start = now_ms();

@@ -5,11 +5,15 @@
 
 #include "base/format.h"
 #include "base/thread_pool.h"
+#include "corten/ops.h"
 #include "passes/precision.h"
+#include "runtime/tensor_impl.h"
 
 namespace corten::runtime {
 
-std::string ProgramKey::text() const { return format("{}|{}|{}|{}", threads, precision, fmt::join(arguments, "|"), disabled); }
+std::string ProgramKey::text() const {
+  return format("{}|{}|{}|{}|{}|{}|{}", threads, precision, fmt::join(arguments, "|"), disabled, autocast, grad, random);
+}
 
 ProgramKey program_key(const ir::Values& arguments) {
   ProgramKey key;
@@ -21,10 +25,14 @@ ProgramKey program_key(const ir::Values& arguments) {
     key.arguments.push_back(std::move(text));
   }
   if (const char* disabled = std::getenv("CORTEN_DISABLE")) key.disabled = disabled;
+  if (is_autocast_enabled()) key.autocast = name(get_autocast_dtype());
+  key.grad = ir::grad_enabled();
+  if (const RandomState& random = random_state(); !random.path.empty() || random.shard)
+    key.random = format("\"{}\", shard {}", random.path, random.shard);
   return key;
 }
 
-std::string CompileHistory::reason(const ProgramKey& key, const ProgramKey* last) const {
+std::string CompileHistory::reason(const ProgramKey& key, const ProgramKey* last, const std::string& states_changed) const {
   if (!last) return "first call";
   std::vector<std::string> changes;
   if (key.threads != last->threads) changes.push_back(format("{} threads became {}", last->threads, key.threads));
@@ -34,6 +42,11 @@ std::string CompileHistory::reason(const ProgramKey& key, const ProgramKey* last
   for (size_t i = 0; i < std::min(key.arguments.size(), last->arguments.size()); ++i)
     if (key.arguments[i] != last->arguments[i]) changes.push_back(format("argument {}: {} became {}", i, last->arguments[i], key.arguments[i]));
   if (key.disabled != last->disabled) changes.push_back(format("CORTEN_DISABLE \"{}\" became \"{}\"", last->disabled, key.disabled));
+  const auto scope = [](const std::string& text) { return text.empty() ? std::string("none") : text; };
+  if (key.autocast != last->autocast) changes.push_back(format("Autocast around the call: {} became {}", scope(last->autocast), scope(key.autocast)));
+  if (key.grad != last->grad) changes.push_back(key.grad ? "gradients are recorded around the call" : "the call is inside a NoGradGuard");
+  if (key.random != last->random) changes.push_back(format("RandomScope around the call: {} became {}", scope(last->random), scope(key.random)));
+  if (!states_changed.empty()) changes.push_back(states_changed);
   std::string out = changes.empty() ? "nothing changed" : format("{}", fmt::join(changes, "; "));
   if (std::find(forgotten_.begin(), forgotten_.end(), key.text()) != forgotten_.end())
     out += " (there was such a program, but it was the one used longest ago and forgotten)";

@@ -16,6 +16,9 @@ struct ProgramKey {
   std::string precision;               // set_float32_matmul_precision()
   std::vector<std::string> arguments;  // type and strides of each
   std::string disabled;                // CORTEN_DISABLE
+  std::string autocast;                // the Autocast scope around the call, "" for none
+  bool grad = true;                    // whether operations are recorded for differentiation around the call
+  std::string random;                  // the RandomScope and ShardScope around the call
   std::string text() const;
   bool operator==(const ProgramKey&) const = default;
 };
@@ -24,8 +27,9 @@ ProgramKey program_key(const ir::Values& arguments);
 /// The compilations of one function, the last kCompilations of them.
 class CompileHistory {
  public:
-  /// What `key` has that the one used last (null: none) has not.
-  std::string reason(const ProgramKey& key, const ProgramKey* last) const;
+  /// What `key` has that the one used last (null: none) has not; `states_changed`: what became of the state of a program
+  /// with that key, "" for nothing.
+  std::string reason(const ProgramKey& key, const ProgramKey* last, const std::string& states_changed) const;
   void add(CompileRecord record);
   /// A program was forgotten to make room for others.
   void forgotten(const ProgramKey& key);

@@ -15,6 +15,7 @@ struct Cell {
   ir::GradEdge leaf;      // set while it requires grad
   Tensor grad;
   uint64_t born_in = 0;   // the trace that made it, 0: none
+  bool replaced = false;  // its module holds another one now: programs that have it as state are out of date
 };
 using CellPtr = std::shared_ptr<Cell>;
 
