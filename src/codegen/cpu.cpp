@@ -203,9 +203,13 @@ KernelPtr compile_cpu(const Kernel& kernel, const Target& target, ObjectCache* o
   const Hash128 key = hasher.digest128();
   if (objects)
     if (const auto object = objects->load(key)) {
-      auto made = std::make_shared<CompiledKernel>(plan, link_object(*object));
-      kernels().count(true, milliseconds_since(start));
-      return made;
+      try {
+        auto made = std::make_shared<CompiledKernel>(plan, link_object(*object));
+        kernels().count(true, milliseconds_since(start));
+        return made;
+      } catch (const Error&) {
+        // The file is as it was written, but no object of ours: it is written anew.
+      }
     }
   const std::string object = compile_object(plan, target);
   if (objects) objects->store(key, object);

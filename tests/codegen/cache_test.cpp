@@ -4,8 +4,10 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <thread>
 
 #include "base/file.h"
@@ -171,6 +173,84 @@ TEST(Compile, FromDisk) {
   for (const std::string& name : list_folder(folder.path()))
     write_file_atomic(join_path(folder.path(), name), "damaged");
   EXPECT_EQ(run_scale(*compile_cpu(scale(5), targets()[0], &cache), 4), 20);
+}
+
+// Files that are whole, but hold something else.
+TEST(Compile, ReplacesWhatCannotBeLinked) {
+  const Folder folder;
+  ObjectCache cache(folder.path(), 1 << 24);
+  const Target target = target_for(cpu_isa());
+  EXPECT_EQ(run_scale(*compile_cpu(scale(11), target, &cache), 2), 22);
+  const std::vector<std::string> files = list_folder(folder.path());
+  ASSERT_EQ(files.size(), 1u);
+  const std::string good = read_file(join_path(folder.path(), files[0]));
+  Hash128 name;
+  std::memcpy(&name, good.data() + 16, sizeof name);
+  ASSERT_EQ(hex(name) + ".o", files[0]);
+  for (const std::string& object : {std::string(), std::string("not an object"), std::string(5000, '\0')}) {
+    cache.store(name, object);
+    ASSERT_EQ(cache.load(name), object);
+    const CompileStats before = compile_stats();
+    EXPECT_EQ(run_scale(*compile_cpu(scale(11), target, &cache), 3), 33);
+    EXPECT_EQ(compile_stats().compiled, before.compiled + 1);
+    EXPECT_EQ(read_file(join_path(folder.path(), files[0])), good);
+  }
+}
+
+TEST(Compile, FromAFolderThatCannotBeWritten) {
+  const Folder folder;
+  const Target target = target_for(cpu_isa());
+  {
+    ObjectCache cache(folder.path(), 1 << 24);
+    EXPECT_EQ(run_scale(*compile_cpu(scale(13), target, &cache), 2), 26);
+  }
+  ASSERT_EQ(chmod(folder.path().c_str(), 0555), 0);
+  ObjectCache cache(folder.path(), 1 << 24);
+  const CompileStats before = compile_stats();
+  EXPECT_EQ(run_scale(*compile_cpu(scale(13), target, &cache), 2), 26);
+  EXPECT_EQ(compile_stats().from_disk, before.from_disk + 1);
+  EXPECT_EQ(run_scale(*compile_cpu(scale(17), target, &cache), 2), 34);
+  if (geteuid() != 0) EXPECT_EQ(list_folder(folder.path()).size(), 1u);
+  ASSERT_EQ(chmod(folder.path().c_str(), 0755), 0);
+}
+
+// Processes that write the same objects at once, in a cache so small that they also remove each other's.
+TEST(ObjectCache, ManyProcesses) {
+  const Folder folder;
+  const auto object = [](uint64_t n) { return std::string(2000 + 100 * n, static_cast<char>('a' + n)); };
+  std::vector<pid_t> children;
+  for (int c = 0; c < 4; ++c) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      int wrong = 0;
+      ObjectCache cache(folder.path(), 30'000);
+      for (uint64_t i = 0; i < 400; ++i) {
+        const uint64_t n = (i * 7 + static_cast<uint64_t>(c)) % 20;
+        cache.store(key(n), object(n));
+        const auto found = cache.load(key((n + i) % 20));
+        wrong += found && *found != object((n + i) % 20);
+      }
+      _exit(wrong ? 1 : 0);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0) << "a process saw another object than was stored, or died";
+  }
+  uint64_t bytes = 0;
+  for (const std::string& name : list_folder(folder.path())) {
+    EXPECT_TRUE(name.ends_with(".o")) << name;
+    bytes += file_size(join_path(folder.path(), name));
+  }
+  // Each process counts what it adds; the next one that looks takes the rest away.
+  EXPECT_LE(bytes, 4 * 30'000u);
+  ObjectCache(folder.path(), 30'000).store(key(1), object(1));
+  bytes = 0;
+  for (const std::string& name : list_folder(folder.path())) bytes += file_size(join_path(folder.path(), name));
+  EXPECT_LE(bytes, 30'000u + 4'000);
 }
 
 TEST(Compile, ByManyThreads) {
