@@ -148,6 +148,19 @@ TEST_F(Verbs, Bench) {
   EXPECT_EQ(run_corten({"bench", "op", "--op", "sotfmax", "--shape", "8x64"}).code, 2);
 }
 
+// Without a folder for compiled kernels everything is compiled, and nothing is said.
+TEST_F(Verbs, NeedNoCacheFolder) {
+  for (const std::string& variable : {std::string("CORTEN_CACHE_DIR=/proc/corten"), "CORTEN_CACHE_DIR=" + book_, std::string("CORTEN_CACHE_MB=0"),
+                                      std::string("HOME=/proc")}) {
+    std::vector<std::string> environment = {variable};
+    if (variable == "HOME=/proc") environment = {variable, "CORTEN_CACHE_DIR=", "XDG_CACHE_HOME="};
+    const Outcome op = run_corten({"bench", "op", "--op", "softmax", "--shape", "8x64", "--json"}, "", environment);
+    EXPECT_EQ(op.code, 0) << variable << ": " << op.err;
+    EXPECT_EQ(op.err, "") << variable;
+    EXPECT_GT(op.json().at("ms").at("median").as_double(), 0);
+  }
+}
+
 TEST_F(Verbs, BadModelsAndValues) {
   EXPECT_EQ(run_corten({"generate", folder_ / "nothing", "--prompt", "x"}).code, 2);
   EXPECT_EQ(run_corten({"generate", folder_.path(), "--prompt", "x"}).code, 2);
