@@ -25,7 +25,10 @@ namespace {
 
 constexpr int64_t kPage = 4096, kHuge = 2 << 20;
 constexpr int64_t kMapped = 65536;  // blocks from this size on are mapped, and zero when they are fresh
-constexpr int64_t kCacheLimit = int64_t{256} << 20;  // bytes kept for reuse
+// Bytes kept for reuse: at least these, and as much as was in use at most. What a training step makes and frees op by op
+// is taken from the system once; clearing its pages again takes longer than most ops do. Beyond that, blocks that have not
+// been used for longest go back.
+constexpr int64_t kCacheLimit = int64_t{256} << 20;
 
 int64_t read_number(const char* path) {
   std::ifstream file(path);
@@ -79,9 +82,12 @@ class Cache {
   Taken take(int64_t size, int64_t requested) {
     std::lock_guard lock(mutex_);
     Taken out;
-    if (auto found = free_.find(size); found != free_.end()) {
-      out.block = found->second;
-      free_.erase(found);
+    if (auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
+      // The block given back last: the ones below it in the stack are more likely to be not needed any more.
+      const Free top = found->second.back();
+      found->second.pop_back();
+      by_age_.erase(top.age);
+      out.block = top.block;
       cached_ -= size;
     } else {
       out = {fresh(size), true};
@@ -93,12 +99,20 @@ class Cache {
   void give(void* block, int64_t size) {
     std::lock_guard lock(mutex_);
     leave_block(block);
-    if (cached_ + size <= kCacheLimit) {
-      free_.emplace(size, block);
-      cached_ += size;
-      return;
+    free_[size].push_back({block, age_});
+    if (size >= kMapped) by_age_.emplace_hint(by_age_.end(), age_, size);
+    ++age_;
+    cached_ += size;
+    const int64_t limit = std::max(kCacheLimit, counters_.allocated_bytes.all.peak);
+    while (cached_ > limit && !by_age_.empty()) {
+      const auto oldest = by_age_.begin();
+      std::vector<Free>& blocks = free_[oldest->second];
+      // Ages grow along the stack: the oldest block of a size lies at its bottom.
+      cached_ -= oldest->second;
+      release(blocks.front().block, oldest->second);
+      blocks.erase(blocks.begin());
+      by_age_.erase(oldest);
     }
-    release(block, size);
   }
   void clear() {
     std::lock_guard lock(mutex_);
@@ -156,7 +170,8 @@ class Cache {
     };
     for (const auto& [address, b] : live_)
       segment(address, b.size, {.requested_size = b.requested, .active = true, .frames = frames(b.source, b.label)});
-    for (const auto& [size, address] : free_) segment(address, size, {.active = false});
+    for (const auto& [size, blocks] : free_)
+      for (const Free& f : blocks) segment(f.block, size, {.active = false});
     std::sort(out.segments.begin(), out.segments.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
     for (size_t i = 0; i < history_.size(); ++i) {
       const Event& e = history_[(oldest_ + i) % history_.size()];
@@ -217,8 +232,10 @@ class Cache {
   }
 
   void clear_locked() {
-    for (auto& [size, block] : free_) release(block, size);
+    for (auto& [size, blocks] : free_)
+      for (const Free& f : blocks) release(f.block, size);
     free_.clear();
+    by_age_.clear();
     cached_ = 0;
   }
   /// Memory from the system; when there is none, cached blocks go first.
@@ -260,7 +277,13 @@ class Cache {
   }
 
   std::mutex mutex_;
-  std::multimap<int64_t, void*> free_;
+  struct Free {
+    void* block;
+    uint64_t age;
+  };
+  std::unordered_map<int64_t, std::vector<Free>> free_;  // by size, the block given back last at the end
+  std::map<uint64_t, int64_t> by_age_;                   // sizes of the mapped ones, those given back first at the beginning
+  uint64_t age_ = 0;
   std::unordered_map<const void*, Block> live_;
   int64_t cached_ = 0;
   MemoryCounters counters_;
@@ -321,8 +344,12 @@ AllocationLabel::~AllocationLabel() { t_label = previous_; }
 
 Arena::Arena(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  int64_t available = available_memory();
-  if (available >= 0) available = std::max<int64_t>(available - untouched_memory(), 0);
+  const auto left = [] {
+    const int64_t available = available_memory();
+    return available < 0 ? available : std::max<int64_t>(available - untouched_memory(), 0);
+  };
+  empty_cache();  // what made the state will not be needed by a program that has its own memory
+  const int64_t available = left();
   if (available >= 0 && bytes > available)
     resource_error("out of memory: the step needs an arena of {}, {} are available; tensors hold {}", format_bytes(bytes),
                    format_bytes(available), format_bytes(memory_stats().allocated_bytes));
