@@ -18,6 +18,7 @@ struct Blocking {
   bool a_stationary;       ///< A is packed and B streams past it, instead of the reverse
   int64_t m_grain, n_grain;  ///< a block's sizes are multiples of these, but for the last ones
   int64_t m_block, n_block;  ///< the largest block
+  int64_t sums_stride;       ///< floats between the rows of the sums that are finished
   size_t scratch_bytes;      ///< per thread, for blocks of at most m_block x n_block
 };
 

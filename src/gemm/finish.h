@@ -69,7 +69,8 @@ inline void load_sums(const Block& block, float* tile, int64_t ld, int64_t m, in
     for (int64_t j = 0; j < nn; ++j) tile[j] = c[j];
 }
 
-// Writes rows [m, m + mn), columns [n, n + nn) of C from `tile` (row stride ld).
+// Writes rows [m, m + mn), columns [n, n + nn) of C from `tile` (row stride ld). Without a C, they are rounded where they
+// are, each row from its start.
 inline void finish(const Block& block, float* tile, int64_t ld, int64_t m, int64_t n, int64_t mn,
                    int64_t nn) {
   const GemmArgs& g = *block.args;
@@ -80,16 +81,21 @@ inline void finish(const Block& block, float* tile, int64_t ld, int64_t m, int64
     bias = nullptr;
     g.epilogue(g.epilogue_context, tile, ld, block.first_row + m, n, mn, nn);
   }
+  const int64_t size = g.c_dtype == DType::f32 ? 4 : 2;
+  char* const first = block.c ? static_cast<char*>(block.c) + (m * g.c_row_stride + n) * size
+                              : reinterpret_cast<char*>(tile);
+  const int64_t stride = block.c ? g.c_row_stride * size : ld * 4;
   for (int64_t i = 0; i < mn; ++i) {
     const float* row = tile + i * ld;
-    const int64_t at = (m + i) * g.c_row_stride + n;
+    void* const c = first + i * stride;
     if (g.c_dtype == DType::f32)
-      finish_row32(static_cast<float*>(block.c) + at, row, bias, nn, block.stream, g.accumulate);
+      finish_row32(static_cast<float*>(c), row, bias, nn, block.stream, g.accumulate);
     else if (g.c_dtype == DType::bf16)
-      finish_row16<DType::bf16>(static_cast<uint16_t*>(block.c) + at, row, bias, nn, block.stream);
+      finish_row16<DType::bf16>(static_cast<uint16_t*>(c), row, bias, nn, block.stream);
     else
-      finish_row16<DType::f16>(static_cast<uint16_t*>(block.c) + at, row, bias, nn, block.stream);
+      finish_row16<DType::f16>(static_cast<uint16_t*>(c), row, bias, nn, block.stream);
   }
+  if (g.consumer) g.consumer(g.consumer_context, first, block.first_row + m, n, mn, nn);
 }
 
 }  // namespace

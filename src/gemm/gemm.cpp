@@ -48,6 +48,7 @@ void check(const GemmArgs& g) {
     usage_error("[gemm] cannot accumulate into {}: only into f32 and f64", name(g.c_dtype));
   if (g.resume && (g.accumulate || g.bias || g.epilogue || (g.c_dtype != DType::f32 && g.c_dtype != DType::f64)))
     usage_error("[gemm] chains go on in f32 or f64 only, without bias, epilogue or accumulation (C is {})", name(g.c_dtype));
+  if (g.consumer && (g.c_dtype == DType::f64 || g.resume)) usage_error("[gemm] neither an f64 product nor one that goes on takes a consumer");
   if (g.epilogue && g.c_dtype == DType::f64) usage_error("[gemm] an f64 product takes no epilogue");
 }
 
@@ -95,6 +96,12 @@ size_t gemm_workspace_bytes(const GemmArgs& args, int threads, std::optional<Isa
   return static_cast<size_t>(threads) * scratch_stride(family.plan(args));
 }
 
+int64_t gemm_tile_stride(const GemmArgs& args, std::optional<Isa> isa) {
+  check(args);
+  const gemm_detail::Family& family = gemm_detail::family_of(args, isa ? *isa : cpu_isa());
+  return family.plan(args).sums_stride * 4 / static_cast<int64_t>(size_of(args.c_dtype));
+}
+
 void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional<Isa> isa) {
   check(args);
   const int64_t batch = batch_count(args);
@@ -107,7 +114,7 @@ void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional
   const Grid grid = make_grid(args, blocking, threads);
   const int64_t per_product = grid.row_parts * grid.col_parts, blocks = batch * per_product;
   const size_t c_bytes = static_cast<size_t>(batch * args.m * args.n) * size_of(args.c_dtype);
-  const bool stream = !args.accumulate && !args.resume &&
+  const bool stream = !args.accumulate && !args.resume && !args.consumer &&
                       c_bytes > kStreamFactor * cpu_info().l2_bytes * static_cast<size_t>(threads);
 
   const auto run_block = [&](int64_t index, void* scratch) {
@@ -127,7 +134,7 @@ void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional
     }
     block.a = static_cast<const char*>(args.a) + a * static_cast<int64_t>(size_of(args.a_dtype));
     block.b = static_cast<const char*>(args.b) + b * static_cast<int64_t>(size_of(args.b_dtype));
-    block.c = static_cast<char*>(args.c) + c * static_cast<int64_t>(size_of(args.c_dtype));
+    block.c = !args.c ? nullptr : static_cast<char*>(args.c) + c * static_cast<int64_t>(size_of(args.c_dtype));
     block.m0 = part % grid.row_parts * grid.rows;
     block.n0 = part / grid.row_parts * grid.columns;
     block.m1 = std::min(block.m0 + grid.rows, args.m);

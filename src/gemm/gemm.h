@@ -19,6 +19,11 @@ namespace corten {
 using GemmEpilogue = void (*)(void* context, float* tile, int64_t tile_ld, int64_t m0, int64_t n0,
                               int64_t mn, int64_t nn);
 
+/// Called with finished elements of C, rounded to c_dtype, while they are in cache: rows m0 .. m0 + mn (counted as for an
+/// epilogue), columns n0 .. n0 + nn, element (i, j) at c[i * ld + j] with ld the row stride of C, or of its tiles if C is null
+/// (gemm_tile_stride). Each element of C is passed exactly once. It may run on several threads at once and must not throw.
+using GemmConsumer = void (*)(void* context, const void* c, int64_t m0, int64_t n0, int64_t mn, int64_t nn);
+
 /// One product, or a batch of equal ones. Strides are in elements, may be 0 for broadcast operands,
 /// and any combination is correct; fast ones have a stride of 1 in A and in B.
 ///
@@ -51,6 +56,9 @@ struct GemmArgs {
   const void* bias = nullptr;  ///< [n] or null: f32, or f64 in a float64 product
   GemmEpilogue epilogue = nullptr;
   void* epilogue_context = nullptr;
+  /// With a consumer, c may be null: the elements are passed on and stored nowhere. Not with f64 products.
+  GemmConsumer consumer = nullptr;
+  void* consumer_context = nullptr;
 
   /// Batch: sizes, outermost first, and strides in elements.
   int64_t batch[3] = {1, 1, 1};
@@ -63,6 +71,9 @@ struct GemmArgs {
 /// values of strides other than which of them are 1. `isa` defaults to cpu_isa(). Usage error as
 /// gemm().
 size_t gemm_workspace_bytes(const GemmArgs& args, int threads, std::optional<Isa> isa = {});
+
+/// Elements between the rows of the tiles that a consumer gets where C is null. Usage error as gemm().
+int64_t gemm_tile_stride(const GemmArgs& args, std::optional<Isa> isa = {});
 
 /// Computes the product on the pool's threads. `workspace` has gemm_workspace_bytes(args,
 /// pool.num_threads()) bytes at an address divisible by 64; nothing is allocated. Usage error on

@@ -370,6 +370,7 @@ Blocking plan(const GemmArgs& g) {
   s.m_block = smaller(s.m_block, round_up(g.m, kLanes));
   s.n_step = smaller(s.n_step, round_up(g.n, kCols));
   s.n_block = smaller(s.n_block, round_up(g.n, kCols));
+  s.sums_stride = padded(s.n_step);
   s.k_step = step * kUnit;
   const int64_t still = (s.a_stationary ? s.m_block : s.n_block) / kLanes;
   const int64_t moving = s.strips * (s.a_stationary ? kColTiles : kRowTiles);
@@ -394,7 +395,7 @@ class Results {
     const GemmArgs& g = *block.args;
     const bool lines =
         reinterpret_cast<uintptr_t>(block.c) % 64 == 0 && g.c_row_stride * size_ % 64 == 0;
-    drained_ = !g.epilogue && (lines || !block.stream);
+    drained_ = !g.epilogue && !g.consumer && (lines || !block.stream);
     drain_ = {};
     drain_.stride = g.c_row_stride * size_;
     drain_.dtype = g.c_dtype;
@@ -457,7 +458,7 @@ void run(const Block& block) {
   const int64_t t_step = turned ? s.n_step : s.m_step, t_tiles = turned ? kColTiles : kRowTiles;
   const int64_t units = ceil_div(g.k, kUnit), step = s.k_step / kUnit;
 
-  const int64_t ld = padded(s.n_step);
+  const int64_t ld = s.sums_stride;
   float* const acc = static_cast<float*>(block.scratch);
   char* const moving_pack = reinterpret_cast<char*>(acc + s.m_step * ld);
   char* const still_pack = moving_pack + s.strips * t_tiles * step * kTileBytes;

@@ -19,6 +19,7 @@ Blocking plan(const GemmArgs& g) {
   s.m_step = s.m_grain = kRows;
   s.n_grain = s.n_block = kCols;
   s.m_block = 64;
+  s.sums_stride = kCols;
   s.scratch_bytes = sizeof(double) * static_cast<size_t>(kStep * kCols + s.m_block * kCols);
   return s;
 }

@@ -98,6 +98,7 @@ inline Blocking word_plan(const GemmArgs& g) {
     // Rows that lie side by side are packed several strips at a time, to use whole cache lines.
     if (g.a_row_stride == 1 && g.a_col_stride != 1) s.strips = smaller(8, ceil_div(g.m, kRows));
   }
+  s.sums_stride = one_strip(g) ? s.n_block : s.n_step;
   s.k_step = step * kUnit;
   s.scratch_bytes = sizeof(float) * static_cast<size_t>(s.strips * step * kAStride +
                                                         s.n_step * step + s.m_step * s.n_block);

@@ -95,7 +95,6 @@ class Order {
     gather(node, true, c, seen);
     for (ValueRef leaf : c.leaves) c.cost += static_cast<double>(graph_.type(leaf).bytes());
     for (int32_t k : buffers_of_[node]) c.cost += static_cast<double>(t_.buffers[k].bytes);
-    if (n.op->kind == OpKind::library) c.cost += t_.flops[t_.step_of[node]] / kFlopsPerByte;
     return c;
   }
   void gather(int32_t node, bool top, Closure& c, std::vector<int32_t>& seen) {
@@ -108,7 +107,8 @@ class Order {
       return;
     }
     if (n.op->in_place >= 0 || n.op->kind == OpKind::scatter) c.possible = false;
-    if (n.op->kind != OpKind::view && n.op->kind != OpKind::library)
+    if (n.op->kind == OpKind::library) c.cost += t_.flops[t_.step_of[node]] / kFlopsPerByte;
+    else if (n.op->kind != OpKind::view)
       c.cost += kBytesPerFunction * static_cast<double>(ir::product(n.types[0].dims));
     for (ValueRef r : n.inputs) {
       // Results of a node with several are leaves of their own.

@@ -19,6 +19,7 @@
 #include "passes/plan_memory.h"
 #include "passes/remat.h"
 #include "runtime/allocator.h"
+#include "runtime/tile_kernels.h"
 
 namespace corten::runtime {
 
@@ -29,7 +30,10 @@ using kernel::Storage;
 
 namespace {
 
-constexpr size_t kMaxOperands = 512, kMaxLibraryOperands = 16;
+constexpr size_t kMaxOperands = 512, kMaxLibraryOperands = 16 + kMaxTileOperands;
+
+/// Results of products from this size on are taken tile by tile: smaller ones stay in cache anyway.
+int64_t tile_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_TILE_BYTES", uint64_t{1} << 20)); }
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -65,8 +69,8 @@ int64_t items(const ProgramStep& step, const ir::Launch& launch) {
 /// Builds the steps of a program from a partition.
 class Builder {
  public:
-  Builder(const ir::Graph& graph, const kernel::Partition& partition, int threads)
-      : graph_(graph), p_(partition), threads_(threads) {}
+  Builder(const ir::Graph& graph, const kernel::Partition& partition, int threads, bool fuse)
+      : graph_(graph), p_(partition), threads_(threads), fuse_(fuse) {}
 
   std::vector<ProgramStep> steps;
   std::vector<StateCopy> copies;
@@ -94,7 +98,9 @@ class Builder {
     t.step_of.assign(nodes.size(), -1);
     t.held.assign(nodes.size(), passes::Timeline::Held::anywhere);
     for (int32_t s = end; s-- > 0;)
-      for (int32_t node : lowered_[s].step->members) t.step_of[node] = s;
+      for (const kernel::Step* step : {lowered_[s].step, lowered_[s].tile_step})
+        if (step)
+          for (int32_t node : step->members) t.step_of[node] = s;
     for (size_t i = 0; i < nodes.size(); ++i) {
       const ir::OpKind kind = nodes[i].op->kind;
       const ValueRef root = p_.places[{static_cast<int32_t>(i), 0}].root;
@@ -104,6 +110,8 @@ class Builder {
         t.held[i] = passes::Timeline::Held::inner;
     }
     std::map<ValueRef, std::vector<int32_t>> touches;
+    for (const Lowered& l : lowered_)
+      if (!l.stores_result) t.held[l.step->members[0]] = passes::Timeline::Held::inner;
     for (int32_t s = 0; s < end; ++s) {
       t.bytes.push_back(static_cast<double>(steps[s].bytes));
       t.flops.push_back(steps[s].flops);
@@ -140,55 +148,33 @@ class Builder {
   }
 
  private:
-  struct Lowered {
-    const kernel::Step* step = nullptr;
-    kernel::LoweredKernel kernel;  // unless a library's
-    bool library() const { return step->library; }
-  };
-
   void lower() {
     std::unordered_set<const codegen::CpuKernel*> distinct;
     double start = now_ms();
     for (const kernel::Step& step : p_.steps) {
       if (step.library) {
-        lowered_.push_back({&step, {}});
+        lowered_.push_back({.step = &step});
         continue;
       }
-      for (auto& k : kernel::lower(p_, step)) lowered_.push_back({&step, std::move(k)});
+      for (auto& k : kernel::lower(p_, step)) lowered_.push_back({.step = &step, .kernel = std::move(k)});
     }
+    if (fuse_) attach_tile_kernels(p_, lowered_, tile_bytes());
     info.passes_ms += now_ms() - start;
     start = now_ms();
     std::vector<const ir::Kernel*> kernels;
     for (const Lowered& l : lowered_)
-      if (!l.library()) kernels.push_back(&l.kernel.kernel);
+      if (l.has_kernel()) kernels.push_back(&l.kernel.kernel);
     auto next = codegen::compile_cpu(kernels);
     size_t made = 0;
     for (const Lowered& l : lowered_) {
-      compiled_.push_back(l.library() ? nullptr : std::move(next[made++]));
-      if (!l.library() && distinct.insert(compiled_.back().get()).second) kernel_texts.push_back(to_string(l.kernel.kernel));
+      compiled_.push_back(l.has_kernel() ? std::move(next[made++]) : nullptr);
+      if (l.has_kernel() && distinct.insert(compiled_.back().get()).second) kernel_texts.push_back(to_string(l.kernel.kernel));
     }
     info.compile_ms = now_ms() - start;
     info.distinct_kernels = static_cast<int64_t>(distinct.size());
   }
 
-  std::vector<Storage> touched(const Lowered& l, bool written) const {
-    std::vector<Storage> out;
-    if (l.library()) {
-      const int32_t node = l.step->members[0];
-      const Node& n = graph_.nodes()[node];
-      if (written)
-        for (const passes::Place& place : p_.places.of(node)) out.push_back({place.root});
-      else
-        for (ValueRef r : n.inputs) out.push_back({p_.places[r].root});
-      return out;
-    }
-    for (size_t i = 0; i < l.kernel.operands.size(); ++i) {
-      // A scatter reads what it writes.
-      bool writes = l.kernel.kernel.operands[i].written;
-      if (writes == written || (!written && l.step->form == ir::KernelForm::scatter)) out.push_back(l.kernel.operands[i]);
-    }
-    return out;
-  }
+  std::vector<Storage> touched(const Lowered& l, bool written) const { return runtime::touched(p_, l, written); }
 
   /// Whether new state may be written over the old: every reader of the old value comes before the first writer (a scatter
   /// writes again what another step wrote), or is that writer itself, element by element.
@@ -281,7 +267,7 @@ class Builder {
     const int64_t bytes_before = info.bytes_moved;
     const double flops_before = info.flops + info.recomputed_flops;
     if (l.library()) {
-      library(l.step->members[0], index, step);
+      library(l, index, step);
       ++info.gemms;
     } else {
       step.kernel = compiled_[index];
@@ -311,7 +297,8 @@ class Builder {
     steps.push_back(std::move(step));
   }
 
-  void library(int32_t node, int32_t index, ProgramStep& step) {
+  void library(Lowered& l, int32_t index, ProgramStep& step) {
+    const int32_t node = l.step->members[0];
     const Node& n = graph_.nodes()[node];
     std::vector<LibraryOperand> in;
     for (ValueRef r : n.inputs) {
@@ -320,19 +307,55 @@ class Builder {
       info.bytes_moved += graph_.type(r).bytes();
     }
     for (size_t k = 0; k < n.types.size(); ++k) {
+      if (!l.stores_result) {
+        step.operands.push_back({});
+        continue;
+      }
       step.operands.push_back(slot({p_.places.of(node)[k].root}, index));
       step.results.emplace_back(static_cast<int32_t>(step.operands.size()) - 1, n.types[k]);
       info.bytes_moved += n.types[k].bytes();
     }
-    step.library = make_library_step(n, in);
+    std::optional<TileKernel> tiles;
+    if (l.takes_tiles()) {
+      tiles = tile_kernel(l, index, step);
+      step.tile_nodes = l.tile_step->members;
+      step.stores_result = l.stores_result;
+      ++info.kernels;
+    }
+    step.library = make_library_step(n, in, std::move(tiles));
     step.scratch_bytes = step.library->workspace_bytes(threads_);
     if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes, index);
     (n.phase == 0 ? info.flops : info.recomputed_flops) += step.library->flops();
   }
 
+  /// The kernel that takes a product's tiles; its operands follow the product's.
+  TileKernel tile_kernel(Lowered& l, int32_t index, ProgramStep& step) {
+    TileKernel out;
+    out.kernel = compiled_[index];
+    out.stored = l.stores_result;
+    out.operands = static_cast<int32_t>(l.kernel.operands.size());
+    for (int32_t i = 0; i < out.operands; ++i) {
+      const Storage& storage = l.kernel.operands[i];
+      if (storage == Storage{{l.step->members[0], 0}}) {
+        out.result = i;
+        step.operands.push_back({});
+        continue;
+      }
+      step.operands.push_back(slot(storage, index));
+      const Type type = storage_type(graph_, storage);
+      info.bytes_moved += type.bytes();
+      if (l.kernel.kernel.operands[i].written) step.results.emplace_back(static_cast<int32_t>(step.operands.size()) - 1, type);
+    }
+    for (size_t a = 0; a < l.kernel.kernel.accesses.size(); ++a)
+      if (l.kernel.kernel.accesses[a].operand == out.result) out.accesses.push_back(static_cast<int32_t>(a));
+    out.launch = std::move(l.kernel.launches[0]);
+    return out;
+  }
+
   const ir::Graph& graph_;
   const kernel::Partition& p_;
   const int threads_;
+  const bool fuse_;
   std::vector<Lowered> lowered_;
   std::vector<std::shared_ptr<const codegen::CpuKernel>> compiled_;
   std::map<Storage, Slot> slots_;
@@ -346,7 +369,7 @@ namespace {
 /// A program that is planned but not chosen yet.
 struct Draft {
   Draft(ir::Graph g, bool fuse, bool reuse, int threads)
-      : graph(std::move(g)), partition(kernel::partition(graph, fuse)), builder(graph, partition, threads) {
+      : graph(std::move(g)), partition(kernel::partition(graph, fuse)), builder(graph, partition, threads, fuse) {
     builder.run();
     plan = passes::plan_memory(builder.intervals, reuse);
   }
@@ -461,12 +484,23 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
   graph_ = std::move(final);
 }
 
+std::string Program::names(const std::vector<int32_t>& nodes) const {
+  std::string out;
+  std::string_view previous;
+  for (int32_t node : nodes) {
+    const std::string_view name = graph_.nodes()[node].op->name;
+    if (name == previous) continue;
+    out += format("{}{}", out.empty() ? "" : ", ", name);
+    previous = name;
+  }
+  return out;
+}
+
 std::string Program::what(const ProgramStep& step) const {
   std::string out = describe(graph_, {step.nodes.back(), 0});
-  if (step.library) return out;
-  std::string list;
-  for (int32_t node : step.nodes) list += format("{}{}", list.empty() ? "" : ", ", graph_.nodes()[node].op->name);
-  return format("{} ({})", out, list);
+  if (!step.library) return format("{} ({})", out, names(step.nodes));
+  if (!step.tile_nodes.empty()) out += format(" (its tiles{}: {})", step.stores_result ? "" : ", not stored", names(step.tile_nodes));
+  return out;
 }
 
 const ProgramReport& Program::report() const {
@@ -482,23 +516,18 @@ StepReport Program::describe_step(const ProgramStep& step) const {
   const Node& last = graph_.nodes()[step.nodes.back()];
   StepReport out;
   out.library = step.library != nullptr;
-  out.stage = last.source.stage;
+  out.stage = last.phase != 0 ? ir::Stage::backward : last.source.stage;  // computed again for the backward pass
   out.source = last.source;
   out.detail = describe(graph_, {step.nodes.back(), 0});
   out.bytes = step.bytes;
   out.flops = step.flops;
   if (out.library) {
     out.name = last.op->name;
+    if (!step.tile_nodes.empty()) out.name += " + " + names(step.tile_nodes);
     for (ValueRef r : last.inputs) out.operands += format("{}{}", out.operands.empty() ? "" : " ", to_string(graph_.type(r)));
     return out;
   }
-  std::string_view previous;
-  for (int32_t node : step.nodes) {
-    std::string_view name = graph_.nodes()[node].op->name;
-    if (name == previous) continue;
-    out.name += format("{} {}", out.name.empty() ? "kernel" : ",", name);
-    previous = name;
-  }
+  out.name = "kernel " + names(step.nodes);
   return out;
 }
 

@@ -42,6 +42,8 @@ struct ProgramStep {
   std::vector<std::pair<int64_t, int64_t>> poison;  // offset and bytes of arena ranges to fill with NaN behind it
   // for messages and reports
   std::vector<int32_t> nodes;                           // of the program's graph
+  std::vector<int32_t> tile_nodes;                      // of products: of the kernel that takes their tiles
+  bool stores_result = true;                            // of products
   std::vector<std::pair<int32_t, ir::Type>> results;    // operand, type: what anomaly detection checks
   int64_t bytes = 0;                                    // read and written
   double flops = 0;                                     // of matrix products
@@ -80,6 +82,7 @@ class Program {
  private:
   /// Result, place in the source and ops of a step.
   std::string what(const ProgramStep& step) const;
+  std::string names(const std::vector<int32_t>& nodes) const;  // of their ops
   StepReport describe_step(const ProgramStep& step) const;
   std::vector<BufferReport> describe_buffers(const std::vector<StepReport>& steps) const;
   void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 
 #include "corten/error.h"
 #include "gemm/peak.h"
@@ -151,6 +152,58 @@ TEST(Gemm, EpilogueSeesEveryElementOnce) {
                 ASSERT_EQ(static_cast<float>(p.c.at(b, i, j)), want) << name(isa) << " " << p.text();
               }
         }
+}
+
+// Tiles hold what C would, bias and rounding included, each element once, whether C is stored or not.
+struct Taken {
+  std::vector<char> bytes;
+  std::vector<std::atomic<int>> times;
+  int64_t n, size, ld;  // ld: elements
+  Taken(int64_t elements, int64_t columns, DType dtype, int64_t stride)
+      : bytes(static_cast<size_t>(elements) * size_of(dtype)), times(static_cast<size_t>(elements)), n(columns),
+        size(static_cast<int64_t>(size_of(dtype))), ld(stride) {}
+  static void take(void* context, const void* c, int64_t m0, int64_t n0, int64_t mn, int64_t nn) {
+    Taken& t = *static_cast<Taken*>(context);
+    for (int64_t i = 0; i < mn; ++i) {
+      const int64_t at = (m0 + i) * t.n + n0;
+      std::memcpy(t.bytes.data() + at * t.size, static_cast<const char*>(c) + i * t.ld * t.size, static_cast<size_t>(nn * t.size));
+      for (int64_t j = 0; j < nn; ++j) ++t.times[static_cast<size_t>(at + j)];
+    }
+  }
+};
+
+TEST(Gemm, ConsumersTakeTheTilesOfC) {
+  ThreadPool pool(2);
+  const int64_t shapes[][3] = {{1, 700, 40}, {50, 77, 300}, {300, 1000, 64}, {130, 900, 1300}, {600, 530, 96}};
+  for (Isa isa : isas())
+    for (DType in : {DType::f32, DType::bf16})
+      for (DType out : {DType::f32, DType::bf16, DType::f16})
+        for (Layout layout : {Layout::rows, Layout::columns})
+          for (const auto& s : shapes) {
+            Product p(2, s[0], s[1], s[2], in, in, out, layout, Layout::rows, 7);
+            std::vector<float> bias(static_cast<size_t>(s[1]));
+            for (size_t j = 0; j < bias.size(); ++j) bias[j] = 0.25f * static_cast<float>(j % 9);
+            if (s[0] % 100) p.args.bias = bias.data();
+            ASSERT_TRUE(p.run(pool, isa));
+            const std::vector<char> want(static_cast<const char*>(p.c.bytes.data()),
+                                         static_cast<const char*>(p.c.bytes.data()) + p.c.bytes.size());
+            for (bool stored : {true, false}) {
+              std::memset(p.c.bytes.data(), 0xee, p.c.bytes.size());
+              GemmArgs g = p.bound();
+              g.consumer = Taken::take;
+              Taken taken(2 * s[0] * s[1], s[1], out, stored ? g.c_row_stride : gemm_tile_stride(g, isa));
+              g.consumer_context = &taken;
+              if (!stored) g.c = nullptr;
+              Guarded workspace(gemm_workspace_bytes(g, pool.num_threads(), isa), 0xff);
+              gemm(g, workspace.data(), pool, isa);
+              ASSERT_TRUE(workspace.intact() && p.c.bytes.intact()) << p.text();
+              ASSERT_EQ(std::memcmp(taken.bytes.data(), want.data(), want.size()), 0) << name(isa) << " " << p.text() << " " << stored;
+              if (stored) {
+                ASSERT_EQ(std::memcmp(p.c.bytes.data(), want.data(), want.size()), 0) << p.text();
+              }
+              for (auto& times : taken.times) ASSERT_EQ(times, 1) << p.text();
+            }
+          }
 }
 
 // Attention's shape: batch and heads as two dimensions of a strided view, with heads interleaved in

@@ -9,6 +9,7 @@
 #include "passes/pipeline.h"
 #include "passes/random_graph.h"
 #include "passes/shrink.h"
+#include "runtime/program.h"
 
 namespace corten::testing {
 namespace {
@@ -17,6 +18,9 @@ namespace {
 const bool kSmallPieces = setenv("CORTEN_CHUNK_BYTES", "8192", 1) == 0;
 /// What is read after its last reader is NaN.
 const bool kPoison = setenv("CORTEN_POISON", "1", 1) == 0;
+
+/// Every product whose result a kernel follows hands it tiles.
+const bool kSmallTiles = setenv("CORTEN_TILE_BYTES", "1", 1) == 0;
 
 int ops_per_graph() { return static_cast<int>(env_int("CORTEN_FUZZ_OPS", 20)); }
 
@@ -104,6 +108,25 @@ TEST(Fuzz, ResultsAreNumbers) {
     }
   }
   EXPECT_GT(static_cast<double>(finite), 0.9 * static_cast<double>(all));
+}
+
+// Products hand tiles to kernels and read float32 operands as bf16 in some of the programs above.
+TEST(Fuzz, ProductsAreJoined) {
+  int tiles = 0, unstored = 0, wide = 0;
+  for (uint64_t seed = 1; seed <= 100; ++seed) {
+    const RandomGraph p = random_graph(seed, ops_per_graph());
+    const runtime::Program program(p.graph, {});
+    for (const runtime::StepReport& step : program.report().steps) {
+      tiles += step.name.starts_with("gemm +");
+      wide += step.name.starts_with("gemm") && step.operands.find("f32") != std::string::npos && step.operands.find("bf16") != std::string::npos;
+    }
+    const std::string text = program.explain();
+    for (size_t at = 0; (at = text.find("its tiles, not stored", at)) != std::string::npos; ++at) ++unstored;
+  }
+  EXPECT_GE(tiles, 15);
+  EXPECT_GE(unstored, 8);
+  EXPECT_GE(tiles - unstored, 3);
+  EXPECT_GE(wide, 5);
 }
 
 TEST(Fuzz, TextFormParsesBack) {
