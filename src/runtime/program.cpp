@@ -30,7 +30,7 @@ using kernel::Storage;
 
 namespace {
 
-constexpr size_t kMaxOperands = 512, kMaxLibraryOperands = 16 + kMaxTileOperands;
+constexpr size_t kMaxLibraryOperands = 16 + kMaxTileOperands;
 
 /// Results of products from this size on are taken tile by tile: smaller ones stay in cache anyway.
 int64_t tile_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_TILE_BYTES", uint64_t{1} << 20)); }
@@ -80,6 +80,7 @@ class Builder {
 
   void run() {
     lower();
+    group();
     assign_outputs();
     for (size_t s = 0; s < lowered_.size(); ++s) emit(static_cast<int32_t>(s));
     // Outputs that are copied into their state after the last step.
@@ -214,6 +215,43 @@ class Builder {
     return true;
   }
 
+  /// Neighbouring kernels of the same code that have nothing to do with each other (the optimizer's, one for each parameter)
+  /// are one launch.
+  void group() {
+    std::map<ValueRef, ValueRef> written_over;  // new state lies where the old does
+    for (const ir::Output& o : graph_.outputs())
+      if (o.alias >= 0) written_over[p_.places[o.value].root] = graph_.inputs()[o.alias];
+    auto memory = [&](const Storage& s) {
+      const auto found = written_over.find(s.root);
+      return found == written_over.end() || s.partial ? s : Storage{found->second};
+    };
+    auto joins = [&](int32_t s) {
+      const Lowered& l = lowered_[s];
+      return fuse_ && !l.library() && l.kernel.kernel.form == ir::KernelForm::rows && l.kernel.launches.size() == 1;
+    };
+    const auto count = static_cast<int32_t>(lowered_.size());
+    groups_.resize(lowered_.size());
+    for (int32_t first = 0, last = 0; first < count; first = ++last) {
+      std::set<Storage> read, written;
+      for (int32_t s = first; s < count && (s == first || (joins(first) && joins(s) && compiled_[s] == compiled_[first])); ++s) {
+        bool apart = true;
+        if (!joins(s)) break;
+        std::set<Storage> reads, writes;
+        for (const Storage& r : touched(lowered_[s], false)) reads.insert(memory(r));
+        for (const Storage& w : touched(lowered_[s], true)) writes.insert(memory(w));
+        for (const Storage& w : writes) apart &= !read.count(w) && !written.count(w);
+        for (const Storage& r : reads) apart &= !written.count(r);
+        if (!apart) break;
+        read.merge(reads);
+        written.merge(writes);
+        last = s;
+      }
+      for (int32_t s = first; s <= last; ++s) groups_[s] = {first, last};
+    }
+  }
+  int32_t first_of(int32_t step) const { return static_cast<size_t>(step) < groups_.size() ? groups_[step].first : step; }
+  int32_t last_of(int32_t step) const { return static_cast<size_t>(step) < groups_.size() ? groups_[step].last : step; }
+
   void assign_outputs() {
     for (size_t s = 0; s < lowered_.size(); ++s) {
       for (const Storage& w : touched(lowered_[s], true))
@@ -251,13 +289,13 @@ class Builder {
     }
     if (found->second.kind == Slot::Kind::arena) {
       passes::Interval& life = intervals[found->second.index];
-      life.first = std::min(life.first, step);
-      life.last = std::max(life.last, step);
+      life.first = std::min(life.first, first_of(step));
+      life.last = std::max(life.last, last_of(step));
     }
     return found->second;
   }
   Slot temporary(int64_t bytes, int32_t step) {
-    intervals.push_back({std::max<int64_t>(bytes, 1), step, step});
+    intervals.push_back({std::max<int64_t>(bytes, 1), first_of(step), last_of(step)});
     return {Slot::Kind::arena, static_cast<int32_t>(intervals.size()) - 1};
   }
 
@@ -287,8 +325,8 @@ class Builder {
       for (const ir::Launch& launch : step.launches) step.scratch_bytes = std::max(step.scratch_bytes, step.kernel->scratch_bytes(launch));
       step.scratch_bytes = (step.scratch_bytes + 63) / 64 * 64;
       if (step.scratch_bytes) step.scratch = temporary(step.scratch_bytes * threads_, index);
-      if (step.operands.size() > kMaxOperands) internal_error("a kernel has {} operands", step.operands.size());
-      ++info.kernels;
+      step.group = groups_[index].last - index + 1;
+      info.kernels += groups_[index].first == index;
     }
     for (int32_t node : l.step->members) info.recomputed += graph_.nodes()[node].phase != 0;
     step.nodes = l.step->members;
@@ -360,6 +398,10 @@ class Builder {
   std::vector<std::shared_ptr<const codegen::CpuKernel>> compiled_;
   std::map<Storage, Slot> slots_;
   std::map<ValueRef, int32_t> first_writer_, last_reader_;  // steps, by root
+  struct Group {
+    int32_t first = 0, last = 0;
+  };
+  std::vector<Group> groups_;  // of each step
 };
 
 }  // namespace
@@ -563,54 +605,90 @@ void* Program::address(const Slot& slot, char* arena, const std::vector<void*>& 
   return nullptr;
 }
 
-void Program::execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) {
-  ThreadPool& pool = default_thread_pool();
-  char* scratch = static_cast<char*>(address(step.scratch, arena, inputs, outputs));
-  if (step.library) {
+namespace {
+
+/// A part of a launch that one thread does.
+struct Task {
+  const ProgramStep* step;
+  const ir::Launch* launch;
+  void* const* operands;
+  int64_t first, last;  // items
+  int64_t from, to;     // of the row
+  char* scratch;
+};
+
+/// Divides a launch. Many items are divided among the tasks; few are divided along the row too.
+void divide(const ProgramStep& step, const ir::Launch& launch, void* const* operands, char* scratch, int threads, std::vector<Task>& out) {
+  int64_t work = launch.inner;
+  for (int d = 0; d < step.outer_rank; ++d) work *= launch.outer[d];
+  const int64_t count = items(step, launch);
+  if (count == 0) return;
+  const bool split_inner = step.kernel->splittable_inner();
+  const int64_t tiles = split_inner ? std::max<int64_t>(1, (launch.inner + 1023) / 1024) : 1;
+  int64_t tasks = std::min<int64_t>(count * tiles, int64_t{4} * threads);
+  if (work < 16384) tasks = 1;
+  const int64_t parts = count >= tasks ? tasks : count, along = count >= tasks ? 1 : std::min(tiles, (tasks + count - 1) / count);
+  const int64_t grain = ((launch.inner + along - 1) / along + codegen::kInnerGrain - 1) / codegen::kInnerGrain * codegen::kInnerGrain;
+  for (int64_t part = 0; part < parts; ++part)
+    for (int64_t tile = 0; tile < along; ++tile) {
+      const int64_t from = std::min(tile * grain, launch.inner), to = along == 1 ? launch.inner : std::min(from + grain, launch.inner);
+      if (from < to || launch.inner == 0)
+        out.push_back({&step, &launch, operands, count * part / parts, count * (part + 1) / parts, from, to, scratch});
+    }
+}
+
+void run_tasks(const std::vector<Task>& tasks, ir::KernelFault& fault) {
+  auto work_on = [&](int64_t index, int worker) {
+    const Task& t = tasks[static_cast<size_t>(index)];
+    t.step->kernel->run(*t.launch, t.operands, t.first, t.last, t.from, t.to, t.scratch + worker * t.step->scratch_bytes, &fault);
+  };
+  if (tasks.size() == 1) work_on(0, 0);
+  else default_thread_pool().parallel_for(static_cast<int64_t>(tasks.size()), work_on);
+}
+
+}  // namespace
+
+void Program::execute(std::span<const ProgramStep> group, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) {
+  if (const ProgramStep& step = group[0]; step.library) {
     char* operands[kMaxLibraryOperands];
     for (size_t i = 0; i < step.operands.size(); ++i)
       operands[i] = static_cast<char*>(address(step.operands[i], arena, inputs, outputs));
-    step.library->run({operands, step.operands.size()}, scratch, pool);
+    step.library->run({operands, step.operands.size()}, static_cast<char*>(address(step.scratch, arena, inputs, outputs)), default_thread_pool());
     return;
   }
-  void* pointers[kMaxOperands];
+  // Their memory is kept from call to call.
+  thread_local std::vector<void*> pointers;
+  thread_local std::vector<Task> tasks;
+  pointers.clear();
+  tasks.clear();
   // Tensors without elements may have no address; a value per row is read from them all the same, and not used.
   alignas(64) static char nothing[64] = {};
-  for (size_t i = 0; i < step.operands.size(); ++i) {
-    pointers[i] = address(step.operands[i], arena, inputs, outputs);
-    if (!pointers[i]) pointers[i] = nothing;
-  }
-  ir::KernelFault fault;
-  for (const ir::Launch& launch : step.launches) {
-    int64_t work = launch.inner;
-    for (int d = 0; d < step.outer_rank; ++d) work *= launch.outer[d];
-    const int64_t count = items(step, launch);
-    if (count == 0) continue;
-    if (step.checks_indices && work > 0)
-      for (size_t a = 0; a < launch.accesses.size(); ++a)
-        if (step.gathered[a] && launch.accesses[a].index_bound == 0) usage_error("{}: an index into an axis without elements", what(step));
-    const bool split_inner = step.kernel->splittable_inner();
-    const int64_t tiles = split_inner ? std::max<int64_t>(1, (launch.inner + 1023) / 1024) : 1;
-    int64_t tasks = std::min<int64_t>(count * tiles, int64_t{4} * threads_);
-    if (work < 16384) tasks = 1;
-    if (tasks <= 1) {
-      step.kernel->run(launch, pointers, 0, count, 0, launch.inner, scratch, &fault);
-      continue;
+  for (const ProgramStep& step : group)
+    for (const Slot& slot : step.operands) {
+      void* p = address(slot, arena, inputs, outputs);
+      pointers.push_back(p ? p : nothing);
     }
-    // Many items are divided among the tasks; few are divided along the row too.
-    int64_t parts = count >= tasks ? tasks : count, along = count >= tasks ? 1 : std::min(tiles, (tasks + count - 1) / count);
-    int64_t grain = ((launch.inner + along - 1) / along + codegen::kInnerGrain - 1) / codegen::kInnerGrain * codegen::kInnerGrain;
-    auto work_on = [&](int64_t task, int worker) {
-      int64_t part = task / along, tile = task % along;
-      int64_t c0 = std::min(tile * grain, launch.inner), c1 = along == 1 ? launch.inner : std::min(c0 + grain, launch.inner);
-      if (c0 >= c1 && launch.inner > 0) return;
-      step.kernel->run(launch, pointers, count * part / parts, count * (part + 1) / parts, c0, c1, scratch + worker * step.scratch_bytes, &fault);
-    };
-    pool.parallel_for(parts * along, work_on);
+  ir::KernelFault fault;
+  size_t base = 0;
+  for (const ProgramStep& step : group) {
+    char* scratch = static_cast<char*>(address(step.scratch, arena, inputs, outputs));
+    for (const ir::Launch& launch : step.launches) {
+      int64_t work = launch.inner;
+      for (int d = 0; d < step.outer_rank; ++d) work *= launch.outer[d];
+      if (step.checks_indices && work > 0)
+        for (size_t a = 0; a < launch.accesses.size(); ++a)
+          if (step.gathered[a] && launch.accesses[a].index_bound == 0) usage_error("{}: an index into an axis without elements", what(step));
+      divide(step, launch, pointers.data() + base, scratch, threads_, tasks);
+      if (group.size() > 1 || tasks.empty()) continue;
+      run_tasks(tasks, fault);
+      tasks.clear();
+    }
+    base += step.operands.size();
   }
-  if (step.checks_indices && fault.flagged) {
-    int64_t bound = step.launches[0].accesses[fault.access].index_bound;
-    usage_error("{}: index {} is out of range 0..{}", what(step), fault.value, bound - 1);
+  if (!tasks.empty()) run_tasks(tasks, fault);
+  if (group[0].checks_indices && fault.flagged) {
+    int64_t bound = group[0].launches[0].accesses[fault.access].index_bound;
+    usage_error("{}: index {} is out of range 0..{}", what(group[0]), fault.value, bound - 1);
   }
 }
 
@@ -632,13 +710,15 @@ void Program::check(const ProgramStep& step, char* arena, const std::vector<void
 }
 
 template <typename F>
-void Program::record(Recorder& recorder, const ProgramStep& step, F&& execute) const {
-  const StepReport& report = this->report().steps[static_cast<size_t>(&step - steps_.data())];
+void Program::record(Recorder& recorder, std::span<const ProgramStep> group, F&& execute) const {
+  const StepReport& report = this->report().steps[static_cast<size_t>(group.data() - steps_.data())];
   recorder.begin(report.name, "cpu_op");
   execute();
   RecordedRange& range = recorder.end();
-  range.flops = report.flops;
-  range.bytes = report.bytes;
+  for (const ProgramStep& step : group) {
+    range.flops += step.flops;
+    range.bytes += step.bytes;
+  }
   range.detail = report.detail;
 }
 
@@ -646,11 +726,15 @@ void Program::run(const std::vector<void*>& inputs, const std::vector<void*>& ou
   if (default_thread_pool().num_threads() != threads_) internal_error("a program was planned for {} threads", threads_);
   Recorder* recorder = options_.eager ? nullptr : Recorder::active();  // eager ops are recorded as ops
   auto go = [&](char* arena) {
-    for (const ProgramStep& step : steps_) {
-      if (recorder) record(*recorder, step, [&] { execute(step, arena, inputs, outputs); });
-      else execute(step, arena, inputs, outputs);
-      if (detect_anomaly) check(step, arena, inputs, outputs);
-      for (auto [offset, bytes] : step.poison) std::memset(arena + offset, 0xff, static_cast<size_t>(bytes));
+    for (size_t i = 0; i < steps_.size();) {
+      const std::span<const ProgramStep> group(&steps_[i], static_cast<size_t>(steps_[i].group));
+      i += group.size();
+      if (recorder) record(*recorder, group, [&] { execute(group, arena, inputs, outputs); });
+      else execute(group, arena, inputs, outputs);
+      for (const ProgramStep& step : group) {
+        if (detect_anomaly) check(step, arena, inputs, outputs);
+        for (auto [offset, bytes] : step.poison) std::memset(arena + offset, 0xff, static_cast<size_t>(bytes));
+      }
     }
     for (const StateCopy& copy : copies_) std::memcpy(inputs[copy.input], address(copy.from, arena, inputs, outputs), copy.bytes);
   };

@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,7 @@ struct ProgramStep {
   std::vector<bool> gathered;  // per access
   // or a family's
   std::shared_ptr<const LibraryStep> library;
+  int32_t group = 1;  // this many steps, from this one on, are launched together
   Slot scratch;
   int64_t scratch_bytes = 0;  // per worker for kernels
   std::vector<std::pair<int64_t, int64_t>> poison;  // offset and bytes of arena ranges to fill with NaN behind it
@@ -85,10 +87,10 @@ class Program {
   std::string names(const std::vector<int32_t>& nodes) const;  // of their ops
   StepReport describe_step(const ProgramStep& step) const;
   std::vector<BufferReport> describe_buffers(const std::vector<StepReport>& steps) const;
-  void execute(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
+  void execute(std::span<const ProgramStep> group, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
   void* address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
   template <typename F>
-  void record(Recorder& recorder, const ProgramStep& step, F&& execute) const;
+  void record(Recorder& recorder, std::span<const ProgramStep> group, F&& execute) const;
   void check(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
 
   ProgramOptions options_;
