@@ -23,8 +23,7 @@ enum class Part {
   queries,  ///< dq of a range of queries
 };
 
-/// Sizes that the driver may choose freely, and those that it must respect; none changes a bit of a result but
-/// `keys`, which is fixed per family.
+/// Sizes by which the driver divides the work; none changes a bit of a result.
 struct Blocks {
   int64_t rows;  ///< queries of a register tile
   int64_t gradient_queries, gradient_keys;  ///< ranges of Part::queries and Part::keys start at multiples of these

@@ -71,9 +71,11 @@ struct Forward {
     // Keys that all of these queries see.
     const int64_t plain = a.mask ? 0 : larger(0, visible_keys(a, i0, k0, kKeys)) / kCols * kCols;
     for (int64_t r = 0; r < kW; ++r) Simd::store(most + r * kW, Simd::broadcast(-kInfinity));
-    product<U, false>(rows, plain / kW, q + r0 * units, units, k_across, units * kCols, depth, scores, kStride, true, nullptr, most);
+    const float* const strip_q = q + r0 * units;
+    const int64_t panel = units * kCols;
+    product<U, false>(rows, plain / kW, strip_q, units, k_across, panel, depth, scores, kStride, true, nullptr, most);
     if (plain < visible) {
-      product<U, false>(rows, ceil_div(visible - plain, kW), q + r0 * units, units, k_across + plain * units, units * kCols, depth,
+      product<U, false>(rows, ceil_div(visible - plain, kW), strip_q, units, k_across + plain * units, panel, depth,
                         scores + plain, kStride, true);
       for (int64_t r = 0; r < rows; ++r)
         mask_scores(i0 + r, k0, scores + r * kStride, plain, visible_keys(a, i0 + r, k0, kKeys), most + r * kW);
@@ -174,6 +176,7 @@ struct Forward {
 
   void finish(int64_t i) {
     const float* const row = acc + (i - q0) * acc_stride;
+    prefetch_row(row_of(a.out, a.dtype, i + kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
     const float total = Simd::sum(Simd::load(row + width)), kept = a.p < 1 ? 1 / (1 - a.p) : 0;
     const bool empty = total == 0;
     head.args.lse[i] = empty ? -kInfinity : __builtin_fmaf(maximum[i - q0], kLn2, log(total));

@@ -123,12 +123,12 @@ struct Gradient {
 
   // What all keys of a query have in common.
   struct Query {
-    Simd::F lse, dot;
+    Simd::F lse, dot;  // minus the log to base 2
     Dropout dropout;
     // All scores of a query that sees nothing are -infinity.
     Query(const Head& head, int64_t i)
-        : lse(Simd::broadcast(head.args.lse[i] == -kInfinity ? 0 : -head.args.lse[i] * kLog2E)), dot(Simd::broadcast(head.dots[i])),
-          dropout(head, i) {}
+        : lse(Simd::broadcast(head.args.lse[i] == -kInfinity ? 0 : -head.args.lse[i] * kLog2E)),
+          dot(Simd::broadcast(head.dots[i])), dropout(head, i) {}
   };
   struct Pair {
     Simd::F weight, ds;
@@ -270,8 +270,11 @@ struct Gradient {
       const int64_t depth = ceil_div(queries, U::kPair) - skip, count = smaller(step, keys - j);
       if (depth <= 0) continue;
       const int64_t from = skip * kStride + j;
-      product<U, true>(count, width / kW, weights + from, kStride, g_sum + skip * kCols, kPanel, depth, dv + j * width, width, false);
-      product<U, true>(count, width / kW, ds + from, kStride, q_sum + skip * kCols, kPanel, depth, dk + j * width, width, false);
+      const auto add = [&](const float* of, const float* sum, float* to) {
+        product<U, true>(count, width / kW, of + from, kStride, sum + skip * kCols, kPanel, depth, to + j * width, width, false);
+      };
+      add(weights, g_sum, dv);
+      add(ds, q_sum, dk);
     }
   }
   void add_queries(float* to) {
@@ -290,10 +293,12 @@ struct Gradient {
   }
   void write(const AttentionTensor& to, int64_t first, int64_t rows, const float* from, float factor) {
     const Simd::F f = Simd::broadcast(factor);
-    for (int64_t i = 0; i < rows; ++i)
+    for (int64_t i = 0; i < rows; ++i) {
+      prefetch_row(row_of(to, a.dtype, first + i + 2 * kAhead), a.head_size * (a.dtype == DType::f32 ? 4 : 2));
       for (int64_t j = 0; j < a.head_size; j += kW)
         store_from_float(row_of(to, a.dtype, first + i), a.dtype, j, Simd::mul(Simd::load(from + i * width + j), f),
                          a.head_size - j);
+    }
   }
 
   void run_keys(int64_t first, int64_t last, bool with_queries) {

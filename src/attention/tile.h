@@ -204,7 +204,8 @@ void pack_across(const void* src, DType dtype, int64_t row_stride, int64_t rows,
       int64_t j = 0;
       for (; next && j + kCols <= columns; j += kCols) U::interleave(row + j, next + j, to + j * depth);
       for (; j < width; j += kW)
-        Simd::store(to + j / kCols * kCols * depth + j % kCols, U::interleave_part(row + j, next ? next + j : nullptr, columns - j));
+        Simd::store(to + j / kCols * kCols * depth + j % kCols,
+                    U::interleave_part(row + j, next ? next + j : nullptr, columns - j));
     }
   } else {
     for (int64_t i = 0; i < rows; ++i) {
