@@ -124,9 +124,9 @@ int run_bench_op(const Args& args) {
   if (common.json)
     print_json(to_json(r));
   else
-    print_text(format("{} {} {}: {:.4f} ms median, {:.2f} GB/s, {:.2f} GFLOP/s, floor {:.4f} ms\n",
+    print_text(format("{} {} {}: {:.4f} ms median, {:.2f} GB/s ({:.0f} % of a copy), {:.2f} GFLOP/s, floor {:.4f} ms\n",
                       options.op, fmt::join(options.shapes, ","), name(options.dtype), r.ms_median,
-                      r.gbytes_per_s, r.gflops_per_s, r.floor_ms));
+                      r.gbytes_per_s, 100 * r.bandwidth_fraction, r.gflops_per_s, r.floor_ms));
   return kOk;
 }
 

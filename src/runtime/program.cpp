@@ -10,6 +10,7 @@
 #include <set>
 #include <unordered_set>
 
+#include "base/cpu.h"
 #include "base/env.h"
 #include "base/format.h"
 #include "base/half.h"
@@ -34,6 +35,15 @@ constexpr size_t kMaxLibraryOperands = 16 + kMaxTileOperands;
 
 /// Results of products from this size on are taken tile by tile: smaller ones stay in cache anyway.
 int64_t tile_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_TILE_BYTES", uint64_t{1} << 20)); }
+
+/// What the threads may expect to find in the last cache: it is shared with other programs, and on large machines with many
+/// other cores.
+int64_t cache_bytes(int threads) {
+  const CpuInfo& cpu = cpu_info();
+  const size_t last = cpu.l3_bytes ? cpu.l3_bytes : cpu.l2_bytes * static_cast<size_t>(threads);
+  const size_t share = std::min(last, (size_t{16} << 20) * static_cast<size_t>(threads));
+  return static_cast<int64_t>(env_bytes("CORTEN_STREAM_BYTES", share));
+}
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -160,6 +170,9 @@ class Builder {
       for (auto& k : kernel::lower(p_, step)) lowered_.push_back({.step = &step, .kernel = std::move(k)});
     }
     if (fuse_) attach_tile_kernels(p_, lowered_, tile_bytes());
+    const int64_t cache = cache_bytes(threads_);
+    for (Lowered& l : lowered_)
+      if (!l.library()) stream(l, cache);
     info.passes_ms += now_ms() - start;
     start = now_ms();
     std::vector<const ir::Kernel*> kernels;
@@ -173,6 +186,20 @@ class Builder {
     }
     info.compile_ms = now_ms() - start;
     info.distinct_kernels = static_cast<int64_t>(distinct.size());
+  }
+
+  /// Results of a kernel that touches more than the caches hold leave them before anyone reads them: they are written past them,
+  /// without reading the lines first. New state written over the old is in cache, having been read.
+  void stream(Lowered& l, int64_t cache) const {
+    int64_t bytes = 0;
+    for (const Storage& s : l.kernel.operands) bytes += storage_type(s).bytes();
+    if (bytes <= cache || l.step->form != ir::KernelForm::rows) return;
+    for (ir::Store& store : l.kernel.kernel.stores) {
+      const Storage& s = l.kernel.operands[l.kernel.kernel.accesses[store.access].operand];
+      const bool state = std::any_of(graph_.outputs().begin(), graph_.outputs().end(),
+                                     [&](const ir::Output& o) { return o.alias >= 0 && p_.places[o.value].root == s.root; });
+      store.streaming = !s.partial && !state;
+    }
   }
 
   std::vector<Storage> touched(const Lowered& l, bool written) const { return runtime::touched(p_, l, written); }

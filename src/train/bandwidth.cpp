@@ -1,5 +1,7 @@
 #include "train/bandwidth.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -47,6 +49,41 @@ double measure_read_bandwidth(ThreadPool& pool, double seconds) {
   uint64_t total = 0;
   for (uint64_t sum : sums) total += sum;
   return total == 0 ? 0 : best;
+}
+
+namespace {
+/// Larger than the caches.
+size_t copied_bytes() {
+  return std::clamp<size_t>(2 * cpu_info().l3_bytes, size_t{64} << 20, size_t{256} << 20);
+}
+}  // namespace
+
+CopyBandwidth::CopyBandwidth(ThreadPool& pool)
+    : pool_(pool), from_(copied_bytes() + 64, 1), to_(copied_bytes() + 64, 2) {}
+
+double CopyBandwidth::measure() {
+  using Clock = std::chrono::steady_clock;
+  const auto lines = [](std::vector<char>& v) {
+    return reinterpret_cast<__m128i*>((reinterpret_cast<uintptr_t>(v.data()) + 63) / 64 * 64);
+  };
+  const __m128i* const from = lines(from_);
+  __m128i* const to = lines(to_);
+  const auto count = static_cast<int64_t>(copied_bytes() / 64), tasks = int64_t{4} * pool_.num_threads();
+  const Clock::time_point begin = Clock::now();
+  pool_.parallel_for(tasks, [&](int64_t task, int) {
+    const int64_t last = count * (task + 1) / tasks;
+    for (int64_t i = count * task / tasks; i < last; ++i) {
+      const __m128i a = _mm_load_si128(from + 4 * i), b = _mm_load_si128(from + 4 * i + 1);
+      const __m128i c = _mm_load_si128(from + 4 * i + 2), d = _mm_load_si128(from + 4 * i + 3);
+      _mm_stream_si128(to + 4 * i, a);
+      _mm_stream_si128(to + 4 * i + 1, b);
+      _mm_stream_si128(to + 4 * i + 2, c);
+      _mm_stream_si128(to + 4 * i + 3, d);
+    }
+    _mm_sfence();
+  });
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  return 2.0 * static_cast<double>(copied_bytes()) / seconds;
 }
 
 }  // namespace corten

@@ -85,9 +85,11 @@ struct BenchOpOptions {
 };
 
 struct BenchOpResult {
-  double ms_median = 0;
+  double ms_median = 0, ms_min = 0;
   double gbytes_per_s = 0, gflops_per_s = 0;
   double floor_ms = 0;  ///< time that the bytes or the FLOPs need at the measured peak
+  double copy_gbytes_per_s = 0;   ///< best rate of copies past the caches, measured in between
+  double bandwidth_fraction = 0;  ///< of the rate of the copy beside each run: the median
 };
 
 BenchOpResult bench_op(const BenchOpOptions& options);

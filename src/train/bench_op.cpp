@@ -31,6 +31,14 @@ Tensor ones_of(const Tensor& x) {
   return ones({x.size(-1)}, x.dtype());
 }
 
+/// The gradient of an op's first operand, from the gradient of its result: the second operand.
+template <typename F>
+Tensor gradient_of(const Operands& x, F&& op) {
+  Tensor leaf = x[0].detach().set_requires_grad();
+  op(leaf).backward(x[1]);
+  return leaf.grad();
+}
+
 const BenchedOp kOps[] = {
     {"add", 2, [](const Operands& x) { return x[0] + x[1]; }},
     {"sub", 2, [](const Operands& x) { return x[0] - x[1]; }},
@@ -59,6 +67,16 @@ const BenchedOp kOps[] = {
     {"layer_norm", 1,
      [](const Operands& x) { return layer_norm(x[0], ones_of(x[0]), ones_of(x[0])); }},
     {"rms_norm", 1, [](const Operands& x) { return rms_norm(x[0], ones_of(x[0])); }},
+    {"gelu_grad", 2,
+     [](const Operands& x) { return gradient_of(x, [](const Tensor& t) { return gelu(t); }); }},
+    {"gelu_tanh_grad", 2,
+     [](const Operands& x) { return gradient_of(x, [](const Tensor& t) { return gelu(t, true); }); }},
+    {"softmax_grad", 2,
+     [](const Operands& x) { return gradient_of(x, [](const Tensor& t) { return softmax(t, -1); }); }},
+    {"layer_norm_grad", 2,
+     [](const Operands& x) {
+       return gradient_of(x, [](const Tensor& t) { return layer_norm(t, ones_of(t), ones_of(t)); });
+     }},
     {"dropout", 1, [](const Operands& x) { return dropout(x[0], 0.1); }},
     {"transpose", 1, [](const Operands& x) { return x[0].t().clone(); }},
     {"matmul", 2, [](const Operands& x) { return matmul(x[0], x[1]); }},
@@ -92,6 +110,12 @@ Shape parse_shape(const std::string& text) {
   return shape;
 }
 
+double median(std::vector<double>& values) {
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 double tensor_bytes(const Tensor& tensor) {
   return static_cast<double>(tensor.numel()) * static_cast<double>(size_of(tensor.dtype()));
 }
@@ -116,7 +140,13 @@ BenchOpResult bench_op(const BenchOpOptions& options) {
   CompiledFunction function = compile([&](const Operands& in) { return Operands{op.apply(in)}; });
   Tensor result;
   for (int i = 0; i < 3; ++i) result = function(operands)[0];
-  std::vector<double> times;
+  double bytes = tensor_bytes(result);
+  for (const Tensor& operand : operands) bytes += tensor_bytes(operand);
+  // Copies in between: a shared machine slows both down, and their ratio stays.
+  CopyBandwidth copy(pool);
+  copy.measure();
+  BenchOpResult r;
+  std::vector<double> times, fractions;
   const Clock::time_point start = Clock::now();
   constexpr size_t kFewest = 7;
   constexpr double kSeconds = 0.7;
@@ -125,14 +155,14 @@ BenchOpResult bench_op(const BenchOpOptions& options) {
     const Clock::time_point begin = Clock::now();
     result = function(operands)[0];
     times.push_back(std::chrono::duration<double, std::milli>(Clock::now() - begin).count());
+    const double rate = copy.measure();
+    r.copy_gbytes_per_s = std::max(r.copy_gbytes_per_s, rate * 1e-9);
+    fractions.push_back(bytes / (times.back() * 1e-3) / rate);
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2),
-                   times.end());
 
-  BenchOpResult r;
-  r.ms_median = times[times.size() / 2];
-  double bytes = tensor_bytes(result);
-  for (const Tensor& operand : operands) bytes += tensor_bytes(operand);
+  r.ms_min = *std::min_element(times.begin(), times.end());
+  r.ms_median = median(times);
+  r.bandwidth_fraction = median(fractions);
   const double flops = function.info().flops;
   const double seconds = r.ms_median * 1e-3;
   r.gbytes_per_s = bytes / seconds * 1e-9;

@@ -124,10 +124,12 @@ Json to_json(const BenchGenerateResult& r) {
 }
 
 Json to_json(const BenchOpResult& r) {
-  return Json::object({{"ms", Json::object({{"median", r.ms_median}})},
+  return Json::object({{"ms", Json::object({{"median", r.ms_median}, {"min", r.ms_min}})},
                        {"gbytes_per_s", r.gbytes_per_s},
                        {"gflops_per_s", r.gflops_per_s},
-                       {"floor_ms", r.floor_ms}});
+                       {"floor_ms", r.floor_ms},
+                       {"copy_gbytes_per_s", r.copy_gbytes_per_s},
+                       {"bandwidth_fraction", r.bandwidth_fraction}});
 }
 
 }  // namespace corten

@@ -22,6 +22,9 @@ const bool kPoison = setenv("CORTEN_POISON", "1", 1) == 0;
 /// Every product whose result a kernel follows hands it tiles.
 const bool kSmallTiles = setenv("CORTEN_TILE_BYTES", "1", 1) == 0;
 
+/// Kernels that touch more than this write past the caches: some of them in these programs.
+const bool kSmallCache = setenv("CORTEN_STREAM_BYTES", "16384", 1) == 0;
+
 int ops_per_graph() { return static_cast<int>(env_int("CORTEN_FUZZ_OPS", 20)); }
 
 /// How a program goes wrong, or "".
