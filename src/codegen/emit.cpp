@@ -235,6 +235,23 @@ void Emitter::evaluate(Row& row, Lanes& lanes, const Stage& stage) {
   }
 }
 
+// What the first stage of the next row will read, while the last stage of this one computes: memory
+// is idle between the first stages of two rows otherwise.
+void Emitter::prefetch_row(Row& row, const Lanes& lanes) {
+  if (k_.form != KernelForm::rows || p_.stages.size() < 2 || k_.outer_rank == 0) return;
+  for (int32_t id : p_.stages.front().varying) {
+    const ScalarNode& n = node(id);
+    if (n.op != ScalarOp::load) continue;
+    const auto access = static_cast<size_t>(n.imm);
+    const Access& a = k_.accesses[access];
+    if (a.inner != InnerStride::one || a.index >= 0) continue;
+    Value* next = b_.CreateAdd(lanes.c, access_[access].strides[k_.outer_rank - 1]);
+    Value* address = at(memory_type(k_.operands[a.operand].dtype, 1), row.places[access].address, next);
+    // A read that stays in L2.
+    b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {address->getType()}, {address, i32(0), i32(2), i32(1)});
+  }
+}
+
 void Emitter::row_stage(Row& row, const Stage& stage) {
   begin_stage(row, stage);
   if (&stage != &p_.stages.back()) return reduce_row(row, stage);
@@ -242,7 +259,10 @@ void Emitter::row_stage(Row& row, const Stage& stage) {
     const int unroll = stage.cost <= 3 ? 4 : stage.cost <= 10 ? 2 : 1;
     for_lanes(c0_, c1_, k_.form == KernelForm::scatter ? 1 : unroll, !streams_,
               [&](std::vector<Lanes>& group) {
-                for (Lanes& lanes : group) evaluate(row, lanes, stage);
+                for (Lanes& lanes : group) {
+                  prefetch_row(row, lanes);
+                  evaluate(row, lanes, stage);
+                }
                 std::vector<Streamed> streamed;
                 for (Lanes& lanes : group)
                   for (int32_t s : p_.loop_stores)

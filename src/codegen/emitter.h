@@ -100,6 +100,7 @@ class Emitter {
   Value* load_lanes(Row& row, Lanes& lanes, const ir::ScalarNode& node);
   void store_scalar(Row& row, const ir::Store& store);
   void store_lanes(Row& row, Lanes& lanes, const ir::Store& store, std::vector<Streamed>& streamed);
+  void prefetch_row(Row& row, const Lanes& lanes);
   void store_streamed(const std::vector<Streamed>& streamed);
   void keep(Lanes& lanes, Value* value, DType dtype, int scratch_row);
   Value* restore(Lanes& lanes, int32_t node);

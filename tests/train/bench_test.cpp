@@ -104,6 +104,13 @@ TEST(BenchOp, FieldsAgree) {
   EXPECT_NEAR(r.gbytes_per_s, bytes / (r.ms_median * 1e-3) * 1e-9, 1e-6 * r.gbytes_per_s);
   EXPECT_EQ(r.gflops_per_s, 0);
   EXPECT_GT(r.floor_ms, 0);
+  EXPECT_GT(r.ms_min, 0);
+  EXPECT_LE(r.ms_min, r.ms_median);
+  EXPECT_GT(r.copy_gbytes_per_s, 0);
+  EXPECT_GT(r.bandwidth_fraction, 0);
+  options.op = "layer_norm_grad";
+  const BenchOpResult g = bench_op(options);
+  EXPECT_NEAR(g.gbytes_per_s, 1.5 * bytes / (g.ms_median * 1e-3) * 1e-9, 1e-6 * g.gbytes_per_s);
   options.op = "matmul";
   options.shapes = {"64x128", "128x32"};
   const BenchOpResult m = bench_op(options);
