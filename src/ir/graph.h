@@ -147,6 +147,8 @@ class Graph : public Builder {
   void output(const Value& value, int32_t alias = -1) { outputs_.push_back({ref(value), alias}); }
   void output(ValueRef value, int32_t alias = -1) { outputs_.push_back({value, alias}); }
 
+  /// Makes room for so many nodes in all.
+  void reserve(size_t nodes) { nodes_.reserve(nodes); }
   void set_output(size_t index, ValueRef value) { outputs_[index].value = value; }
 
   const std::vector<Node>& nodes() const { return nodes_; }

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "base/format.h"
+#include "ops/view_layout.h"
 
 namespace corten::kernel {
 
@@ -32,8 +33,8 @@ struct ReduceInfo {
 };
 ReduceInfo reduce_info(const Node& n) {
   ReduceInfo out;
-  out.axis = ir::attribute<int64_t>(n.attrs, "axis");
-  out.tree = ir::attribute<ir::Tree>(n.attrs, "tree");
+  out.axis = ops::reduce_axis(n.attrs);
+  out.tree = ops::reduce_tree(n.attrs);
   out.op = n.op->name == "reduce_max" ? ScalarOp::reduce_max : n.op->name == "reduce_min" ? ScalarOp::reduce_min : ScalarOp::reduce_sum;
   return out;
 }
@@ -143,9 +144,9 @@ class Lowering {
       if (!l) internal_error("[{}] cannot be repeated over {}", n.op->name, ir::to_string(domain_));
       return *l;
     };
-    if (n.op->kind == OpKind::full) return number(n.types[0].dtype, ir::attribute<double>(n.attrs, "value"));
+    if (n.op->kind == OpKind::full) return number(n.types[0].dtype, ops::full_value(n.attrs));
     if (n.op->kind == OpKind::iota)
-      return body().index(walk({-1, composed(n.types[0].dims, {0, ir::attribute<Dims>(n.attrs, "strides")})}));
+      return body().index(walk({-1, composed(n.types[0].dims, {0, ops::iota_strides(n.attrs)})}));
     std::vector<Expr> args;
     for (ValueRef r : n.inputs) {
       const passes::Place& place = p_.places[r];
@@ -160,9 +161,9 @@ class Lowering {
     const Dims& dims = n.types[0].dims;
     Expr e;
     switch (n.op->kind) {
-      case OpKind::full: e = number(n.types[0].dtype, ir::attribute<double>(n.attrs, "value")); break;
+      case OpKind::full: e = number(n.types[0].dtype, ops::full_value(n.attrs)); break;
       case OpKind::iota: {
-        auto l = to_domain(domain_, dims, {0, ir::attribute<Dims>(n.attrs, "strides")});
+        auto l = to_domain(domain_, dims, {0, ops::iota_strides(n.attrs)});
         if (!l) internal_error("an index over {} does not fit {}", ir::to_string(dims), ir::to_string(domain_));
         e = body().index(walk({-1, *l}));
         break;

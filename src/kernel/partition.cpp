@@ -113,6 +113,7 @@ class Partitioner {
     }
     for (const ir::Output& o : graph_.outputs())
       if (o.alias >= 0) mutable_.insert(graph_.inputs()[o.alias]);
+    p_.steps.reserve(graph_.nodes().size() / 4);
     for (int32_t i = 0; i < static_cast<int32_t>(graph_.nodes().size()); ++i) node(i);
     for (const ir::Output& o : graph_.outputs()) store(p_.places[o.value].root);
     return std::move(p_);

@@ -87,6 +87,7 @@ Value reduce(const Op& op, Value x, Dims axes, bool keepdim) {
 }  // namespace
 
 int64_t reduce_axis(const AttrsPtr& attrs) { return ir::get<Reduce::Attrs>(attrs).axis; }
+ir::Tree reduce_tree(const AttrsPtr& attrs) { return ir::get<Reduce::Attrs>(attrs).tree; }
 
 Value sum(Value x, Dims axes, bool keepdim) { return reduce(kReduceSum, x, std::move(axes), keepdim); }
 Value max(Value x, Dims axes, bool keepdim) { return reduce(kReduceMax, x, std::move(axes), keepdim); }

@@ -17,5 +17,7 @@ double full_value(const ir::AttrsPtr& attrs);
 const ir::Dims& iota_strides(const ir::AttrsPtr& attrs);
 /// The axis that a reduction combines.
 int64_t reduce_axis(const ir::AttrsPtr& attrs);
+/// The tree by which it does.
+ir::Tree reduce_tree(const ir::AttrsPtr& attrs);
 
 }  // namespace corten::ops

@@ -292,7 +292,9 @@ class Definitions {
 
 Graph expand(const Graph& graph, bool claimed) {
   Definitions definitions(claimed);
-  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) { return definitions.expand(rw, n); });
+  Rewriter rewriter(graph);
+  rewriter.graph().reserve(6 * graph.nodes().size());  // about as many as a training step's definitions have
+  return rewriter.run([&](Rewriter& rw, const Node& n, int32_t) { return definitions.expand(rw, n); });
 }
 
 }  // namespace corten::passes

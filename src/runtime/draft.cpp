@@ -114,6 +114,7 @@ class Builder final : public Draft {
   void lower() {
     std::unordered_set<const codegen::CpuKernel*> distinct;
     double start = now_ms();
+    lowered_.reserve(p_.steps.size() + p_.steps.size() / 4);
     for (const kernel::Step& step : p_.steps) {
       if (step.library) {
         lowered_.push_back({.step = &step});

@@ -29,7 +29,10 @@ thread_local bool t_defining = false;
 
 }  // namespace
 
-Trace::Trace() : previous_(t_trace), builder_(graph) { t_trace = this; }
+Trace::Trace() : previous_(t_trace), builder_(graph) {
+  t_trace = this;
+  graph.reserve(2048);
+}
 Trace::~Trace() {
   for (auto it = saved_grads_.rbegin(); it != saved_grads_.rend(); ++it) it->first->grad = it->second;
   t_trace = previous_;
