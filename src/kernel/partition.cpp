@@ -1,6 +1,7 @@
 #include "kernel/partition.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/format.h"
 #include "ops/view_layout.h"
@@ -359,17 +360,22 @@ class Partitioner {
     from.insert(again.leaves);
   }
 
-  /// The kernel that the first reader of an element-wise value will join for its other operands, or -1.
-  int32_t sibling(int32_t i) {
-    const int32_t reader = first_use_[i];
-    if (reader < 0 || at(i).op->kind != OpKind::elementwise || at(reader).op->kind != OpKind::elementwise) return -1;
-    Refs beside;
-    for (ValueRef r : at(reader).inputs)
-      if (r.node < i) sources(r, &beside);
-    int32_t latest = -1;
-    for (ValueRef r : beside)
-      latest = std::max(latest, p_.step_of[r]);
-    return latest;
+  /// A kernel behind step `after` that the first reader of an element-wise value, or a reader of that one's, will join for its
+  /// other operands, and that this value can join too: both are then in one. With the kernel's new domain.
+  std::optional<std::pair<int32_t, Dims>> sibling(int32_t i, int32_t after) {
+    for (int32_t node = i, hops = 0; hops < kMaxSiblings; ++hops) {
+      const int32_t reader = first_use_[node];
+      if (reader < 0 || at(node).op->kind != OpKind::elementwise || at(reader).op->kind != OpKind::elementwise) break;
+      Refs beside;
+      for (ValueRef r : at(reader).inputs)
+        if (r.node < i) sources(r, &beside);
+      int32_t latest = -1;
+      for (ValueRef r : beside) latest = std::max(latest, p_.step_of[r]);
+      if (latest > after)
+        if (auto domain = joins(latest, at(i))) return std::pair(latest, std::move(*domain));
+      node = reader;
+    }
+    return std::nullopt;
   }
 
   void member(int32_t i) {
@@ -383,11 +389,8 @@ class Partitioner {
     for (ValueRef r : from)
       latest = std::max(latest, p_.step_of[r]);
     std::optional<Dims> domain = fuse_ && latest >= 0 ? joins(latest, n) : std::nullopt;
-    if (int32_t beside; fuse_ && !domain && (beside = sibling(i)) > latest) {
-      // Nothing to join so far, but its reader will join this later kernel: both are then in one.
-      domain = joins(beside, n);
-      if (domain) latest = beside;
-    }
+    if (fuse_ && !domain)
+      if (auto found = sibling(i, latest)) std::tie(latest, domain) = std::move(*found);
     if (!domain) {
       Step step;
       step.domain = n.op->kind == OpKind::reduce ? dims(n.inputs[0]) : n.types[0].dims;

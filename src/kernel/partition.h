@@ -44,6 +44,8 @@ inline constexpr int64_t kLongRow = 32768, kFewRows = 8;
 inline constexpr size_t kMaxMembers = 96;
 /// Limits of what one value may take to be computed again.
 inline constexpr size_t kMaxClones = 48;
+/// How many readers on a value looks for a kernel to join.
+inline constexpr int kMaxSiblings = 8;
 inline constexpr int kMaxCostly = 4;
 
 Partition partition(const ir::Graph& graph, bool fuse);

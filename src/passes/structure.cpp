@@ -102,6 +102,23 @@ Graph schedule(const Graph& graph) {
     }
     if (kept == 0 || kept < own) place[i] = target;
   }
+  // Single numbers that depend on arguments only (the optimizer's bias corrections) come first: made later they would come
+  // between the parts of the kernels that read them. Unless they are new state whose old value has other readers.
+  std::vector<bool> early(count);
+  for (const ir::Output& o : graph.outputs())
+    if (o.alias >= 0 && users[graph.inputs()[o.alias].node].size() == 1) output[o.value.node] = false;
+  for (int32_t i = 0; i < count; ++i) {
+    const Node& n = nodes[i];
+    early[i] = n.op == &ir::kInputOp || n.op == &ir::kConstantOp;
+    if (early[i] || ir::product(n.types[0].dims) != 1 || (n.op->kind != OpKind::elementwise && n.op->kind != OpKind::view) || output[i]) continue;
+    early[i] = std::all_of(n.inputs.begin(), n.inputs.end(),
+                           [&](ValueRef r) { return early[r.node] || nodes[r.node].op->kind == OpKind::full; });
+    if (early[i]) place[i] = -1;
+  }
+  for (int32_t i = 0; i < count; ++i)
+    if (place[i] < 0)
+      for (ValueRef r : nodes[i].inputs)
+        if (!early[r.node]) place[r.node] = -1;
   std::vector<int32_t> order(count);
   for (int32_t i = 0; i < count; ++i) order[i] = i;
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return place[a] < place[b]; });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <set>
 #include <unordered_set>
 
@@ -211,14 +212,15 @@ class Builder final : public Draft {
     };
     const auto count = static_cast<int32_t>(lowered_.size());
     groups_.resize(lowered_.size());
+    together_.assign(lowered_.size(), -1);
     for (int32_t first = 0, last = 0; first < count; first = ++last) {
+      // Neighbours that could run in any order.
       std::set<Storage> read, written;
-      for (int32_t s = first; s < count && (s == first || (joins(first) && joins(s) && compiled_[s] == compiled_[first])); ++s) {
-        bool apart = true;
-        if (!joins(s)) break;
+      for (int32_t s = first; s < count && joins(s); ++s) {
         std::set<Storage> reads, writes;
         for (const Storage& r : touched(lowered_[s], false)) reads.insert(memory(r));
         for (const Storage& w : touched(lowered_[s], true)) writes.insert(memory(w));
+        bool apart = true;
         for (const Storage& w : writes) apart &= !read.count(w) && !written.count(w);
         for (const Storage& r : reads) apart &= !written.count(r);
         if (!apart) break;
@@ -226,8 +228,29 @@ class Builder final : public Draft {
         written.merge(writes);
         last = s;
       }
+      sort_by_kernel(first, last + 1);
+    }
+    for (int32_t first = 0, last = 0; first < count; first = ++last) {
+      while (together_[first] >= 0 && last + 1 < count && together_[last + 1] == together_[first]) ++last;
       for (int32_t s = first; s <= last; ++s) groups_[s] = {first, last};
     }
+  }
+  void sort_by_kernel(int32_t first, int32_t last) {
+    if (last - first < 2) return;
+    std::map<const codegen::CpuKernel*, int32_t> rank;
+    for (int32_t s = first; s < last; ++s) rank.emplace(compiled_[s].get(), s);
+    std::vector<int32_t> order(static_cast<size_t>(last - first));
+    std::iota(order.begin(), order.end(), first);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return rank[compiled_[a].get()] < rank[compiled_[b].get()]; });
+    std::vector<Lowered> lowered;
+    std::vector<std::shared_ptr<const codegen::CpuKernel>> compiled;
+    for (int32_t s : order) {
+      together_[first + static_cast<int32_t>(lowered.size())] = rank[compiled_[s].get()];
+      lowered.push_back(std::move(lowered_[s]));
+      compiled.push_back(std::move(compiled_[s]));
+    }
+    std::move(lowered.begin(), lowered.end(), lowered_.begin() + first);
+    std::move(compiled.begin(), compiled.end(), compiled_.begin() + first);
   }
   int32_t first_of(int32_t step) const { return static_cast<size_t>(step) < groups_.size() ? groups_[step].first : step; }
   int32_t last_of(int32_t step) const { return static_cast<size_t>(step) < groups_.size() ? groups_[step].last : step; }
@@ -381,6 +404,7 @@ class Builder final : public Draft {
     int32_t first = 0, last = 0;
   };
   std::vector<Group> groups_;  // of each step
+  std::vector<int32_t> together_;  // steps of the same number may run side by side
 };
 
 }  // namespace

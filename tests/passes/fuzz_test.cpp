@@ -60,7 +60,7 @@ TEST(Fuzz, PassesDoNotChangeBits) {
     const RandomGraph small = shrink(p, [](const RandomGraph& q) { return !fault(q).empty(); });
     ADD_FAILURE() << format("CORTEN_FUZZ_SEED={} CORTEN_FUZZ_GRAPHS=1: {}\nas small as it gets: {}\n{}", seed, wrong, fault(small), to_string(small.graph));
   }
-  if (count >= 50) EXPECT_GE(recomputed, count / 10);
+  if (count >= 50 && ops_per_graph() >= 20) EXPECT_GE(recomputed, count / 10);
   RecordProperty("recomputed", static_cast<int>(recomputed));
 }
 
