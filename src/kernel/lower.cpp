@@ -83,6 +83,11 @@ class Lowering {
     return i;
   }
   int32_t walk(Walk w) {
+    // Nothing lies where a tensor without elements is: what is read there once per row, and not used, is its start.
+    if (w.operand >= 0 && !out_.operands[w.operand].partial && graph_.type(out_.operands[w.operand].root).elements() == 0) {
+      w.layout.offset = 0;
+      std::fill(w.layout.strides.begin(), w.layout.strides.end(), 0);
+    }
     for (size_t d = 0; d < domain_.size(); ++d)
       if (domain_[d] == 1) w.layout.strides[d] = 0;
     auto found = std::find(walks_.begin(), walks_.end(), w);

@@ -64,6 +64,11 @@ TEST(Fuzz, PassesDoNotChangeBits) {
   RecordProperty("recomputed", static_cast<int>(recomputed));
 }
 
+// A value per row of a tensor without elements was read far behind its start.
+TEST(Fuzz, SeedsThatFailed) {
+  EXPECT_EQ(fault(random_graph(7001098, 18)), "");
+}
+
 // What the programs above are like, over more of them than are run: a generator that makes small graphs, graphs without
 // fusion, or never a certain op would let everything pass.
 TEST(Fuzz, ProgramsAreWorthRunning) {
