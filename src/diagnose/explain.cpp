@@ -26,7 +26,7 @@ ProgramExplanation explain(std::string name, const CompiledFunction& function) {
     auto [place, is_new] = index.try_emplace(key, out.groups.size());
     if (is_new) out.groups.push_back({.name = key, .product = step.library, .example = step.detail});
     StepGroup& group = out.groups[place->second];
-    ++group.count;
+    group.count += !step.joined;
     group.bytes += step.bytes;
     group.flops += step.flops;
   }

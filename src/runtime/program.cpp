@@ -135,7 +135,10 @@ std::string Program::what(const ProgramStep& step) const {
 const ProgramReport& Program::report() const {
   std::call_once(reported_, [this] {
     if (options_.eager) return;
-    for (const ProgramStep& step : steps_) report_.steps.push_back(describe_step(step));
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      report_.steps.push_back(describe_step(steps_[i]));
+      report_.steps.back().joined = i > 0 && steps_[i - 1].group > 1;
+    }
     report_.buffers = describe_buffers(report_.steps);
   });
   return report_;

@@ -29,6 +29,7 @@ struct StepReport {
   std::string detail;      // result and where it was asked for
   std::string operands;    // of products: "f32[2048,256] f32[256,1024]"
   bool library = false;
+  bool joined = false;     // is part of the launch of the step before
   ir::Stage stage = ir::Stage::forward;
   ir::Source source;
   int64_t bytes = 0;       // read and written
