@@ -35,11 +35,14 @@ int64_t sample_token(const float* logits, int64_t vocab_size, const Sampling& sa
 /// compile prefill anew, decoding compiles once.
 class DecodeSession {
  public:
-  /// `model` must outlive the session. Its mode is set to eval.
-  DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled = true);
+  /// `model` must outlive the session. Its mode is set to eval. `padded`: prompts come with masks.
+  DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled = true,
+                bool padded = false);
   ~DecodeSession();
   /// Starts anew with ids [B, T], row-major, T tokens of each sequence: logits [B, V], f32.
-  std::vector<float> prefill(const std::vector<int64_t>& ids);
+  /// attention_mask [B, T], of padded sessions only: 0 for padding, which stands at the left.
+  std::vector<float> prefill(const std::vector<int64_t>& ids,
+                             const std::vector<int64_t>& attention_mask = {});
   /// One more token of each sequence: logits [B, V]. Usage error when the cache is full.
   std::vector<float> decode(const std::vector<int64_t>& ids);
   int64_t position() const { return position_; }  ///< tokens in the cache
@@ -79,7 +82,7 @@ struct Generation {
 /// counts).
 using TokenCallback = std::function<bool(int64_t row, int64_t token)>;
 
-/// Continues prompts of equal length. Usage error for prompts that are empty, differ in length or
+/// Continues prompts; shorter ones are padded at the left. Usage error for prompts that are empty or
 /// leave no room for one token. Generation ends at the model's last position.
 Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& prompts,
                     const GenerationOptions& options = {}, const TokenCallback& on_token = {});

@@ -16,31 +16,40 @@
 
 namespace corten {
 
+class Safetensors;
+
 /// Keys and values of all layers for decoding token by token: tensors of fixed size, written in
 /// place, so that a decoding step is compiled once.
 struct KvCache {
   int64_t batch = 0, length = 0;     ///< sequences; positions there is room for
-  std::vector<Tensor> keys, values;  ///< one per layer: [batch, heads, length, head size]
+  std::vector<Tensor> keys, values;  ///< one per layer: [batch, key heads, length, head size]
+  /// For prompts with padding, undefined without: bool [batch, length], false where there is some,
+  /// and i64 [batch], how much of it each sequence has.
+  Tensor visible, shift;
 };
 
 /// A decoder-only language model. B sequences of T tokens, V vocabulary entries.
 class CausalLM : public nn::Module {
  public:
   /// Logits [B, T, V] of the next token after each position. ids: i64 or i32 [B, T]; attention_mask
-  /// (may be undefined): [B, T], 0 where a token is padding that no other one may see. Positions
-  /// count from 0 in every row. Usage error if T exceeds max_positions() or an id the vocabulary.
+  /// (may be undefined): [B, T], 0 where a token is padding that no other one may see. Learned
+  /// positions (GPT-2) count from 0 in every row, rotary ones from the first token that is no
+  /// padding. Usage error if T exceeds max_positions() or an id the vocabulary.
   Tensor operator()(const Tensor& ids, const Tensor& attention_mask = {});
   /// Mean (or sum, or none: [B, T]) cross entropy in nats of targets [B, T], which are the ids
   /// shifted by one; targets of -100 do not count.
   Tensor loss(const Tensor& ids, const Tensor& targets, Reduction reduction = Reduction::mean);
 
-  /// Room for `length` positions; zeros of the weights' dtype. Usage error beyond max_positions().
-  KvCache make_cache(int64_t batch, int64_t length);
-  /// Runs ids [B, T] at positions 0 .. T-1, fills the cache and gives the logits [B, V] after the
-  /// last one.
-  Tensor prefill(const Tensor& ids, KvCache& cache);
-  /// Runs one token of each sequence, ids [B, 1], at `position` (i64 0-d), with all earlier ones in
-  /// the cache: [B, V]. The same bits as uncached logits.
+  /// Room for `length` tokens of each sequence; zeros of the weights' dtype. `padded`: for prompts
+  /// with an attention mask. Usage error beyond max_positions().
+  KvCache make_cache(int64_t batch, int64_t length, bool padded = false);
+  /// Runs ids [B, T] as the first tokens, fills the cache and gives the logits [B, V] after the last
+  /// one. attention_mask [B, T], for caches made `padded` and for no others: 0 for padding, which
+  /// stands at the left, so that the last token of each row is one of the prompt; positions count
+  /// from the first visible token, as in transformers' generate().
+  Tensor prefill(const Tensor& ids, KvCache& cache, const Tensor& attention_mask = {});
+  /// Runs one token of each sequence, ids [B, 1], in slot `position` (i64 0-d) of the cache, which
+  /// holds all earlier ones: [B, V]. The same bits as uncached logits.
   Tensor decode(const Tensor& ids, const Tensor& position, KvCache& cache);
 
   virtual int64_t vocab_size() const = 0;
@@ -67,19 +76,25 @@ class CausalLM : public nn::Module {
 
  protected:
   virtual Tensor forward_logits(const Tensor& ids, const Tensor& attention_mask) = 0;
-  virtual Tensor forward_prefill(const Tensor& ids, KvCache& cache) = 0;
+  virtual Tensor forward_prefill(const Tensor& ids, const Tensor& attention_mask,
+                                 KvCache& cache) = 0;
   virtual Tensor forward_decode(const Tensor& ids, const Tensor& position, KvCache& cache) = 0;
   /// Layers, heads and head size of the cache.
   struct CacheShape {
     int64_t layers = 0, heads = 0, head_size = 0;
   };
   virtual CacheShape cache_shape() const = 0;
+  /// Tokens that operator() takes; more than max_positions() where a cache is not possible.
+  virtual int64_t longest_input() const { return max_positions(); }
   /// The name under which the model holds a tensor of a file: "" for one to leave out (buffers of
   /// older versions, copies of tied weights), the name itself if nothing matches.
   virtual std::string map_weight_name(std::string_view stored) const;
+  /// Usage error that says what to change where weights and config cannot belong together.
+  virtual void check_weights(const Safetensors& file, std::string_view folder) const;
 
  private:
-  void check_ids(const Tensor& ids, int64_t first_position) const;
+  void check_ids(const Tensor& ids, int64_t longest) const;
+  void check_mask(const Tensor& ids, const Tensor& attention_mask) const;
   std::vector<int64_t> eos_token_ids_;
 };
 
@@ -112,8 +127,15 @@ struct GPT2Config {
 std::unique_ptr<CausalLM> make_model(std::string_view config_json,
                                      std::string_view source = "config.json");
 std::unique_ptr<CausalLM> make_gpt2(const GPT2Config& config);
-/// Model types that make_model() knows.
+/// Model types that make_model() knows: gpt2, llama, mistral, qwen2, qwen3, gemma2.
 std::vector<std::string> model_types();
+
+/// What a config.json describes, without making the model.
+struct ModelInfo {
+  std::string model_type, architecture;  ///< "llama", "LlamaForCausalLM"
+  int64_t num_parameters = 0, vocab_size = 0, max_positions = 0;
+};
+ModelInfo model_info(std::string_view config_json, std::string_view source = "config.json");
 
 /// Reads a folder in Hugging Face layout, in eval mode. `dtype`: of the weights; unset: that of the
 /// file. Usage error if the folder holds no model, or one that Corten does not know.

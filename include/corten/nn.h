@@ -285,6 +285,12 @@ class ModuleList : public Module {
     register_module(std::to_string(modules_.size() - 1), *modules_.back());
     return *modules_.back();
   }
+  /// The same for a module that was made elsewhere.
+  M& add(std::unique_ptr<M> module) {
+    modules_.push_back(std::move(module));
+    register_module(std::to_string(modules_.size() - 1), *modules_.back());
+    return *modules_.back();
+  }
   size_t size() const { return modules_.size(); }
   M& operator[](size_t index) { return *modules_.at(index); }
   std::string type_name() const override { return "ModuleList"; }

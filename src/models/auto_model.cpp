@@ -1,34 +1,64 @@
 #include "models/auto_model.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
 #include "corten/safetensors.h"
+#include "models/gemma2/gemma2.h"
 #include "models/gpt2/config.h"
 #include "models/gpt2/gpt2.h"
+#include "models/llama/llama.h"
+#include "models/mistral/mistral.h"
+#include "models/qwen2/qwen2.h"
+#include "models/qwen3/qwen3.h"
 #include "models/token_ids.h"
 
 namespace corten {
 namespace {
 
 struct ModelType {
-  std::string_view name;
+  std::string_view name, architecture;
   std::unique_ptr<CausalLM> (*make)(const Json& config, std::string_view source);
-  int64_t (*num_parameters)(const Json& config, std::string_view source);
+  ModelInfo (*info)(const Json& config, std::string_view source);
 };
 
-constexpr std::array kModelTypes = {
-    ModelType{"gpt2",
-              [](const Json& config, std::string_view source) -> std::unique_ptr<CausalLM> {
-                return std::make_unique<gpt2::LMHeadModel>(gpt2_config(config, source));
-              },
-              [](const Json& config, std::string_view source) {
-                return gpt2_config(config, source).num_parameters();
-              }},
-};
+template <const layers::DecoderFamily& kFamily>
+ModelType decoder() {
+  return {kFamily.model_type, kFamily.architecture,
+          [](const Json& config, std::string_view source) -> std::unique_ptr<CausalLM> {
+            return std::make_unique<layers::DecoderLM>(kFamily, kFamily.read(config, source));
+          },
+          [](const Json& json, std::string_view source) {
+            const layers::DecoderConfig c = kFamily.read(json, source);
+            return ModelInfo{.num_parameters = c.num_parameters(kFamily.norms_per_layer),
+                             .vocab_size = c.vocab_size,
+                             .max_positions = c.max_position_embeddings};
+          }};
+}
+
+/// The table of architectures: one line each.
+const std::vector<ModelType>& types() {
+  static const std::vector<ModelType> all = {
+      {"gpt2", "GPT2LMHeadModel",
+       [](const Json& config, std::string_view source) -> std::unique_ptr<CausalLM> {
+         return std::make_unique<gpt2::LMHeadModel>(gpt2_config(config, source));
+       },
+       [](const Json& config, std::string_view source) {
+         const GPT2Config c = gpt2_config(config, source);
+         return ModelInfo{.num_parameters = c.num_parameters(),
+                          .vocab_size = c.vocab_size,
+                          .max_positions = c.n_positions};
+       }},
+      decoder<llama::kFamily>(),
+      decoder<mistral::kFamily>(),
+      decoder<qwen2::kFamily>(),
+      decoder<qwen3::kFamily>(),
+      decoder<gemma2::kFamily>(),
+  };
+  return all;
+}
 
 constexpr uint64_t kMaxConfigBytes = 16 << 20;
 
@@ -57,23 +87,51 @@ StoredWeights stored_weights(const std::string& folder) {
   return out;
 }
 
+/// "; did you mean ...?" for a misspelt type; "; the nearest is ..." for a relative of one.
+std::string nearest(std::string_view name) {
+  if (std::string text = did_you_mean(name, model_types()); !text.empty()) return text;
+  std::string_view best;
+  size_t most = 3;  // letters that relatives share: "qwen" of qwen2_moe, "gemma" of gemma3_text
+  for (const ModelType& type : types()) {
+    const auto end = std::ranges::mismatch(name, type.name).in1;
+    if (const auto shared = static_cast<size_t>(end - name.begin()); shared > most) {
+      most = shared;
+      best = type.name;
+    }
+  }
+  return best.empty() ? "" : format("; the nearest is \"{}\"", best);
+}
+
 const ModelType& model_type(const Json& config, std::string_view source) {
-  if (!config.is_object() || !config.contains("model_type"))
+  const Json* name = config.find("model_type");
+  if (!config.is_object() || !name || name->is_null())
     usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
                 fmt::join(model_types(), ", "));
-  const std::string name = config.at("model_type").as_string(format("{}: \"model_type\"", source));
-  for (const ModelType& type : kModelTypes)
-    if (type.name == name) return type;
-  usage_error("{}: unknown model_type \"{}\"{} (known: {})", source, name,
-              did_you_mean(name, model_types()), fmt::join(model_types(), ", "));
+  const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
+  for (const ModelType& type : types())
+    if (type.name == wanted) return type;
+  usage_error("{}: unknown model_type \"{}\"{} (known: {})", source, wanted, nearest(wanted),
+              fmt::join(model_types(), ", "));
 }
 
 }  // namespace
 
 std::vector<std::string> model_types() {
   std::vector<std::string> names;
-  for (const ModelType& type : kModelTypes) names.emplace_back(type.name);
+  for (const ModelType& type : types()) names.emplace_back(type.name);
   return names;
+}
+
+ModelInfo model_info(const Json& config, std::string_view source) {
+  const ModelType& type = model_type(config, source);
+  ModelInfo info = type.info(config, source);
+  info.model_type = type.name;
+  info.architecture = type.architecture;
+  return info;
+}
+
+ModelInfo model_info(std::string_view config_json, std::string_view source) {
+  return model_info(Json::parse(config_json, source), source);
 }
 
 std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source) {
@@ -91,7 +149,7 @@ std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DT
   const ModelType& type = model_type(json, config);
   const StoredWeights stored = stored_weights(folder);
   // Before a wrong config takes the memory for a model that the file cannot nearly fill.
-  if (const int64_t count = type.num_parameters(json, config);
+  if (const int64_t count = type.info(json, config).num_parameters;
       count / 2 > stored.elements + (1 << 20))
     usage_error("{} describes {} parameters, but the weights in {} are {}", config, count, folder,
                 stored.elements);

@@ -12,5 +12,6 @@ namespace corten {
 /// The model of a Hugging Face config, with zeros for weights. Usage error "source: ..." for an
 /// unknown model_type and wrong fields.
 std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source);
+ModelInfo model_info(const Json& config, std::string_view source);
 
 }  // namespace corten

@@ -7,27 +7,31 @@
 #include "corten/models.h"
 #include "corten/safetensors.h"
 #include "io/tensor_bytes.h"
+#include "models/layers/placement.h"
 #include "models/token_ids.h"
 #include "nn/state.h"
 
 namespace corten {
 
-void CausalLM::check_ids(const Tensor& ids, int64_t first_position) const {
+void CausalLM::check_ids(const Tensor& ids, int64_t longest) const {
   if (ids.dim() != 2 || is_floating(ids.dtype()) || ids.size(1) < 1)
     usage_error("[{}] token ids must be integers [batch, tokens], got {}", type_name(),
                 nn::type_text(ids));
-  if (first_position + ids.size(1) > max_positions())
-    usage_error("[{}] {} tokens exceed the {} positions of the model", type_name(),
-                first_position + ids.size(1), max_positions());
+  if (ids.size(1) > longest)
+    usage_error("[{}] {} tokens exceed the {} positions of the model", type_name(), ids.size(1),
+                longest);
+}
+void CausalLM::check_mask(const Tensor& ids, const Tensor& attention_mask) const {
+  if (attention_mask.shape() != ids.shape())
+    usage_error("[{}] the attention mask {} does not fit the ids {}", type_name(),
+                nn::type_text(attention_mask), nn::type_text(ids));
 }
 
 Tensor CausalLM::operator()(const Tensor& ids, const Tensor& attention_mask) {
-  check_ids(ids, 0);
+  check_ids(ids, longest_input());
   std::vector<Tensor> inputs{ids};
   if (attention_mask.defined()) {
-    if (attention_mask.shape() != ids.shape())
-      usage_error("[{}] the attention mask {} does not fit the ids {}", type_name(),
-                  nn::type_text(attention_mask), nn::type_text(ids));
+    check_mask(ids, attention_mask);
     inputs.push_back(attention_mask);
   }
   return run(std::move(inputs), [this](const std::vector<Tensor>& in) {
@@ -39,29 +43,47 @@ Tensor CausalLM::loss(const Tensor& ids, const Tensor& targets, Reduction reduct
   return cross_entropy((*this)(ids), targets, reduction);
 }
 
-KvCache CausalLM::make_cache(int64_t batch, int64_t length) {
+KvCache CausalLM::make_cache(int64_t batch, int64_t length, bool padded) {
   if (batch < 1 || length < 1 || length > max_positions())
     usage_error("[{}] a cache for {} sequences of {} positions is not possible: the model has {}",
                 type_name(), batch, length, max_positions());
   const CacheShape shape = cache_shape();
-  KvCache cache{batch, length, {}, {}};
+  KvCache cache;
+  cache.batch = batch;
+  cache.length = length;
   for (int64_t layer = 0; layer < shape.layers; ++layer)
     for (std::vector<Tensor>* side : {&cache.keys, &cache.values})
       side->push_back(zeros({batch, shape.heads, length, shape.head_size}, dtype()));
+  if (padded) {
+    cache.visible = ones({batch, length}, DType::boolean);
+    cache.shift = zeros({batch}, DType::i64);
+  }
   return cache;
 }
 
-Tensor CausalLM::prefill(const Tensor& ids, KvCache& cache) {
-  check_ids(ids, 0);
+Tensor CausalLM::prefill(const Tensor& ids, KvCache& cache, const Tensor& attention_mask) {
+  check_ids(ids, max_positions());
   if (ids.size(0) != cache.batch || ids.size(1) > cache.length)
     usage_error("[{}] ids {} do not fit a cache for {} sequences of {} positions", type_name(),
                 nn::type_text(ids), cache.batch, cache.length);
+  if (attention_mask.defined() != cache.visible.defined())
+    usage_error("[{}] {} for a cache made with padded = {}", type_name(),
+                attention_mask.defined() ? "an attention mask" : "no attention mask",
+                cache.visible.defined());
   NoGradGuard no_grad;
-  return run({ids}, [&](const std::vector<Tensor>& in) { return forward_prefill(in[0], cache); });
+  std::vector<Tensor> inputs{ids};
+  if (attention_mask.defined()) {
+    check_mask(ids, attention_mask);
+    inputs.push_back(attention_mask);
+    layers::remember_padding(attention_mask, cache);
+  }
+  return run(std::move(inputs), [&](const std::vector<Tensor>& in) {
+    return forward_prefill(in[0], in.size() > 1 ? in[1] : Tensor(), cache);
+  });
 }
 
 Tensor CausalLM::decode(const Tensor& ids, const Tensor& position, KvCache& cache) {
-  check_ids(ids, 0);
+  check_ids(ids, max_positions());
   if (ids.size(0) != cache.batch || ids.size(1) != 1 || position.dim() != 0 ||
       position.dtype() != DType::i64)
     usage_error("[{}] decoding needs ids [{}, 1] and a position i64[], got {} and {}", type_name(),
@@ -80,9 +102,12 @@ std::string CausalLM::map_weight_name(std::string_view stored) const {
   return std::string(stored);
 }
 
+void CausalLM::check_weights(const Safetensors&, std::string_view) const {}
+
 void CausalLM::load_weights(const std::string& folder) {
   if (!folder_exists(folder)) usage_error("there is no folder {}", folder);
   const Safetensors file = Safetensors::open(folder);
+  check_weights(file, folder);
   const StateDict mine = state_dict();
   std::map<std::string, const StoredTensor*, std::less<>> stored;
   nn::StateDifference difference;

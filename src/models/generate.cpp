@@ -28,11 +28,13 @@ std::vector<float> on_host(const Tensor& logits) {
 
 }  // namespace
 
-DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled)
-    : model_(model), cache_(model.make_cache(batch, length)), compiled_(compiled) {
+DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled,
+                             bool padded)
+    : model_(model), cache_(model.make_cache(batch, length, padded)), compiled_(compiled) {
   model_.eval();
   prefill_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
-    return std::vector<Tensor>{as_f32(model_.prefill(in[0], cache_))};
+    const Tensor mask = in.size() > 1 ? in[1] : Tensor();
+    return std::vector<Tensor>{as_f32(model_.prefill(in[0], cache_, mask))};
   }));
   decode_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
     return std::vector<Tensor>{as_f32(model_.decode(in[0], in[1], cache_))};
@@ -40,13 +42,22 @@ DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, boo
 }
 DecodeSession::~DecodeSession() = default;
 
-std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids) {
+std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids,
+                                          const std::vector<int64_t>& attention_mask) {
   const auto tokens = static_cast<int64_t>(ids.size()) / cache_.batch;
   if (tokens < 1 || tokens * cache_.batch != static_cast<int64_t>(ids.size()))
     usage_error("[generate] {} prompt tokens do not make {} prompts of one length", ids.size(),
                 cache_.batch);
-  Tensor input = from_vector(ids, {cache_.batch, tokens});
-  Tensor logits = compiled_ ? (*prefill_)({input})[0] : as_f32(model_.prefill(input, cache_));
+  std::vector<Tensor> input = {from_vector(ids, {cache_.batch, tokens})};
+  if (!attention_mask.empty()) {
+    if (attention_mask.size() != ids.size())
+      usage_error("[generate] an attention mask of {} entries does not fit {} prompt tokens",
+                  attention_mask.size(), ids.size());
+    input.push_back(from_vector(attention_mask, {cache_.batch, tokens}));
+  }
+  Tensor logits = compiled_ ? (*prefill_)(input)[0]
+                            : as_f32(model_.prefill(input[0], cache_,
+                                                    input.size() > 1 ? input[1] : Tensor()));
   position_ = tokens;
   return on_host(logits);
 }
@@ -92,14 +103,24 @@ Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& pr
   check_sampling(options.sampling);
   if (options.max_new_tokens < 1)
     usage_error("[generate] max_new_tokens {} is not positive", options.max_new_tokens);
-  if (prompts.empty() || prompts[0].empty()) usage_error("[generate] the prompt is empty");
+  if (prompts.empty() || std::ranges::any_of(prompts, [](const auto& p) { return p.empty(); }))
+    usage_error("[generate] the prompt is empty");
   const auto rows = static_cast<int64_t>(prompts.size());
-  const auto length = static_cast<int64_t>(prompts[0].size());
-  std::vector<int64_t> input;
+  int64_t length = 0, prompt_tokens = 0;
   for (const auto& prompt : prompts) {
-    if (static_cast<int64_t>(prompt.size()) != length)
-      usage_error("[generate] prompts of {} and {} tokens: they must be of equal length", length,
-                  prompt.size());
+    length = std::max(length, static_cast<int64_t>(prompt.size()));
+    prompt_tokens += static_cast<int64_t>(prompt.size());
+  }
+  const bool padded = prompt_tokens < rows * length;
+  std::vector<int64_t> input, mask;
+  for (const auto& prompt : prompts) {
+    // Padding is hidden from all tokens, so that any id will do.
+    const size_t padding = static_cast<size_t>(length) - prompt.size();
+    input.insert(input.end(), padding, 0);
+    if (padded) {
+      mask.insert(mask.end(), padding, 0);
+      mask.insert(mask.end(), prompt.size(), 1);
+    }
     for (int64_t id : prompt)
       if (id < 0 || id >= model.vocab_size())
         usage_error("[generate] token {} is outside the vocabulary of {}", id, model.vocab_size());
@@ -120,12 +141,12 @@ Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& pr
   Generation out;
   out.ids.resize(prompts.size());
   out.reasons.assign(prompts.size(), StopReason::length);
-  out.prompt_tokens = rows * length;
+  out.prompt_tokens = prompt_tokens;
   std::vector<bool> done(prompts.size(), false);
 
-  DecodeSession session(model, rows, positions, options.compiled);
+  DecodeSession session(model, rows, positions, options.compiled, padded);
   auto start = std::chrono::steady_clock::now();
-  std::vector<float> logits = session.prefill(input);
+  std::vector<float> logits = session.prefill(input, mask);
   out.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   std::vector<int64_t> next(prompts.size());

@@ -1,11 +1,10 @@
 #include "models/gpt2/config.h"
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "base/format.h"
-#include "models/token_ids.h"
+#include "models/config_fields.h"
+#include "models/layers/activation.h"
 
 namespace corten {
 namespace {
@@ -32,64 +31,6 @@ void visit_fields(Config& c, Visit&& visit) {
   visit("eos_token_id", c.eos_token_id);
 }
 
-constexpr std::array kActivations = {
-    "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu", "relu", "silu", "swish", "tanh"};
-
-class Reader {
- public:
-  Reader(const Json& json, std::string_view source) : json_(json), source_(source) {}
-
-  void operator()(std::string_view key, int64_t& value) {
-    if (const Json* found = find(key)) value = found->as_int(what(key));
-  }
-  void operator()(std::string_view key, std::optional<int64_t>& value) {
-    if (!json_.contains(key)) return;
-    value.reset();
-    if (const Json* found = find(key)) value = found->as_int(what(key));
-  }
-  void operator()(std::string_view key, double& value) {
-    if (const Json* found = find(key)) value = found->as_double(what(key));
-  }
-  void operator()(std::string_view key, bool& value) {
-    if (const Json* found = find(key)) value = found->as_bool(what(key));
-  }
-  void operator()(std::string_view key, std::string& value) {
-    if (const Json* found = find(key)) value = found->as_string(what(key));
-  }
-  void operator()(std::string_view key, std::vector<int64_t>& value) {
-    if (!json_.contains(key)) return;
-    value = token_ids(json_.at(key), what(key));
-  }
-
- private:
-  const Json* find(std::string_view key) const {
-    const Json* found = json_.find(key);
-    return found && !found->is_null() ? found : nullptr;
-  }
-  std::string what(std::string_view key) const { return format("{}: \"{}\"", source_, key); }
-
-  const Json& json_;
-  std::string_view source_;
-};
-
-class Writer {
- public:
-  explicit Writer(Json& json) : json_(json) {}
-  template <typename T>
-  void operator()(std::string_view key, const T& value) {
-    json_.set(key, Json(value));
-  }
-  void operator()(std::string_view key, const std::optional<int64_t>& value) {
-    json_.set(key, value ? Json(*value) : Json());
-  }
-  void operator()(std::string_view key, const std::vector<int64_t>& value) {
-    json_.set(key, token_ids_json(value));
-  }
-
- private:
-  Json& json_;
-};
-
 /// transformers' general names of some fields.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kAliases = {{
     {"hidden_size", "n_embd"},
@@ -101,10 +42,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kAliases 
 /// Usage error for fields of transformers' GPT2Config whose other values change the model in ways
 /// that it lacks here.
 void check_features(const Json& json, std::string_view source) {
-  for (const char* key : {"add_cross_attention", "is_encoder_decoder", "quantization_config"})
-    if (const Json* value = json.find(key); value && !value->is_null() && *value != Json(false) &&
-                                            !(value->is_object() && value->empty()))
-      usage_error("{}: \"{}\" is set, which GPT-2 models of Corten do not support", source, key);
+  refuse_fields(json, source,
+                {"add_cross_attention", "is_encoder_decoder", "quantization_config"}, "GPT-2");
   if (const Json* pruned = json.find("pruned_heads"); pruned && !pruned->empty())
     usage_error("{}: \"pruned_heads\" is set: models with heads taken out are not supported",
                 source);
@@ -114,32 +53,24 @@ void check_features(const Json& json, std::string_view source) {
 }
 
 void check_values(const GPT2Config& c, std::string_view source) {
-  auto range = [&](std::string_view key, int64_t value, int64_t low, int64_t high) {
-    if (value < low || value > high)
-      usage_error("{}: \"{}\" is {}, not between {} and {}", source, key, value, low, high);
+  const auto range = [&](std::string_view key, int64_t value, int64_t low, int64_t high) {
+    check_field(source, key, value, low, high);
   };
-  constexpr int64_t kMany = int64_t{1} << 24;  // keeps all products below 2^63
-  range("vocab_size", c.vocab_size, 1, kMany);
-  range("n_positions", c.n_positions, 1, kMany);
+  range("vocab_size", c.vocab_size, 1, kManyTokens);
+  range("n_positions", c.n_positions, 1, kManyTokens);
   range("n_embd", c.n_embd, 1, 1 << 20);
   range("n_layer", c.n_layer, 1, 4096);
   range("n_head", c.n_head, 1, c.n_embd);
-  range("n_inner", c.inner(), 1, kMany);
+  range("n_inner", c.inner(), 1, kManyTokens);
   if (c.n_embd % c.n_head != 0)
     usage_error("{}: \"n_embd\" {} is no multiple of \"n_head\" {}", source, c.n_embd, c.n_head);
-  auto probability = [&](std::string_view key, double value) {
-    if (!(value >= 0 && value <= 1))
-      usage_error("{}: \"{}\" is {}, not between 0 and 1", source, key, value);
-  };
-  probability("resid_pdrop", c.resid_pdrop);
-  probability("embd_pdrop", c.embd_pdrop);
-  probability("attn_pdrop", c.attn_pdrop);
+  check_probability(source, "resid_pdrop", c.resid_pdrop);
+  check_probability(source, "embd_pdrop", c.embd_pdrop);
+  check_probability(source, "attn_pdrop", c.attn_pdrop);
   if (!(c.layer_norm_epsilon >= 0) || !(c.initializer_range >= 0))
     usage_error("{}: \"layer_norm_epsilon\" {} or \"initializer_range\" {} is negative", source,
                 c.layer_norm_epsilon, c.initializer_range);
-  if (std::ranges::find(kActivations, c.activation_function) == kActivations.end())
-    usage_error("{}: \"activation_function\" \"{}\" is not supported (known: {})", source,
-                c.activation_function, fmt::join(kActivations, ", "));
+  layers::check_activation(source, "activation_function", c.activation_function);
 }
 
 }  // namespace
@@ -154,7 +85,7 @@ GPT2Config gpt2_config(const Json& json, std::string_view source) {
       if (!json.contains(key)) others.set(key, *value);
     }
   GPT2Config config;
-  visit_fields(config, Reader(others, source));
+  visit_fields(config, FieldReader(others, source));
   check_values(config, source);
   for (const char* key : {"model_type", "architectures"}) others.erase(key);
   visit_fields(config, [&](std::string_view key, const auto&) { others.erase(key); });
@@ -166,7 +97,7 @@ Json gpt2_config_json(const GPT2Config& config) {
   check_values(config, "GPT2Config");
   Json out = Json::object({{"architectures", Json(std::vector<std::string>{"GPT2LMHeadModel"})},
                            {"model_type", "gpt2"}});
-  visit_fields(config, Writer(out));
+  visit_fields(config, FieldWriter(out));
   const Json others = Json::parse(config.other_fields, "GPT2Config::other_fields");
   for (const auto& [key, value] : others.items("GPT2Config::other_fields")) out.set(key, value);
   return out;

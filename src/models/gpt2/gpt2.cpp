@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "base/format.h"
+#include "models/layers/activation.h"
+#include "models/layers/placement.h"
 
 namespace corten::gpt2 {
 namespace {
@@ -14,28 +15,9 @@ init::Initializer residual_weights(const GPT2Config& c) {
   return init::scaled_residual(c.initializer_range, c.n_layer);
 }
 
-std::unique_ptr<nn::Module> activation(const std::string& name) {
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast")
-    return std::make_unique<nn::GELU>(true);
-  if (name == "gelu") return std::make_unique<nn::GELU>();
-  if (name == "relu") return std::make_unique<nn::ReLU>();
-  if (name == "silu" || name == "swish") return std::make_unique<nn::SiLU>();
-  if (name == "tanh") return std::make_unique<nn::Tanh>();
-  usage_error("[gpt2] the activation \"{}\" is not supported", name);
-}
-
-/// Bool [1, 1, 1, S]: cache slots up to `position`.
-Tensor filled_slots(int64_t slots, const Tensor& position) {
-  return (arange(slots) <= position).reshape({1, 1, 1, slots});
-}
-
-/// Bool [B, 1, T, T]: earlier positions that are not padding, and always the position itself, so
-/// that no row is empty.
-Tensor padded_causal_mask(const Tensor& attention_mask_BT) {
-  const int64_t B = attention_mask_BT.size(0), T = attention_mask_BT.size(1);
-  Tensor query_T1 = arange(T).reshape({T, 1}), key_1T = arange(T).reshape({1, T});
-  Tensor visible_B11T = (attention_mask_BT != 0.0).reshape({B, 1, 1, T});
-  return logical_or(logical_and(key_1T <= query_T1, visible_B11T), key_1T == query_T1);
+/// Undefined where attention is plainly causal.
+Tensor mask_of(const layers::Placement& placement) {
+  return placement.is_causal() ? Tensor() : placement.mask();
 }
 
 }  // namespace
@@ -88,7 +70,7 @@ Tensor Attention::operator()(const Tensor& x_BTC, const Tensor& mask, const Laye
 Mlp::Mlp(const GPT2Config& c)
     : c_fc_(c.n_embd, c.inner(), weights(c)),
       c_proj_(c.inner(), c.n_embd, residual_weights(c)),
-      act_(activation(c.activation_function)),
+      act_(layers::make_activation(c.activation_function)),
       dropout_(c.resid_pdrop) {
   register_module("c_fc", c_fc_);
   register_module("c_proj", c_proj_);
@@ -132,12 +114,12 @@ Transformer::Transformer(const GPT2Config& c)
   for (int64_t layer = 0; layer < c.n_layer; ++layer) h_.emplace(c, layer);
 }
 
-Tensor Transformer::operator()(const Tensor& ids_BT, const Tensor& mask, const Tensor& position,
-                               KvCache* cache) {
+Tensor Transformer::operator()(const Tensor& ids_BT, const Tensor& positions_BT,
+                               const Tensor& mask, const Tensor& position, KvCache* cache) {
   return run({ids_BT}, [&](const std::vector<Tensor>& in) {
-    Tensor position_TC =
-        position.defined() ? wpe_(position.reshape({1})) : wpe_.weight.slice(0, 0, in[0].size(1));
-    Tensor x_BTC = drop_(wte_(in[0]) + position_TC);
+    Tensor position_BTC = positions_BT.defined() ? wpe_(positions_BT)
+                                                 : wpe_.weight.slice(0, 0, in[0].size(1));
+    Tensor x_BTC = drop_(wte_(in[0]) + position_BTC);
     for (size_t layer = 0; layer < h_.size(); ++layer) {
       LayerCache slots;
       if (cache) slots = {&cache->keys[layer], &cache->values[layer], position};
@@ -162,18 +144,23 @@ Tensor LMHeadModel::head(const Tensor& x_BTC) const {
 }
 
 Tensor LMHeadModel::forward_logits(const Tensor& ids_BT, const Tensor& attention_mask_BT) {
-  Tensor mask;
-  if (attention_mask_BT.defined()) mask = padded_causal_mask(attention_mask_BT);
-  return head(transformer_(ids_BT, mask, {}, nullptr));
+  const auto placement = layers::Placement::whole(ids_BT.size(1), attention_mask_BT);
+  return head(transformer_(ids_BT, {}, mask_of(placement), {}, nullptr));
 }
 
-Tensor LMHeadModel::forward_prefill(const Tensor& ids_BT, KvCache& cache) {
-  Tensor x_BTC = transformer_(ids_BT, {}, {}, &cache);
+Tensor LMHeadModel::forward_prefill(const Tensor& ids_BT, const Tensor& attention_mask_BT,
+                                    KvCache& cache) {
+  const auto placement = layers::Placement::whole(ids_BT.size(1), attention_mask_BT);
+  Tensor positions_BT;
+  if (attention_mask_BT.defined()) positions_BT = placement.positions();
+  Tensor x_BTC = transformer_(ids_BT, positions_BT, mask_of(placement), {}, &cache);
   return head(x_BTC.select(1, ids_BT.size(1) - 1));
 }
 
 Tensor LMHeadModel::forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) {
-  Tensor x_B1C = transformer_(ids_B1, filled_slots(cache.length, position), position, &cache);
+  const auto placement = layers::Placement::next(position, cache);
+  Tensor x_B1C =
+      transformer_(ids_B1, placement.positions(), placement.mask(), position, &cache);
   return head(x_B1C.select(1, 0));
 }
 

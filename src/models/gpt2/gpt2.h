@@ -60,10 +60,10 @@ class Block : public nn::Module {
 class Transformer : public nn::Module {
  public:
   explicit Transformer(const GPT2Config& config);
-  /// Final hidden states [B, T, C] of ids [B, T]. `position` is undefined unless a single token is
-  /// decoded with a cache.
-  Tensor operator()(const Tensor& ids_BT, const Tensor& mask, const Tensor& position,
-                    KvCache* cache);
+  /// Final hidden states [B, T, C] of ids [B, T]. positions: i64 [1 or B, T]; undefined: from 0 on.
+  /// `position`, the slot in the cache, is undefined unless a single token is decoded.
+  Tensor operator()(const Tensor& ids_BT, const Tensor& positions_BT, const Tensor& mask,
+                    const Tensor& position, KvCache* cache);
   const Tensor& token_embedding() const { return wte_.weight; }
   std::string type_name() const override { return "GPT2Model"; }
 
@@ -85,7 +85,8 @@ class LMHeadModel : public CausalLM {
 
  protected:
   Tensor forward_logits(const Tensor& ids_BT, const Tensor& attention_mask_BT) override;
-  Tensor forward_prefill(const Tensor& ids_BT, KvCache& cache) override;
+  Tensor forward_prefill(const Tensor& ids_BT, const Tensor& attention_mask_BT,
+                         KvCache& cache) override;
   Tensor forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) override;
   CacheShape cache_shape() const override;
   std::string map_weight_name(std::string_view stored) const override;

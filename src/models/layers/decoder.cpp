@@ -1,0 +1,178 @@
+#include "models/layers/decoder.h"
+
+#include <algorithm>
+
+#include "base/format.h"
+#include "corten/safetensors.h"
+
+namespace corten::layers {
+
+Decoder::Decoder(const DecoderFamily& family, const DecoderConfig& c)
+    : embedding_scale_(c.embedding_scale),
+      pad_token_id_(c.pad_token_id),
+      embed_tokens_(c.vocab_size, c.hidden_size, init::normal(0, c.initializer_range)),
+      norm_(c.hidden_size, c.rms_norm_eps, c.norm_offset) {
+  register_module("embed_tokens", embed_tokens_);
+  register_module("layers", layers_);
+  register_module("norm", norm_);
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
+    layers_.add(family.make_block(c, layer));
+}
+
+Tensor Decoder::operator()(const Tensor& ids_BT, const DecoderCall& call) {
+  return run({ids_BT}, [&](const std::vector<Tensor>& in) {
+    Tensor x_BTC = embed_tokens_(in[0]);
+    if (pad_token_id_) {
+      // As torch.nn.Embedding with a padding_idx: what stands for padding is not learned.
+      Tensor is_padding_BT1 = (in[0] == static_cast<double>(*pad_token_id_)).unsqueeze(2);
+      x_BTC = where(is_padding_BT1, x_BTC.detach(), x_BTC);
+    }
+    if (embedding_scale_ != 1) x_BTC = x_BTC * embedding_scale_;
+    for (size_t layer = 0; layer < layers_.size(); ++layer) x_BTC = layers_[layer](x_BTC, call);
+    return norm_(x_BTC);
+  });
+}
+
+DecoderLM::DecoderLM(const DecoderFamily& family, DecoderConfig config)
+    : family_(family),
+      config_(std::move(config)),
+      rotary_(config_.rope, config_.head_size(), config_.max_position_embeddings),
+      model_(family_, config_) {
+  register_module("model", model_);
+  if (!config_.tie_word_embeddings) {
+    lm_head_ = std::make_unique<nn::Linear>(config_.hidden_size, config_.vocab_size, false,
+                                            init::normal(0, config_.initializer_range));
+    register_module("lm_head", *lm_head_);
+  }
+  set_eos_token_ids(config_.eos_token_id);
+}
+
+Tensor DecoderLM::head(const Tensor& x_BTC) const {
+  Tensor logits = lm_head_ ? (*lm_head_)(x_BTC) : linear(x_BTC, model_.token_embedding());
+  const std::optional<double> cap = config_.final_logit_softcapping;
+  return cap ? tanh(logits / *cap) * *cap : logits;
+}
+
+Tensor DecoderLM::forward_logits(const Tensor& ids_BT, const Tensor& attention_mask_BT) {
+  DecoderCall call;
+  call.placement = Placement::whole(ids_BT.size(1), attention_mask_BT);
+  call.rotation = rotary_(call.placement.positions(), ids_BT.size(1));
+  return head(model_(ids_BT, call));
+}
+
+Tensor DecoderLM::forward_prefill(const Tensor& ids_BT, const Tensor& attention_mask_BT,
+                                  KvCache& cache) {
+  DecoderCall call;
+  call.placement = Placement::whole(ids_BT.size(1), attention_mask_BT);
+  call.rotation = rotary_(call.placement.positions(), ids_BT.size(1));
+  call.cache = &cache;
+  return head(model_(ids_BT, call).select(1, ids_BT.size(1) - 1));
+}
+
+Tensor DecoderLM::forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) {
+  DecoderCall call;
+  call.placement = Placement::next(position, cache);
+  call.rotation = rotary_(call.placement.positions(), cache.length);
+  call.cache = &cache;
+  call.position = position;
+  return head(model_(ids_B1, call).select(1, 0));
+}
+
+CausalLM::CacheShape DecoderLM::cache_shape() const {
+  return {config_.num_hidden_layers, config_.kv_heads(), config_.head_size()};
+}
+
+/// Beyond max_positions() the frequencies of "dynamic" depend on the length, so that no cache can
+/// hold turned keys; whole sequences can be as long as the factor allows.
+int64_t DecoderLM::longest_input() const {
+  if (config_.rope.type != "dynamic" || config_.rope.factor <= 1) return max_positions();
+  return static_cast<int64_t>(static_cast<double>(max_positions()) * config_.rope.factor);
+}
+
+double DecoderLM::forward_flops(int64_t batch, int64_t tokens) const {
+  const auto B = static_cast<double>(batch), T = static_cast<double>(tokens);
+  const auto C = static_cast<double>(config_.hidden_size),
+             F = static_cast<double>(config_.intermediate_size),
+             D = static_cast<double>(config_.head_size());
+  const auto H = static_cast<double>(config_.heads()), K = static_cast<double>(config_.kv_heads());
+  double total = 2 * T * C * static_cast<double>(config_.vocab_size);
+  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+    // Pairs of a query and a key that it sees: the first `w` queries see 1, 2, ..., w of them.
+    double pairs = T * (T + 1) / 2;
+    if (const int64_t window = config_.window(layer); window > 0 && window < tokens) {
+      const auto w = static_cast<double>(window);
+      pairs = w * (w + 1) / 2 + (T - w) * w;
+    }
+    total += 2 * T * (C * (H + 2 * K) * D + H * D * C + 3 * C * F) + 4 * pairs * H * D;
+  }
+  return B * total;
+}
+
+/// Checkpoints of the model without its head lack the prefix; old ones hold the frequencies of the
+/// rotary embedding as buffers.
+std::string DecoderLM::map_weight_name(std::string_view stored) const {
+  if (stored.ends_with("rotary_emb.inv_freq")) return "";
+  if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
+  for (std::string_view part : {"embed_tokens.", "layers.", "norm."})
+    if (stored.starts_with(part)) return "model." + std::string(stored);
+  return std::string(stored);
+}
+
+/// The mistakes that are often made between a config and its weights, each with what to change.
+void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) const {
+  const auto find = [&](const std::string& name) {
+    const StoredTensor* found = file.find("model." + name);
+    return found ? found : file.find(name);
+  };
+  const auto check_rows = [&](const StoredTensor* tensor, int64_t expected, std::string_view key,
+                              int64_t per_unit) {
+    if (!tensor || tensor->dims.size() != 2 || tensor->dims[0] == expected * per_unit) return;
+    if (tensor->dims[0] % per_unit == 0)
+      usage_error("{}: {} has {} rows, but \"{}\" is {}: set it to {} in config.json", folder,
+                  tensor->name, tensor->dims[0], key, expected, tensor->dims[0] / per_unit);
+    usage_error("{}: {} has {} rows, which heads of size {} do not divide: check \"head_dim\" and "
+                "\"{}\" in config.json",
+                folder, tensor->name, tensor->dims[0], per_unit, key);
+  };
+  const StoredTensor* embedding = find("embed_tokens.weight");
+  const StoredTensor* head = file.find("lm_head.weight");
+  check_rows(embedding, config_.vocab_size, "vocab_size", 1);
+  if (embedding && embedding->dims.size() == 2 && embedding->dims[1] != config_.hidden_size)
+    usage_error("{}: {} has {} columns, but \"hidden_size\" is {}: set it to {} in config.json",
+                folder, embedding->name, embedding->dims[1], config_.hidden_size,
+                embedding->dims[1]);
+  check_rows(find("layers.0.self_attn.q_proj.weight"), config_.heads(), "num_attention_heads",
+             config_.head_size());
+  check_rows(find("layers.0.self_attn.k_proj.weight"), config_.kv_heads(), "num_key_value_heads",
+             config_.head_size());
+  check_rows(find("layers.0.mlp.up_proj.weight"), config_.intermediate_size, "intermediate_size",
+             1);
+  int64_t layers = 0;
+  while (find(format("layers.{}.input_layernorm.weight", layers))) ++layers;
+  if (layers > 0 && layers != config_.num_hidden_layers)
+    usage_error("{} holds {} layers, but \"num_hidden_layers\" is {}: set it to {} in config.json, "
+                "or add the missing shards",
+                folder, layers, config_.num_hidden_layers, layers);
+  if (!config_.tie_word_embeddings && !head && embedding)
+    usage_error("{} holds no lm_head.weight, but \"tie_word_embeddings\" is false: set it to true "
+                "in config.json if the head is the token embedding; else save the model with its "
+                "head ({})",
+                folder, family_.architecture);
+  if (config_.tie_word_embeddings && head && embedding &&
+      (head->dtype != embedding->dtype || head->dims != embedding->dims ||
+       !std::ranges::equal(head->bytes, embedding->bytes)))
+    usage_error("{}: lm_head.weight differs from {}, but \"tie_word_embeddings\" is true: set it "
+                "to false in config.json",
+                folder, embedding->name);
+  const auto check_bias = [&](const std::string& name, bool expected, std::string_view key) {
+    if (embedding && (find(name) != nullptr) != expected)
+      usage_error("{} holds {} {}, but \"{}\" is {}: set it to {} in config.json", folder,
+                  expected ? "no" : "a", name, key, expected, !expected);
+  };
+  if (config_.json.contains("attention_bias"))
+    check_bias("layers.0.self_attn.q_proj.bias", config_.query_key_value_bias, "attention_bias");
+  if (config_.json.contains("mlp_bias"))
+    check_bias("layers.0.mlp.up_proj.bias", config_.mlp_bias, "mlp_bias");
+}
+
+}  // namespace corten::layers
