@@ -22,6 +22,7 @@ struct ModelType {
   std::string_view name, architecture;
   std::unique_ptr<CausalLM> (*make)(const Json& config, std::string_view source);
   ModelInfo (*info)(const Json& config, std::string_view source);
+  Json (*defaults)();  ///< every field
 };
 
 template <const layers::DecoderFamily& kFamily>
@@ -35,7 +36,8 @@ ModelType decoder() {
             return ModelInfo{.num_parameters = c.num_parameters(kFamily.norms_per_layer),
                              .vocab_size = c.vocab_size,
                              .max_positions = c.max_position_embeddings};
-          }};
+          },
+          [] { return kFamily.read(Json::object(), "defaults").json; }};
 }
 
 /// The table of architectures: one line each.
@@ -50,7 +52,8 @@ const std::vector<ModelType>& types() {
          return ModelInfo{.num_parameters = c.num_parameters(),
                           .vocab_size = c.vocab_size,
                           .max_positions = c.n_positions};
-       }},
+       },
+       [] { return gpt2_config_json(GPT2Config()); }},
       decoder<llama::kFamily>(),
       decoder<mistral::kFamily>(),
       decoder<qwen2::kFamily>(),
@@ -128,6 +131,16 @@ ModelInfo model_info(const Json& config, std::string_view source) {
   info.model_type = type.name;
   info.architecture = type.architecture;
   return info;
+}
+
+std::vector<std::string> config_field_names(std::string_view model_type) {
+  std::vector<std::string> names;
+  for (const ModelType& type : types())
+    if (type.name == model_type) {
+      const Json defaults = type.defaults();
+      for (const auto& [key, value] : defaults.items()) names.push_back(key);
+    }
+  return names;
 }
 
 ModelInfo model_info(std::string_view config_json, std::string_view source) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 #include "corten/models.h"
@@ -13,5 +15,7 @@ namespace corten {
 /// unknown model_type and wrong fields.
 std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source);
 ModelInfo model_info(const Json& config, std::string_view source);
+/// The fields of config.json that a model_type has a use for.
+std::vector<std::string> config_field_names(std::string_view model_type);
 
 }  // namespace corten

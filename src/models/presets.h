@@ -15,7 +15,8 @@ std::vector<std::string> preset_names();
 /// vocab_size of the published checkpoint; fields left out have their Hugging Face defaults.
 /// Usage error with a did-you-mean for an unknown name.
 Json preset_config(std::string_view name);
-/// The Hugging Face config that a model_type stands for when no field is given.
+/// The Hugging Face config that a model_type stands for when no field is given. Decoders have their
+/// defaults where the config is read, as some depend on other fields.
 Json default_config(std::string_view model_type);
 
 }  // namespace corten

@@ -11,6 +11,7 @@
 #include "corten/generate.h"
 #include "corten/random.h"
 #include "gemm/peak.h"
+#include "models/auto_model.h"
 #include "models/presets.h"
 #include "runtime/allocator.h"
 #include "train/bandwidth.h"
@@ -67,8 +68,21 @@ std::string bench_config(const std::string& model, std::optional<int64_t> layers
   } else {
     config = preset_config(model);
   }
-  if (layers) config.set("n_layer", *layers);
-  for (const char* name : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) config.set(name, 0.0);
+  const std::vector<std::string> fields =
+      config_field_names(model_info(config, model).model_type);
+  const auto set = [&](const char* name, const Json& value) {
+    if (std::ranges::find(fields, name) != fields.end()) config.set(name, value);
+  };
+  if (layers) {
+    set("n_layer", *layers);
+    set("num_hidden_layers", *layers);
+    if (Json* types = config.find("layer_types"); types && types->is_array())
+      if (std::vector<Json>& list = types->mutable_elements();
+          list.size() > static_cast<size_t>(*layers))
+        list.resize(static_cast<size_t>(*layers));
+  }
+  for (const char* name : {"resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout"})
+    set(name, 0.0);
   return config.dump();
 }
 

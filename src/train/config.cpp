@@ -13,6 +13,7 @@
 #include "base/strings.h"
 #include "base/toml.h"
 #include "models/presets.h"
+#include "train/model_setup.h"
 
 namespace corten {
 namespace {
@@ -231,6 +232,9 @@ void Loader::check_together() const {
   if (model.init == "pretrained" && model.path.empty())
     usage_error("{}: model.init = \"pretrained\" needs model.path, a folder with weights",
                 where("model.init"));
+  if (!model.model_type.empty())
+    check_model_fields(model.fields, model.model_type,
+                       [&](const std::string& key) { return where(key); });
   auto field = [&](const char* name) -> int64_t {
     const Json* value = model.fields.find(name);
     return value ? value->as_int(name) : 0;
@@ -239,9 +243,12 @@ void Loader::check_together() const {
       width > 0 && heads > 0 && width % heads != 0)
     usage_error("{}: model.n_embd = {} is no multiple of model.n_head = {}",
                 where(later("model.n_embd", "model.n_head")), width, heads);
-  if (int64_t positions = field("n_positions"); positions > 0 && data.seq > positions)
-    usage_error("{}: data.seq = {} exceeds model.n_positions = {}",
-                where(later("data.seq", "model.n_positions")), data.seq, positions);
+  for (const char* name : {"n_positions", "max_position_embeddings"}) {
+    const std::string key = format("model.{}", name);
+    if (int64_t positions = field(name); positions > 0 && data.seq > positions)
+      usage_error("{}: data.seq = {} exceeds {} = {}", where(later("data.seq", key)), data.seq, key,
+                  positions);
+  }
 
   if (data.text.empty() && data.shards.empty())
     usage_error("{}: [data] needs one of text (a list of files) and shards (a folder)", place());

@@ -8,6 +8,7 @@
 #include "base/format.h"
 #include "base/strings.h"
 #include "base/toml.h"
+#include "corten/models.h"
 #include "train/config.h"
 
 namespace corten {
@@ -138,7 +139,7 @@ void add_model(Table& t) {
       .example("\"folder\"");
   t.add("model.model_type", section, &M::model_type, "or an architecture and its fields below")
       .optional()
-      .choices({"gpt2"})
+      .choices(model_types())
       .example("\"gpt2\"");
   t.add("model.init", section, &M::init, "weights to start from; by default those of path")
       .optional()
@@ -178,6 +179,45 @@ void add_model(Table& t) {
       .example("false");
   t.model_field("tie_word_embeddings", Type::Boolean, "output weights = input embedding")
       .example("true");
+  // Of the decoders; GPT-2 has its own names above.
+  const auto size = [&](const char* name, std::string help, double most, std::string example) {
+    t.model_field(name, Type::Integer, std::move(help)).range(1, most).example(std::move(example));
+  };
+  size("hidden_size", "llama, mistral, qwen, gemma: width of the residual stream", 1e6, "256");
+  size("intermediate_size", "width of the gated feed-forward layer", 1e7, "688");
+  size("num_hidden_layers", "transformer blocks", 4096, "4");
+  size("num_attention_heads", "query heads", 1e4, "4");
+  size("num_key_value_heads", "key and value heads; divides num_attention_heads", 1e4, "2");
+  size("head_dim", "size of a head; by default hidden_size / num_attention_heads", 1e4, "64");
+  size("max_position_embeddings", "longest sequence", 1.6e7, "256");
+  t.model_field("hidden_act", Type::String, "of the feed-forward layer").example("\"silu\"");
+  t.model_field("hidden_activation", Type::String, "the same for gemma2")
+      .example("\"gelu_pytorch_tanh\"");
+  t.model_field("rms_norm_eps", Type::Number, "added to mean squares").range(0, 1).example("1e-5");
+  t.model_field("rope_theta", Type::Number, "base of the rotary embedding's wavelengths")
+      .range(1, 1e12)
+      .example("10000.0");
+  t.model_field("attention_bias", Type::Boolean, "biases in attention").example("false");
+  t.model_field("mlp_bias", Type::Boolean, "llama: biases in the feed-forward layer").example("false");
+  t.model_field("attention_dropout", Type::Number, "dropout of the attention weights")
+      .range(0)
+      .below(1)
+      .example("0.0");
+  size("sliding_window", "mistral, qwen, gemma2: keys that a query sees", 1.6e7, "128");
+  t.model_field("use_sliding_window", Type::Boolean, "qwen: whether layers slide at all")
+      .example("false");
+  t.model_field("max_window_layers", Type::Integer, "qwen: layers before the first that slides")
+      .range(0, 4096)
+      .example("2");
+  t.model_field("query_pre_attn_scalar", Type::Number, "gemma2: scores / sqrt of this")
+      .range(1e-6, 1e6)
+      .example("64");
+  t.model_field("attn_logit_softcapping", Type::Number, "gemma2: smooth bound of scores")
+      .range(1e-6, 1e6)
+      .example("50.0");
+  t.model_field("final_logit_softcapping", Type::Number, "gemma2: smooth bound of logits")
+      .range(1e-6, 1e6)
+      .example("30.0");
   t.model_field("bos_token_id", Type::Integer, "token that begins a text; by default the tokenizer's")
       .range(0, 1e8)
       .example("50256");

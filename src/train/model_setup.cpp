@@ -1,21 +1,27 @@
 #include "train/model_setup.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/format.h"
 #include "base/process.h"
 #include "base/strings.h"
+#include "models/auto_model.h"
 #include "models/presets.h"
 #include "runtime/allocator.h"
 
 namespace corten {
-namespace {
-
-int64_t integer_field(const Json& config, const char* name, int64_t fallback) {
-  const Json* value = config.find(name);
-  return value && !value->is_null() ? value->as_int(name) : fallback;
+void check_model_fields(const Json& fields, const std::string& model_type,
+                        const std::function<std::string(const std::string& key)>& where) {
+  const std::vector<std::string> known = config_field_names(model_type);
+  if (known.empty()) return;  // an unknown type is another error
+  for (const auto& [name, value] : fields.items())
+    if (std::ranges::find(known, name) == known.end()) {
+      const std::string key = "model." + name, place = where(key);
+      usage_error("{}{}{} is no field of {} models{}", place, place == key ? "" : ": ",
+                  place == key ? "" : key, model_type, did_you_mean(name, known));
+    }
 }
-
-}  // namespace
 
 std::string model_config_json(const Config& config, int64_t vocab_size, int64_t end_of_text) {
   const ModelConfig& model = config.model;
@@ -30,19 +36,25 @@ std::string model_config_json(const Config& config, int64_t vocab_size, int64_t 
     json.set("model_type", model.model_type);
   }
   for (const auto& [name, value] : model.fields.items()) json.set(name, value);
+  // Where a config keeps it among others, that place counts.
+  if (const Json* theta = model.fields.find("rope_theta"))
+    for (const char* place : {"rope_parameters", "rope_scaling"})
+      if (Json* rope = json.find(place); rope && rope->is_object()) rope->set("rope_theta", *theta);
 
   const bool given = json.contains("vocab_size");
   const std::string origin = model.path.empty() ? "model" : model.path;
   if (!given && vocab_size > 0) json.set("vocab_size", vocab_size);
   if (!given && vocab_size == 0)
     usage_error("the vocabulary size is unknown: set tokenizer.path or model.vocab_size");
-  const int64_t vocab = integer_field(json, "vocab_size", 0);
-  if (vocab < vocab_size)
-    usage_error("{}: vocab_size = {} is smaller than the tokenizer's {}", origin, vocab,
+  const ModelInfo info = model_info(json, origin);
+  check_model_fields(model.fields, info.model_type, [](const std::string& key) { return key; });
+  if (info.vocab_size < vocab_size)
+    usage_error("{}: vocab_size = {} is smaller than the tokenizer's {}", origin, info.vocab_size,
                 vocab_size);
-  const int64_t positions = integer_field(json, "n_positions", GPT2Config().n_positions);
-  if (config.data.seq > positions)
-    usage_error("data.seq = {} exceeds the model's n_positions = {}", config.data.seq, positions);
+  if (config.data.seq > info.max_positions)
+    usage_error("data.seq = {} exceeds the model's {} = {}", config.data.seq,
+                info.model_type == "gpt2" ? "n_positions" : "max_position_embeddings",
+                info.max_positions);
   for (const char* name : {"bos_token_id", "eos_token_id"}) {
     if (model.fields.contains(name) || (!model.path.empty() && model.init != "random")) continue;
     json.set(name, end_of_text >= 0 ? Json(end_of_text) : Json());
@@ -61,13 +73,7 @@ std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std:
 }
 
 int64_t count_parameters(const std::string& config_json) {
-  const GPT2Config c = GPT2Config::from_json(config_json);
-  const int64_t width = c.n_embd, inner = c.inner();
-  // c_attn, c_proj and the MLP's two projections with their biases, and two norms.
-  const int64_t block =
-      4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width;
-  const int64_t head = c.tie_word_embeddings ? 0 : c.vocab_size * width;
-  return (c.vocab_size + c.n_positions) * width + c.n_layer * block + 2 * width + head;
+  return model_info(config_json).num_parameters;
 }
 
 void require_memory(uint64_t bytes, const std::string& what, const std::string& hint) {

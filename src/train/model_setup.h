@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -9,6 +10,11 @@
 #include "train/config.h"
 
 namespace corten {
+
+/// Usage error for a field (of [model]) that models of this type do not have; `where` gives the
+/// place of a key, or the key itself.
+void check_model_fields(const Json& fields, const std::string& model_type,
+                        const std::function<std::string(const std::string& key)>& where);
 
 /// The config.json of the model that `config` asks for, with the vocabulary and end token of the
 /// tokenizer (vocab_size 0: unknown; end_of_text -1: none) where the configuration leaves them

@@ -25,13 +25,24 @@ void read_fields(layers::DecoderConfig& config, const Json& json, std::string_vi
       [](int64_t layer, int64_t from) { return layer >= from; }, max_window_layers);
 }
 
+void finish_json(layers::DecoderConfig& config, const Json& json,
+                 const layers::DecoderFamily& family) {
+  layers::finish_json(config, json, family.model_type, family.architecture);
+  const auto fill = [&](std::string_view key, const Json& value) {
+    if (!config.json.contains(key)) config.json.set(key, value);
+  };
+  fill("use_sliding_window", false);
+  fill("sliding_window", config.json.at("use_sliding_window") == Json(true) ? Json(4096) : Json());
+  fill("max_window_layers", 28);
+}
+
 namespace {
 
 layers::DecoderConfig read(const Json& json, std::string_view source) {
   layers::DecoderConfig config;
   read_fields(config, json, source);
   config.query_key_value_bias = true;
-  layers::finish_json(config, json, kFamily.model_type, kFamily.architecture);
+  finish_json(config, json, kFamily);
   return config;
 }
 

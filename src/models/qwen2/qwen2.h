@@ -9,6 +9,9 @@ namespace corten::qwen2 {
 /// Sizes that the config leaves open, and "use_sliding_window", "sliding_window",
 /// "max_window_layers" and "layer_types"; the fields that Qwen2 and Qwen3 share.
 void read_fields(layers::DecoderConfig& config, const Json& json, std::string_view source);
+/// Fills in config.json, those fields included.
+void finish_json(layers::DecoderConfig& config, const Json& json,
+                 const layers::DecoderFamily& family);
 
 extern const layers::DecoderFamily kFamily;
 

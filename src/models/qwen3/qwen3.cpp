@@ -14,7 +14,7 @@ layers::DecoderConfig read(const Json& json, std::string_view source) {
   FieldReader(json, source)("attention_bias", config.query_key_value_bias);
   config.output_bias = config.query_key_value_bias;
   config.query_key_norm = true;
-  layers::finish_json(config, json, kFamily.model_type, kFamily.architecture);
+  qwen2::finish_json(config, json, kFamily);
   config.json.set("attention_bias", config.query_key_value_bias);
   return config;
 }
