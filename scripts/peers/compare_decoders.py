@@ -59,6 +59,8 @@ def random_fields(choose):
                   rope_parameters=random_rope(choose, model_type, positions))
     if model_type in ("mistral", "qwen3", "gemma2") or choose.random() < 0.3:
         fields["head_dim"] = choose.choice([4, 8, 20])
+    if fields["rope_parameters"]["rope_type"] == "dynamic" and "head_dim" not in fields:
+        fields["hidden_size"] = 4 * heads  # transformers divides by the head size less two
     if model_type in ("llama", "qwen3", "gemma2"):
         fields["attention_bias"] = choose.random() < 0.5
     if model_type == "llama":

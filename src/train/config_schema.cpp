@@ -209,9 +209,7 @@ void add_model(Table& t) {
   t.model_field("max_window_layers", Type::Integer, "qwen: layers before the first that slides")
       .range(0, 4096)
       .example("2");
-  t.model_field("query_pre_attn_scalar", Type::Number, "gemma2: scores / sqrt of this")
-      .range(1e-6, 1e6)
-      .example("64");
+  size("query_pre_attn_scalar", "gemma2: scores / sqrt of this", 1e6, "64");
   t.model_field("attn_logit_softcapping", Type::Number, "gemma2: smooth bound of scores")
       .range(1e-6, 1e6)
       .example("50.0");

@@ -131,6 +131,29 @@ TEST(Decoders, CachedLogitsAreTheUncachedBits) {
   }
 }
 
+// Across the blocks of attention, the chunks of the reduction trees and the segments of long
+// products, with windows that begin in the middle of a block.
+TEST(Decoders, LongContextsToo) {
+  for (const char* special :
+       {R"("model_type": "mistral", "sliding_window": 300)",
+        R"("model_type": "gemma2", "sliding_window": 200, "layer_types":
+           ["full_attention", "sliding_attention"], "query_pre_attn_scalar": 8)"}) {
+    SCOPED_TRACE(special);
+    auto model = make_model(std::string("{") + special + R"(, "vocab_size": 50, "hidden_size": 16,
+        "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 1200,
+        "initializer_range": 0.3})");
+    model->initialize(1);
+    model->eval();
+    Ids ids(1028);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * i % 47);
+    const Tensor tokens = from_vector(ids, {1, 1028});
+    const auto expected = (*model)(tokens).slice(1, 1020, 1028).to_vector<float>();
+    for (int64_t length : {1028, 1200})
+      EXPECT_EQ(cached(*model, tokens, 1021, length, true), expected) << length;
+  }
+}
+
 TEST(Decoders, PaddedPromptsHaveTheUncachedBitsToo) {
   for (const std::string& name : {"gpt2", "llama3", "mistral", "gemma2"}) {
     SCOPED_TRACE(name);
