@@ -82,8 +82,8 @@ struct Generation {
 /// counts).
 using TokenCallback = std::function<bool(int64_t row, int64_t token)>;
 
-/// Continues prompts; shorter ones are padded at the left. Usage error for prompts that are empty or
-/// leave no room for one token. Generation ends at the model's last position.
+/// Continues prompts; shorter ones are padded at the left. Usage error for prompts that are empty
+/// or leave no room for one token. Generation ends at the model's last position.
 Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& prompts,
                     const GenerationOptions& options = {}, const TokenCallback& on_token = {});
 

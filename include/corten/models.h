@@ -43,10 +43,10 @@ class CausalLM : public nn::Module {
   /// Room for `length` tokens of each sequence; zeros of the weights' dtype. `padded`: for prompts
   /// with an attention mask. Usage error beyond max_positions().
   KvCache make_cache(int64_t batch, int64_t length, bool padded = false);
-  /// Runs ids [B, T] as the first tokens, fills the cache and gives the logits [B, V] after the last
-  /// one. attention_mask [B, T], for caches made `padded` and for no others: 0 for padding, which
-  /// stands at the left, so that the last token of each row is one of the prompt; positions count
-  /// from the first visible token, as in transformers' generate().
+  /// Runs ids [B, T] as the first tokens, fills the cache and gives the logits [B, V] after the
+  /// last one. attention_mask [B, T], for caches made `padded` and for no others: 0 for padding,
+  /// which stands at the left, so that the last token of each row is one of the prompt; positions
+  /// count from the first visible token, as in transformers' generate().
   Tensor prefill(const Tensor& ids, KvCache& cache, const Tensor& attention_mask = {});
   /// Runs one token of each sequence, ids [B, 1], in slot `position` (i64 0-d) of the cache, which
   /// holds all earlier ones: [B, V]. The same bits as uncached logits.

@@ -268,9 +268,16 @@ Safetensors Safetensors::open(const std::string& path) {
   if (folder_exists(path)) {
     file = join_path(path, "model.safetensors");
     if (!file_exists(file)) file = join_path(path, "model.safetensors.index.json");
-    if (!file_exists(file))
+    if (!file_exists(file)) {
+      for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
+        if (file_exists(join_path(path, pickled)))
+          usage_error(
+              "{}: {} holds pickled weights, which are not read: save the model again with "
+              "transformers, which writes model.safetensors",
+              path, pickled);
       usage_error(
           "{}: neither model.safetensors nor model.safetensors.index.json is in this folder", path);
+    }
   }
   auto state = std::make_shared<State>();
   if (!file.ends_with(".json")) {

@@ -26,9 +26,9 @@ Json config_of(const std::string& name) {
   return Json::parse(read_file(path), path);
 }
 /// A copy of a folder with one file, whose config and tensors were changed.
-void copy_changed(const std::string& name, const TempFolder& to,
-                  const std::function<void(Json&)>& change_config,
-                  const std::function<void(StateDict&)>& change = [](StateDict&) {}) {
+void copy_changed(
+    const std::string& name, const TempFolder& to, const std::function<void(Json&)>& change_config,
+    const std::function<void(StateDict&)>& change = [](StateDict&) {}) {
   Json config = config_of(name);
   change_config(config);
   write_file_atomic(to / "config.json", config.dump());
@@ -40,9 +40,9 @@ void keep(Json&) {}
 
 TEST(DecoderConfig, PublishedModelsHaveTheirSizes) {
   const std::pair<const char*, int64_t> published[] = {
-      {"gpt2", 124439808},           {"tinyllama-1.1b", 1100048384}, {"llama-2-7b", 6738415616},
-      {"llama-3.1-8b", 8030261248},  {"llama-3.2-1b", 1235814400},   {"mistral-7b", 7241732096},
-      {"qwen2.5-0.5b", 494032768},   {"qwen3-0.6b", 596049920},      {"gemma-2-2b", 2614341888}};
+      {"gpt2", 124439808},          {"tinyllama-1.1b", 1100048384}, {"llama-2-7b", 6738415616},
+      {"llama-3.1-8b", 8030261248}, {"llama-3.2-1b", 1235814400},   {"mistral-7b", 7241732096},
+      {"qwen2.5-0.5b", 494032768},  {"qwen3-0.6b", 596049920},      {"gemma-2-2b", 2614341888}};
   for (const auto& [name, count] : published)
     EXPECT_EQ(model_info(preset_config(name), name).num_parameters, count) << name;
 }
@@ -107,7 +107,8 @@ TEST(DecoderConfig, RefusesWhatItCannotDo) {
       {"llama", "rope_parameters", R"({"rope_type": "yarm"})", "did you mean \"yarn\""},
       {"llama", "rope_parameters", R"({"rope_type": "longrope"})", "\"longrope\" is not supported"},
       {"llama", "rope_parameters", R"({"rope_type": "linear"})", "lacks \"factor\""},
-      {"llama", "rope_parameters", R"({"rope_type": "llama3", "factor": 8})", "\"low_freq_factor\""},
+      {"llama", "rope_parameters", R"({"rope_type": "llama3", "factor": 8})",
+       "\"low_freq_factor\""},
       {"llama", "rope_parameters", R"({"rope_type": "linear", "factor": 0})", "\"factor\" is 0"},
       {"llama", "rope_parameters", R"({"rope_theta": -3})", "\"rope_theta\" is -3"},
       {"llama", "rope_parameters", R"({"full_attention": {}})", "kind of layer"},
@@ -142,9 +143,21 @@ TEST(DecoderConfig, RefusesWhatItCannotDo) {
 
 /// Any value in any field is either read or refused in one line.
 TEST(DecoderConfig, StrangeValuesAreRefused) {
-  const char* values[] = {"null", "true",  "-1",     "0",  "1",  "3.5",        "1e308", "\"x\"",
-                          "[]",   "[[0]]", R"([1])", "{}", "18446744073709551615",
-                          R"({"rope_type": "yarn"})", R"({"type": null, "rope_theta": "x"})"};
+  const char* values[] = {"null",
+                          "true",
+                          "-1",
+                          "0",
+                          "1",
+                          "3.5",
+                          "1e308",
+                          "\"x\"",
+                          "[]",
+                          "[[0]]",
+                          R"([1])",
+                          "{}",
+                          "18446744073709551615",
+                          R"({"rope_type": "yarn"})",
+                          R"({"type": null, "rope_theta": "x"})"};
   int refused = 0;
   for (const char* name : {"llama_yarn", "mistral", "qwen2", "qwen3", "gemma2"}) {
     const Json config = config_of(name);
@@ -211,6 +224,14 @@ TEST(DecoderFiles, MismatchesSayWhatToChange) {
   }
 }
 
+TEST(DecoderFiles, PickledWeightsAreNamed) {
+  TempFolder temp;
+  write_file_atomic(temp / "config.json", config_of("llama").dump());
+  write_file_atomic(temp / "pytorch_model.bin", "PK");
+  expect_contains(usage_message([&] { load_model(temp.path()); }),
+                  "pytorch_model.bin holds pickled");
+}
+
 TEST(DecoderFiles, Shards) {
   const std::string from = folder("qwen3");
   const auto copy_to = [&](const TempFolder& temp) {
@@ -240,8 +261,9 @@ TEST(DecoderFiles, Shards) {
     write_file_atomic(temp / index_file, index.dump());
     return usage_message([&] { load_model(temp.path()); });
   };
-  expect_contains(with_index([](Json& map) { map.set("absent", "model-00001-of-00002.safetensors"); }),
-                  "tensor \"absent\" is not in model-00001-of-00002.safetensors");
+  expect_contains(
+      with_index([](Json& map) { map.set("absent", "model-00001-of-00002.safetensors"); }),
+      "tensor \"absent\" is not in model-00001-of-00002.safetensors");
   expect_contains(with_index([](Json& map) { map.set("absent", "../x.safetensors"); }),
                   "no plain file name");
   {  // a tensor in both shards
@@ -272,11 +294,17 @@ TEST(DecoderErrors, NameTheNumbers) {
   expect_contains(usage_message([&] { (*model)(ids({1, 33})); }), "33 tokens exceed the 32");
   expect_contains(usage_message([&] { (*model)(full({1, 2}, 19, DType::i64)); }), "19");
   KvCache plain = model->make_cache(1, 8), padded = model->make_cache(1, 8, true);
-  expect_contains(usage_message([&] { model->prefill(ids({1, 4}), plain, ones({1, 4})); }),
+  expect_contains(usage_message([&] {
+                    model->prefill(ids({1, 4}), plain, ones({1, 4}));
+                  }),
                   "an attention mask for a cache made with padded = false");
-  expect_contains(usage_message([&] { model->prefill(ids({1, 4}), padded); }),
+  expect_contains(usage_message([&] {
+                    model->prefill(ids({1, 4}), padded);
+                  }),
                   "no attention mask for a cache made with padded = true");
-  expect_contains(usage_message([&] { model->prefill(ids({1, 4}), padded, ones({1, 3})); }),
+  expect_contains(usage_message([&] {
+                    model->prefill(ids({1, 4}), padded, ones({1, 3}));
+                  }),
                   "f32[1,3]");
   // Dynamic frequencies: whole sequences may be longer than what a cache can hold.
   auto dynamic = load_model(folder("llama_dynamic"));
@@ -289,8 +317,8 @@ TEST(DecoderErrors, NameTheNumbers) {
 // Pairs of a query and a key within the window only.
 TEST(DecoderErrors, CountsFlops) {
   auto model = load_model(folder("mistral"));  // C 12, F 14, H 4, K 2, D 6, V 19, window 4
-  const double layer = 2 * 11 * (12 * (4 + 4) * 6 + 4 * 6 * 12 + 3 * 12 * 14) +
-                       4 * (1 + 2 + 3 + 8 * 4) * 4 * 6;
+  const double layer =
+      2 * 11 * (12 * (4 + 4) * 6 + 4 * 6 * 12 + 3 * 12 * 14) + 4 * (1 + 2 + 3 + 8 * 4) * 4 * 6;
   EXPECT_EQ(model->forward_flops(3, 11), 3 * (2 * layer + 2 * 11 * 12 * 19));
 }
 

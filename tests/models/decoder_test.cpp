@@ -17,8 +17,9 @@ using testing::TempFolder;
 using Ids = std::vector<int64_t>;
 
 const std::vector<std::string> kDecoders = {
-    "llama",      "llama3", "llama_linear", "llama_dynamic", "llama_yarn", "mistral",        "mistral_full",
-    "qwen2", "qwen2_tied", "qwen3",        "qwen3_bias",    "gemma2",     "gemma2_uncapped"};
+    "llama",      "llama3",       "llama_linear",   "llama_dynamic", "llama_yarn",
+    "mistral",    "mistral_full", "qwen2",          "qwen2_tied",    "qwen3",
+    "qwen3_bias", "gemma2",       "gemma2_uncapped"};
 
 std::string folder(const std::string& name) {
   return testing::folder("decoders/" + name);
@@ -134,9 +135,8 @@ TEST(Decoders, CachedLogitsAreTheUncachedBits) {
 // Across the blocks of attention, the chunks of the reduction trees and the segments of long
 // products, with windows that begin in the middle of a block.
 TEST(Decoders, LongContextsToo) {
-  for (const char* special :
-       {R"("model_type": "mistral", "sliding_window": 300)",
-        R"("model_type": "gemma2", "sliding_window": 200, "layer_types":
+  for (const char* special : {R"("model_type": "mistral", "sliding_window": 300)",
+                              R"("model_type": "gemma2", "sliding_window": 200, "layer_types":
            ["full_attention", "sliding_attention"], "query_pre_attn_scalar": 8)"}) {
     SCOPED_TRACE(special);
     auto model = make_model(std::string("{") + special + R"(, "vocab_size": 50, "hidden_size": 16,

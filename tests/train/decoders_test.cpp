@@ -16,7 +16,8 @@ namespace {
 std::string special(const std::string& type) {
   if (type == "llama") return "attention_bias = true\nrope_theta = 500.0\n";
   if (type == "mistral") return "sliding_window = 5\n";
-  if (type == "qwen2") return "use_sliding_window = true\nsliding_window = 4\nmax_window_layers = 1\n";
+  if (type == "qwen2")
+    return "use_sliding_window = true\nsliding_window = 4\nmax_window_layers = 1\n";
   if (type == "qwen3") return "head_dim = 12\n";
   return "head_dim = 8\nsliding_window = 6\nquery_pre_attn_scalar = 8\nattention_dropout = 0.1\n";
 }
@@ -36,8 +37,7 @@ class DecoderRun {
         "[tokenizer]\nvocab_size = 300\n[data]\ntext = [\"{}\"]\nseq = 16\n"
         "[train]\nsteps = 6\nbatch = 4\nvirtual_shards = 2\neval_every = 6\neval_batches = 1\n"
         "out = \"{}\"\n[optim]\nlr = 3e-3\nwarmup_steps = 1\n",
-        type_, special(type_),
-        folder_ / "text.txt", folder_ / out);
+        type_, special(type_), folder_ / "text.txt", folder_ / out);
     inputs.sets = sets;
     return load_config(inputs);
   }
@@ -67,9 +67,10 @@ TEST_P(Decoders, TrainWithTheSameBits) {
   EXPECT_EQ(model->num_parameters(), count_parameters(model->config_json()));
   ConfigInputs inputs;
   inputs.path = "more.toml";
-  inputs.text = format("[model]\npath = \"{}\"\n[data]\ntext = [\"{}\"]\nseq = 16\n"
-                       "[train]\nsteps = 2\nbatch = 4\nout = \"{}\"\n[optim]\nlr = 1e-4\n",
-                       compiled.model_dir, run.path("text.txt"), run.path("more"));
+  inputs.text = format(
+      "[model]\npath = \"{}\"\n[data]\ntext = [\"{}\"]\nseq = 16\n"
+      "[train]\nsteps = 2\nbatch = 4\nout = \"{}\"\n[optim]\nlr = 1e-4\n",
+      compiled.model_dir, run.path("text.txt"), run.path("more"));
   const TrainResult more = corten::train(load_config(inputs), {}, {});
   EXPECT_LT(more.losses.front(), compiled.losses.front() - 0.1);
 }

@@ -23,8 +23,7 @@ Block::Block(const layers::DecoderConfig& c, int64_t layer)
 
 Tensor Block::operator()(const Tensor& x_BTC, const layers::DecoderCall& call) {
   return run({x_BTC}, [&](const std::vector<Tensor>& in) {
-    Tensor h_BTC =
-        in[0] + post_attention_layernorm_(self_attn_(input_layernorm_(in[0]), call));
+    Tensor h_BTC = in[0] + post_attention_layernorm_(self_attn_(input_layernorm_(in[0]), call));
     return h_BTC + post_feedforward_layernorm_(mlp_(pre_feedforward_layernorm_(h_BTC)));
   });
 }
@@ -91,9 +90,7 @@ const layers::DecoderFamily kFamily = {
     .architecture = "Gemma2ForCausalLM",
     .norms_per_layer = 4,
     .read = read,
-    .make_block = [](const layers::DecoderConfig& config,
-                     int64_t layer) -> std::unique_ptr<layers::Block> {
-      return std::make_unique<Block>(config, layer);
-    }};
+    .make_block = [](const layers::DecoderConfig& config, int64_t layer)
+        -> std::unique_ptr<layers::Block> { return std::make_unique<Block>(config, layer); }};
 
 }  // namespace corten::gemma2

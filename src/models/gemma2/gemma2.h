@@ -1,5 +1,5 @@
-// Gemma 2 (Gemma Team, 2024): norms before and after attention and MLP, layers that look at a window
-// and at everything in turn, capped attention scores and logits, GeGLU, and embeddings times
+// Gemma 2 (Gemma Team, 2024): norms before and after attention and MLP, layers that look at a
+// window and at everything in turn, capped attention scores and logits, GeGLU, and embeddings times
 // sqrt(C).
 #pragma once
 

@@ -114,11 +114,11 @@ Transformer::Transformer(const GPT2Config& c)
   for (int64_t layer = 0; layer < c.n_layer; ++layer) h_.emplace(c, layer);
 }
 
-Tensor Transformer::operator()(const Tensor& ids_BT, const Tensor& positions_BT,
-                               const Tensor& mask, const Tensor& position, KvCache* cache) {
+Tensor Transformer::operator()(const Tensor& ids_BT, const Tensor& positions_BT, const Tensor& mask,
+                               const Tensor& position, KvCache* cache) {
   return run({ids_BT}, [&](const std::vector<Tensor>& in) {
-    Tensor position_BTC = positions_BT.defined() ? wpe_(positions_BT)
-                                                 : wpe_.weight.slice(0, 0, in[0].size(1));
+    Tensor position_BTC =
+        positions_BT.defined() ? wpe_(positions_BT) : wpe_.weight.slice(0, 0, in[0].size(1));
     Tensor x_BTC = drop_(wte_(in[0]) + position_BTC);
     for (size_t layer = 0; layer < h_.size(); ++layer) {
       LayerCache slots;
@@ -159,8 +159,7 @@ Tensor LMHeadModel::forward_prefill(const Tensor& ids_BT, const Tensor& attentio
 
 Tensor LMHeadModel::forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) {
   const auto placement = layers::Placement::next(position, cache);
-  Tensor x_B1C =
-      transformer_(ids_B1, placement.positions(), placement.mask(), position, &cache);
+  Tensor x_B1C = transformer_(ids_B1, placement.positions(), placement.mask(), position, &cache);
   return head(x_B1C.select(1, 0));
 }
 

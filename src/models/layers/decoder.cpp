@@ -22,7 +22,7 @@ Decoder::Decoder(const DecoderFamily& family, const DecoderConfig& c)
 Tensor Decoder::operator()(const Tensor& ids_BT, const DecoderCall& call) {
   return run({ids_BT}, [&](const std::vector<Tensor>& in) {
     Tensor x_BTC = embed_tokens_(in[0]);
-    if (pad_token_id_) {
+    if (pad_token_id_ && is_grad_enabled()) {
       // As torch.nn.Embedding with a padding_idx: what stands for padding is not learned.
       Tensor is_padding_BT1 = (in[0] == static_cast<double>(*pad_token_id_)).unsqueeze(2);
       x_BTC = where(is_padding_BT1, x_BTC.detach(), x_BTC);
@@ -130,9 +130,10 @@ void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) 
     if (tensor->dims[0] % per_unit == 0)
       usage_error("{}: {} has {} rows, but \"{}\" is {}: set it to {} in config.json", folder,
                   tensor->name, tensor->dims[0], key, expected, tensor->dims[0] / per_unit);
-    usage_error("{}: {} has {} rows, which heads of size {} do not divide: check \"head_dim\" and "
-                "\"{}\" in config.json",
-                folder, tensor->name, tensor->dims[0], per_unit, key);
+    usage_error(
+        "{}: {} has {} rows, which heads of size {} do not divide: check \"head_dim\" and "
+        "\"{}\" in config.json",
+        folder, tensor->name, tensor->dims[0], per_unit, key);
   };
   const StoredTensor* embedding = find("embed_tokens.weight");
   const StoredTensor* head = file.find("lm_head.weight");
@@ -150,20 +151,23 @@ void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) 
   int64_t layers = 0;
   while (find(format("layers.{}.input_layernorm.weight", layers))) ++layers;
   if (layers > 0 && layers != config_.num_hidden_layers)
-    usage_error("{} holds {} layers, but \"num_hidden_layers\" is {}: set it to {} in config.json, "
-                "or add the missing shards",
-                folder, layers, config_.num_hidden_layers, layers);
+    usage_error(
+        "{} holds {} layers, but \"num_hidden_layers\" is {}: set it to {} in config.json, "
+        "or add the missing shards",
+        folder, layers, config_.num_hidden_layers, layers);
   if (!config_.tie_word_embeddings && !head && embedding)
-    usage_error("{} holds no lm_head.weight, but \"tie_word_embeddings\" is false: set it to true "
-                "in config.json if the head is the token embedding; else save the model with its "
-                "head ({})",
-                folder, family_.architecture);
+    usage_error(
+        "{} holds no lm_head.weight, but \"tie_word_embeddings\" is false: set it to true "
+        "in config.json if the head is the token embedding; else save the model with its "
+        "head ({})",
+        folder, family_.architecture);
   if (config_.tie_word_embeddings && head && embedding &&
       (head->dtype != embedding->dtype || head->dims != embedding->dims ||
        !std::ranges::equal(head->bytes, embedding->bytes)))
-    usage_error("{}: lm_head.weight differs from {}, but \"tie_word_embeddings\" is true: set it "
-                "to false in config.json",
-                folder, embedding->name);
+    usage_error(
+        "{}: lm_head.weight differs from {}, but \"tie_word_embeddings\" is true: set it "
+        "to false in config.json",
+        folder, embedding->name);
   const auto check_bias = [&](const std::string& name, bool expected, std::string_view key) {
     if (embedding && (find(name) != nullptr) != expected)
       usage_error("{} holds {} {}, but \"{}\" is {}: set it to {} in config.json", folder,

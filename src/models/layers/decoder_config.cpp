@@ -38,9 +38,10 @@ void check_sizes(const DecoderConfig& c, std::string_view source) {
     usage_error("{}: \"num_attention_heads\" {} is no multiple of \"num_key_value_heads\" {}",
                 source, c.heads(), c.kv_heads());
   if (!c.head_dim && c.hidden_size % c.heads() != 0)
-    usage_error("{}: \"hidden_size\" {} is no multiple of \"num_attention_heads\" {}: set "
-                "\"head_dim\"",
-                source, c.hidden_size, c.heads());
+    usage_error(
+        "{}: \"hidden_size\" {} is no multiple of \"num_attention_heads\" {}: set "
+        "\"head_dim\"",
+        source, c.hidden_size, c.heads());
   check_field(source, "head_dim", c.head_size(), 2, 1 << 14);
   if (c.head_size() % 2 != 0)
     usage_error("{}: \"head_dim\" is {}, but rotary embeddings turn pairs: make it even", source,
@@ -63,9 +64,10 @@ void read_decoder_fields(DecoderConfig& config, const Json& json, std::string_vi
   if (const Json* part = json.find("partial_rotary_factor"); part && !part->is_null())
     if (const double factor = part->as_double(format("{}: \"partial_rotary_factor\"", source));
         factor != 1)
-      usage_error("{}: \"partial_rotary_factor\" is {}: turning a part of each head is not "
-                  "supported",
-                  source, factor);
+      usage_error(
+          "{}: \"partial_rotary_factor\" is {}: turning a part of each head is not "
+          "supported",
+          source, factor);
   visit_fields(config, activation, FieldReader(json, source));
   check_sizes(config, source);
   check_activation(source, activation, config.hidden_act);
@@ -104,9 +106,9 @@ std::vector<int64_t> read_windows(const DecoderConfig& config, const Json& json,
 
 void finish_json(DecoderConfig& config, const Json& json, std::string_view model_type,
                  std::string_view architecture, std::string_view activation) {
-  Json out = Json::object(
-      {{"architectures", Json(std::vector<std::string>{std::string(architecture)})},
-       {"model_type", model_type}});
+  Json out =
+      Json::object({{"architectures", Json(std::vector<std::string>{std::string(architecture)})},
+                    {"model_type", model_type}});
   for (const auto& [key, value] : json.items("config"))
     if (key != "model_type" && key != "architectures") out.set(key, value);
   DecoderConfig full = config;

@@ -30,12 +30,12 @@ struct DecoderConfig {
 
   // ---- What families set.
   bool query_key_value_bias = false, output_bias = false, mlp_bias = false;
-  bool query_key_norm = false;        ///< RMS norm of every head's queries and keys
-  std::vector<int64_t> windows = {};  ///< of each layer: keys that a query sees; 0: all
+  bool query_key_norm = false;                  ///< RMS norm of every head's queries and keys
+  std::vector<int64_t> windows = {};            ///< of each layer: keys that a query sees; 0: all
   std::optional<double> query_pre_attn_scalar;  ///< scores / sqrt of this; unset: head_dim
   std::optional<double> attn_logit_softcapping, final_logit_softcapping;
-  double norm_offset = 0;       ///< norms multiply by weight + this
-  double embedding_scale = 1;   ///< embeddings times this
+  double norm_offset = 0;      ///< norms multiply by weight + this
+  double embedding_scale = 1;  ///< embeddings times this
 
   Json json = Json::object();  ///< the whole config, with the fields above filled in
 

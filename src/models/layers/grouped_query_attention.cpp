@@ -76,8 +76,8 @@ Tensor GroupedQueryAttention::attend(const Tensor& q_BHTD, const Tensor& k_BKSD,
   AttentionOptions options{
       .causal = causal, .scale = scale_, .dropout_p = is_training() ? dropout_ : 0};
   if (G == 1 && !softcap_)
-    return scaled_dot_product_attention(
-        q_BHTD, k_BKSD, v_BKSD, causal ? Tensor() : placement.mask(window_), options);
+    return scaled_dot_product_attention(q_BHTD, k_BKSD, v_BKSD,
+                                        causal ? Tensor() : placement.mask(window_), options);
   // Keys and values are shared by a view: nothing is copied.
   Tensor q_BKGTD = q_BHTD.reshape({B, K, G, T, D});
   Tensor k_BK1SD = k_BKSD.reshape({B, K, 1, S, D}), v_BK1SD = v_BKSD.reshape({B, K, 1, S, D});
@@ -86,15 +86,14 @@ Tensor GroupedQueryAttention::attend(const Tensor& q_BHTD, const Tensor& k_BKSD,
     Tensor mask_B1TS = placement.mask(window_);
     mask_B11TS = mask_B1TS.reshape({mask_B1TS.size(0), 1, 1, T, S});
   }
-  Tensor y_BKGTD = softcap_ ? attend_capped(q_BKGTD, k_BK1SD, v_BK1SD, mask_B11TS)
-                            : scaled_dot_product_attention(q_BKGTD, k_BK1SD, v_BK1SD, mask_B11TS,
-                                                           options);
+  Tensor y_BKGTD =
+      softcap_ ? attend_capped(q_BKGTD, k_BK1SD, v_BK1SD, mask_B11TS)
+               : scaled_dot_product_attention(q_BKGTD, k_BK1SD, v_BK1SD, mask_B11TS, options);
   return y_BKGTD.reshape({B, heads_, T, D});
 }
 
 Tensor GroupedQueryAttention::attend_capped(const Tensor& q_BKGTD, const Tensor& k_BK1SD,
-                                            const Tensor& v_BK1SD,
-                                            const Tensor& mask_B11TS) const {
+                                            const Tensor& v_BK1SD, const Tensor& mask_B11TS) const {
   Tensor scores = matmul(q_BKGTD, k_BK1SD.transpose(3, 4), DType::f32) * scale_;
   scores = tanh(scores / *softcap_) * *softcap_;
   scores = where(mask_B11TS, scores, scalar(-std::numeric_limits<double>::infinity()));

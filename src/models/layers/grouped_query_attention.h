@@ -1,8 +1,8 @@
-// Attention with rotary embeddings in which groups of queries share keys and values (Ainslie et al.,
-// 2023).
+// Attention with rotary embeddings in which groups of queries share keys and values (Ainslie et
+// al., 2023).
 //
-// Suffixes: B sequences, T tokens, S slots with keys, C width, H query heads, K key and value heads,
-// G = H / K, D head size.
+// Suffixes: B sequences, T tokens, S slots with keys, C width, H query heads, K key and value
+// heads, G = H / K, D head size.
 #pragma once
 
 #include <memory>

@@ -45,8 +45,7 @@ Tensor Placement::mask(int64_t window) const {
   Tensor query_T1 = (position_.defined() ? position_ : arange(T)).reshape({T, 1});
   Tensor key_1S = arange(S).reshape({1, S});
   Tensor seen = key_1S <= query_T1;
-  if (window > 0)
-    seen = logical_and(seen, key_1S > query_T1 - static_cast<double>(window));
+  if (window > 0) seen = logical_and(seen, key_1S > query_T1 - static_cast<double>(window));
   if (visible_BS_.defined()) {
     // A query always sees itself, so that no row is empty.
     Tensor visible_B11S = visible_BS_.reshape({visible_BS_.size(0), 1, 1, S});

@@ -1,7 +1,7 @@
 // Where the tokens of one call stand in their sequences, and which keys each of them sees.
 //
-// B sequences, T tokens of each (the queries), S slots with keys: the tokens themselves, or all of a
-// cache.
+// B sequences, T tokens of each (the queries), S slots with keys: the tokens themselves, or all of
+// a cache.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +30,8 @@ class Placement {
 
  private:
   int64_t tokens_ = 0, slots_ = 0;
-  Tensor position_;     ///< i64 0-d of a single token; undefined: they are the first ones
-  Tensor visible_BS_;   ///< bool; undefined: no padding
+  Tensor position_;    ///< i64 0-d of a single token; undefined: they are the first ones
+  Tensor visible_BS_;  ///< bool; undefined: no padding
   Tensor positions_;
   mutable std::map<int64_t, Tensor> masks_;  ///< by window, made once per call
 };

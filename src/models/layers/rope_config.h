@@ -13,11 +13,11 @@ namespace corten::layers {
 struct RopeConfig {
   std::string type = "default";  ///< default, linear, dynamic, yarn or llama3
   double theta = 10000, factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;     ///< llama3
-  double beta_fast = 32, beta_slow = 1;                 ///< yarn
+  double low_freq_factor = 1, high_freq_factor = 4;                ///< llama3
+  double beta_fast = 32, beta_slow = 1;                            ///< yarn
   std::optional<double> attention_factor, mscale, mscale_all_dim;  ///< yarn
-  bool truncate = true;                                 ///< yarn
-  int64_t original_max_positions = 0;                   ///< llama3, yarn
+  bool truncate = true;                                            ///< yarn
+  int64_t original_max_positions = 0;                              ///< llama3, yarn
 };
 
 /// Reads "rope_parameters" (transformers 5), or "rope_theta" and "rope_scaling" with "rope_type" or

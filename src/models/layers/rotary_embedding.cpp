@@ -62,7 +62,9 @@ std::vector<float> yarn_frequencies(const RopeConfig& c, int64_t head_size) {
 double magnitude(const RopeConfig& c) {
   if (c.type != "yarn") return 1;
   if (c.attention_factor) return *c.attention_factor;
-  const auto scale = [&](double m) { return c.factor <= 1 ? 1.0 : 0.1 * m * std::log(c.factor) + 1; };
+  const auto scale = [&](double m) {
+    return c.factor <= 1 ? 1.0 : 0.1 * m * std::log(c.factor) + 1;
+  };
   const double m = c.mscale.value_or(0), m_all = c.mscale_all_dim.value_or(0);
   return m != 0 && m_all != 0 ? scale(m) / scale(m_all) : scale(1);
 }
@@ -114,8 +116,8 @@ Rotation RotaryEmbedding::operator()(const Tensor& positions_BT, int64_t length)
 Tensor rotate(const Tensor& x_BHTD, const Rotation& rotation) {
   const int64_t D = x_BHTD.size(3), half = D / 2;
   Tensor a = x_BHTD.slice(3, 0, half), b = x_BHTD.slice(3, half, D);
-  Tensor turned = concat({a * rotation.cos - b * rotation.sin, b * rotation.cos + a * rotation.sin},
-                         3);
+  Tensor turned =
+      concat({a * rotation.cos - b * rotation.sin, b * rotation.cos + a * rotation.sin}, 3);
   return turned.to(x_BHTD.dtype());
 }
 

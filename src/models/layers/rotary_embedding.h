@@ -1,5 +1,5 @@
-// Rotary position embedding (Su et al., 2021): each pair of elements of a head is turned by an angle
-// that grows with the position. Pairs are (i, i + D/2), as in transformers' checkpoints.
+// Rotary position embedding (Su et al., 2021): each pair of elements of a head is turned by an
+// angle that grows with the position. Pairs are (i, i + D/2), as in transformers' checkpoints.
 //
 // How often a pair turns depends on RopeConfig::type:
 //   default   theta^(-2i/D)
@@ -32,7 +32,8 @@ class RotaryEmbedding {
  private:
   RopeConfig config_;
   int64_t head_size_, max_positions_;
-  Tensor frequencies_;  ///< for lengths that the model was trained for; f32 whatever the weights are
+  Tensor
+      frequencies_;  ///< for lengths that the model was trained for; f32 whatever the weights are
 };
 
 /// x [B, H, T, D] turned, in x's dtype; computed in f32 and rounded once.

@@ -1,5 +1,5 @@
-// Qwen2 and Qwen2.5 (Yang et al., 2024): LLaMA's blocks with biases on queries, keys and values, and
-// sliding windows in the later layers if asked for.
+// Qwen2 and Qwen2.5 (Yang et al., 2024): LLaMA's blocks with biases on queries, keys and values,
+// and sliding windows in the later layers if asked for.
 #pragma once
 
 #include "models/layers/decoder.h"
