@@ -3,7 +3,7 @@
 import math
 
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import AutoModelForCausalLM
 
 STEPS, BATCH, SEQ = 50, 4, 16
 LR, MIN_LR, WARMUP = 3e-3, 3e-4, 5
@@ -23,7 +23,7 @@ def learning_rate(step):
 
 
 def train_losses(folder, dtype=torch.float32):
-    model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="eager").to(dtype)
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").to(dtype)
     model.config.resid_pdrop = model.config.embd_pdrop = model.config.attn_pdrop = 0
     model.eval()  # no dropout
     params = list(model.parameters())

@@ -6,12 +6,15 @@ Run with the packages of scripts/peers/requirements.txt:  python tests/models/ma
 import json
 import pathlib
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-HERE = pathlib.Path(__file__).parent / "decoders"
+HERE = pathlib.Path(__file__).resolve().parent / "decoders"
+sys.path.insert(0, str(HERE.parent.parent.parent / "scripts" / "peers"))
+from training_loop import train_losses  # noqa: E402
 
 # Shared by all; each folder says what is different. "v4" has its config spelt as transformers 4 did, "shards" is the
 # size of its weight files.
@@ -110,6 +113,8 @@ def make(name, fields):
     new = min(12, model.config.max_position_embeddings - 5)
     golden["greedy"] = model.generate(prompt, attention_mask=prompt_mask, max_new_tokens=new, do_sample=False,
                                       eos_token_id=None)
+    if name in ("llama3", "gemma2"):
+        golden["train_losses"] = torch.tensor(train_losses(folder))
     save_file({k: v.detach().contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
 
 
