@@ -53,7 +53,7 @@ bool TextFinder::find(std::string_view in, size_t from, size_t& begin, size_t& e
 
 // ---- AddedTokens
 
-void AddedTokens::add(AddedToken token, const Bpe& model) {
+void AddedTokens::add(AddedToken token, const Model& model) {
   if (token.content.empty()) return;
   token.id = id(token.content);
   if (token.id < 0) token.id = model.id(token.content);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "text/bpe.h"
+#include "text/model.h"
 
 namespace corten {
 
@@ -52,7 +52,7 @@ class AddedTokens {
 
   /// Adds tokens in order. Ids are those that the `tokenizers` library gives: that of the same
   /// text in `model`, or else the next one from the model's size on; ids in the file do not count.
-  void add(AddedToken token, const Bpe& model);
+  void add(AddedToken token, const Model& model);
 
   bool empty() const noexcept { return tokens_.empty(); }
   /// Sorted by id.

@@ -1,57 +1,16 @@
 #include "text/bpe.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <queue>
 
 #include "base/format.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "text/pre_tokenizer.h"
 #include "text/unicode.h"
 
 namespace corten {
-
-// ---- TokenIndex
-
-void TokenIndex::place(const Slot& slot) noexcept {
-  const size_t mask = slots_.size() - 1;
-  size_t at = hash64(slot.token) & mask;
-  while (slots_[at].number >= 0) at = (at + 1) & mask;
-  slots_[at] = slot;
-}
-
-void TokenIndex::reserve(size_t tokens) {
-  size_t capacity = 16;
-  while (capacity < tokens * 2) capacity *= 2;
-  if (capacity <= slots_.size()) return;
-  std::vector<Slot> old(capacity);
-  old.swap(slots_);
-  for (const Slot& slot : old)
-    if (slot.number >= 0) place(slot);
-}
-
-int32_t TokenIndex::insert(std::string_view token, int32_t number) {
-  reserve(size_ + 1);
-  const size_t mask = slots_.size() - 1;
-  const uint64_t hash = hash64(token);
-  const auto tag = static_cast<uint32_t>(hash >> 32);
-  size_t at = hash & mask;
-  for (; slots_[at].number >= 0; at = (at + 1) & mask)
-    if (slots_[at].hash == tag && slots_[at].token == token) return slots_[at].number;
-  slots_[at] = {token, tag, number};
-  ++size_;
-  return number;
-}
-
-int32_t TokenIndex::find(std::string_view token) const noexcept {
-  if (slots_.empty()) return -1;
-  const size_t mask = slots_.size() - 1;
-  const uint64_t hash = hash64(token);
-  for (size_t at = hash & mask; slots_[at].number >= 0; at = (at + 1) & mask)
-    if (slots_[at].hash == static_cast<uint32_t>(hash >> 32) && slots_[at].token == token)
-      return slots_[at].number;
-  return -1;
-}
 
 // ---- MergeMap
 
@@ -95,107 +54,64 @@ std::vector<std::pair<int32_t, int32_t>> MergeMap::pairs_by_rank() const {
   return pairs;
 }
 
-// ---- WordCache
-
-WordCache::WordCache() : entries_(size_t{1} << kBits), long_(kLongEntries) {}
-
-WordCache::Key WordCache::key_of(std::string_view word, size_t readable) noexcept {
-  Key key;
-  const size_t n = word.size();
-  if (readable >= 16) {
-    std::memcpy(&key, word.data(), 16);
-    if (n < 8) {
-      key.low &= (uint64_t{1} << (8 * n)) - 1;
-      key.high = 0;
-    } else {
-      key.high &= (uint64_t{1} << (8 * (n - 8))) - 1;
-    }
-  } else {
-    std::memcpy(&key, word.data(), n);
-  }
-  key.high |= uint64_t{n} << 56;
-  return key;
-}
-
-const int32_t* WordCache::find_long(std::string_view word, size_t& count) const noexcept {
-  const LongEntry& entry = long_[hash64(word) & (kLongEntries - 1)];
-  if (entry.size != word.size() || entry.size == 0 ||
-      std::memcmp(bytes_.data() + entry.word, word.data(), word.size()) != 0)
-    return nullptr;
-  count = entry.count;
-  return ids_.data() + entry.ids;
-}
-
-void WordCache::add_long(std::string_view word, const int32_t* ids, size_t count) {
-  if (word.size() > kMaxLongBytes) return;
-  if (bytes_.size() + word.size() > kMaxBuffer || ids_.size() + count > kMaxBuffer / 4) {
-    std::fill(long_.begin(), long_.end(), LongEntry());
-    bytes_.clear();
-    ids_.clear();
-  }
-  long_[hash64(word) & (kLongEntries - 1)] = {
-      static_cast<uint32_t>(bytes_.size()), static_cast<uint32_t>(word.size()),
-      static_cast<uint32_t>(ids_.size()), static_cast<uint32_t>(count)};
-  bytes_.append(word);
-  ids_.insert(ids_.end(), ids, ids + count);
-}
-
 // ---- Bpe
 
-Bpe::Bpe(BpeConfig config, const std::string& source_name) : config_(std::move(config)) {
-  const std::string where = source_name + ": model";
-  // Ids index tables, so that holes are allowed but not without bound.
-  const int64_t limit = static_cast<int64_t>(config_.vocab.size()) * 8 + (1 << 20);
-  int64_t max_id = -1;
-  index_.reserve(config_.vocab.size());
-  size_t kept = 0;
-  for (size_t i = 0; i < config_.vocab.size(); ++i) {
-    auto& [token, id] = config_.vocab[i];
-    if (id < 0 || id >= limit)
-      usage_error("{}: the id {} of the token {} is out of range (0 to {} with {} tokens)", where,
-                  id, json_quote(token), limit - 1, config_.vocab.size());
-    max_id = std::max(max_id, id);
-    if (kept != i) config_.vocab[kept] = std::move(config_.vocab[i]);
-    auto& entry = config_.vocab[kept];
-    const int32_t first = index_.insert(entry.first, static_cast<int32_t>(kept));
-    if (first == static_cast<int32_t>(kept))
-      ++kept;
-    else  // the last one wins, as in the `tokenizers` library
-      config_.vocab[static_cast<size_t>(first)].second = entry.second;
-  }
-  config_.vocab.resize(kept);
-  tokens_.resize(static_cast<size_t>(max_id + 1));
-  lengths_.resize(tokens_.size());
-  for (const auto& [token, id] : config_.vocab) {
-    std::string_view& place = tokens_[static_cast<size_t>(id)];
-    if (place.data() != nullptr)
-      usage_error("{}: the tokens {} and {} have the same id {}", where, json_quote(place),
-                  json_quote(token), id);
-    place = token;
-    lengths_[static_cast<size_t>(id)] =
-        static_cast<uint32_t>(std::count_if(token.begin(), token.end(), [](char c) {
-          return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
-        }));
-  }
+namespace {
 
-  for (int b = 0; b < 256; ++b) {
+constexpr std::string_view kSpaceMark = "\u2581";  // what SentencePiece writes for a space
+
+std::string byte_token(size_t byte) { return format("<0x{:02X}>", byte); }
+
+}  // namespace
+
+Bpe::Bpe(BpeConfig config, Units units, const std::string& source_name)
+    : Model(Vocabulary(std::move(config.vocab), source_name + ": model")),
+      config_(std::move(config)),
+      units_(units) {
+  const std::string where = source_name + ": model";
+  for (size_t b = 0; b < 256; ++b) {
     std::string text;
-    append_utf8(text, byte_to_char(static_cast<uint8_t>(b)));
+    if (units_ == Units::Bytes)
+      append_utf8(text, byte_to_char(static_cast<uint8_t>(b)));
+    else
+      text = byte_token(b);
     byte_ids_[b] = id(text);
     all_bytes_ = all_bytes_ && byte_ids_[b] >= 0;
   }
   if (config_.unk_token) unk_id_ = id(*config_.unk_token);
-  if (!all_bytes_ && config_.unk_token && unk_id_ < 0)
+  if (!(units_ == Units::Bytes && all_bytes_) && config_.unk_token && unk_id_ < 0)
     usage_error("{}: the unk_token {} is not in the vocabulary", where,
                 json_quote(*config_.unk_token));
-  if (!all_bytes_ && config_.byte_fallback)
-    usage_error("{}: byte_fallback is not supported where the vocabulary lacks bytes", where);
+
+  lengths_.resize(static_cast<size_t>(max_id() + 1));
+  for (const auto& [token, id] : vocabulary_.entries()) {
+    size_t length = token.size();
+    if (units_ == Units::Bytes)
+      length = static_cast<size_t>(std::count_if(token.begin(), token.end(), [](char c) {
+        return (static_cast<uint8_t>(c) & 0xC0) != 0x80;
+      }));
+    lengths_[static_cast<size_t>(id)] = static_cast<uint32_t>(length);
+  }
+  if (units_ == Units::Characters) {
+    for (const int32_t id : byte_ids_)
+      if (id >= 0 && config_.byte_fallback) lengths_[static_cast<size_t>(id)] = 1;
+    affixes_ = (config_.continuing_subword_prefix && !config_.continuing_subword_prefix->empty()) ||
+               (config_.end_of_word_suffix && !config_.end_of_word_suffix->empty());
+    character_ids_.resize(0x3000);
+    for (size_t c = 0; c < character_ids_.size(); ++c) {
+      std::string text;
+      append_utf8(text, static_cast<char32_t>(c));
+      character_ids_[c] = id(text);
+    }
+  }
 
   merges_.reserve(config_.merges.size());
+  const size_t prefix =
+      config_.continuing_subword_prefix ? config_.continuing_subword_prefix->size() : 0;
   std::string joined;
   uint32_t rank = 0;
   for (const auto& [left, right] : config_.merges) {
-    joined.assign(left).append(right);
+    joined.assign(left).append(right, std::min(prefix, right.size()));
     const int32_t l = id(left), r = id(right), both = id(joined);
     if (l < 0 || r < 0 || both < 0)
       usage_error("{}: merge {} ({} {}) names {}, which is not in the vocabulary", where, rank,
@@ -205,6 +121,7 @@ Bpe::Bpe(BpeConfig config, const std::string& source_name) : config_(std::move(c
                                      : joined));
     merges_.set(l, r, {rank++, both});
   }
+  find_splits(config_.merges);
   config_.merges = {};
 }
 
@@ -215,37 +132,60 @@ struct Bpe::Symbol {
   uint32_t rank;  // of the merge with the next symbol
 };
 
-bool Bpe::whole_word(std::string_view word, int32_t& id) const {
-  if (!config_.ignore_merges) return false;
-  id = this->id(to_byte_level(word));
-  return id >= 0;
+// A text without words, as SentencePiece models get it, takes long to merge and is never seen again.
+// Where no merge crosses from one character to U+2581, it can be cut there.
+void Bpe::find_splits(const std::vector<std::pair<std::string, std::string>>& merges) {
+  splits_ = units_ == Units::Characters && !affixes_ && !config_.ignore_merges &&
+            id(kSpaceMark) >= 0;
+  if (!splits_) return;
+  const auto is_byte = [](std::string_view token) {
+    return token.size() == 6 && token.starts_with("<0x") && token.ends_with(">");
+  };
+  for (const auto& [left, right] : merges) {
+    // Such tokens stand for other characters than they are written with.
+    for (const std::string& token : {left, right})
+      if ((config_.byte_fallback && is_byte(token)) ||
+          (config_.unk_token && token == *config_.unk_token))
+        splits_ = false;
+    if (!right.starts_with(kSpaceMark) || left.empty()) continue;
+    char32_t last;
+    decode_before(left, left.size(), last);
+    no_split_after_.push_back(last);
+  }
+  std::sort(no_split_after_.begin(), no_split_after_.end());
+  no_split_after_.erase(std::unique(no_split_after_.begin(), no_split_after_.end()),
+                        no_split_after_.end());
 }
 
-void Bpe::encode_short(std::string_view word, const WordCache::Key& key, WordCache::Entry& entry,
-                       WordCache& cache, std::vector<int32_t>& out) const {
-  size_t count = 0;
-  if (const int32_t* ids = cache.find_long(word, count)) {
-    out.insert(out.end(), ids, ids + count);
-    return;
+template <typename Emit>
+void Bpe::split_long(std::string_view word, Emit&& emit) const {
+  size_t begin = 0;
+  for (size_t at = word.find(kSpaceMark, 1); at != std::string_view::npos;
+       at = word.find(kSpaceMark, at + 1)) {
+    char32_t before;
+    decode_before(word, at, before);
+    if (std::binary_search(no_split_after_.begin(), no_split_after_.end(), before)) continue;
+    emit(begin, at);
+    begin = at;
   }
-  const size_t before = out.size();
-  encode_uncached(word, out);
-  count = out.size() - before;
-  if (count > WordCache::kMaxIds) return cache.add_long(word, out.data() + before, count);
-  entry.key = key;
-  entry.count = static_cast<uint32_t>(count);
-  std::copy(out.begin() + static_cast<ptrdiff_t>(before), out.end(), entry.ids);
+  emit(begin, word.size());
 }
 
 void Bpe::encode_long(std::string_view word, WordCache& cache, std::vector<int32_t>& out) const {
-  size_t count = 0;
-  if (const int32_t* ids = cache.find_long(word, count)) {
-    out.insert(out.end(), ids, ids + count);
-    return;
-  }
-  const size_t before = out.size();
-  encode_uncached(word, out);
-  cache.add_long(word, out.data() + before, out.size() - before);
+  if (!splits_) return Model::encode_long(word, cache, out);
+  split_long(word, [&](size_t begin, size_t end) {
+    const std::string_view part = word.substr(begin, end - begin);
+    if (part.size() <= WordCache::kMaxBytes)
+      encode(part, word.size() - begin, cache, out);
+    else
+      Model::encode_long(part, cache, out);
+  });
+}
+
+bool Bpe::whole_word(std::string_view word, int32_t& id) const {
+  if (!config_.ignore_merges) return false;
+  id = units_ == Units::Bytes ? this->id(to_byte_level(word)) : this->id(word);
+  return id >= 0;
 }
 
 void Bpe::encode_uncached(std::string_view word, std::vector<int32_t>& out) const {
@@ -254,9 +194,19 @@ void Bpe::encode_uncached(std::string_view word, std::vector<int32_t>& out) cons
     out.push_back(whole);
     return;
   }
-  if (all_bytes_ && word.size() <= 64) return merge_few(word, out);
+  constexpr size_t kFew = 64;
+  if (units_ == Units::Bytes && all_bytes_ && word.size() <= kFew) {
+    int32_t ids[kFew];
+    for (size_t i = 0; i < word.size(); ++i) ids[i] = byte_ids_[static_cast<uint8_t>(word[i])];
+    return merge_few(ids, word.size(), out);
+  }
   std::vector<Symbol> symbols;
   start(word, symbols);
+  if (symbols.size() <= kFew) {
+    int32_t ids[kFew];
+    for (size_t i = 0; i < symbols.size(); ++i) ids[i] = symbols[i].id;
+    return merge_few(ids, symbols.size(), out);
+  }
   merge(symbols);
   for (const Symbol& symbol : symbols)
     if (symbol.length != 0) out.push_back(symbol.id);
@@ -265,15 +215,22 @@ void Bpe::encode_uncached(std::string_view word, std::vector<int32_t>& out) cons
 void Bpe::encode_spans(std::string_view word, size_t readable, WordCache& cache,
                        std::vector<Span>& out) const {
   out.clear();
-  if (!all_bytes_) return spans_uncached(word, out);
+  if (affixes_ || (units_ == Units::Bytes && !all_bytes_)) return spans_uncached(word, out);
   std::vector<int32_t>& ids = cache.scratch();
   ids.clear();
   encode(word, readable, cache, ids);
   size_t begin = 0;
+  bool known = true;
   for (int32_t id : ids) {
     const size_t end = begin + lengths_[static_cast<size_t>(id)];
     out.push_back({id, begin, end});
     begin = end;
+    known = known && (id != unk_id_ || units_ == Units::Bytes);
+  }
+  // Lengths follow from the tokens but for unknown, left out and oddly written characters.
+  if (!known || begin != word.size()) {
+    out.clear();
+    spans_uncached(word, out);
   }
 }
 
@@ -286,6 +243,15 @@ void Bpe::spans_uncached(std::string_view word, std::vector<Span>& out) const {
   std::vector<Symbol> symbols;
   start(word, symbols);
   merge(symbols);
+  if (units_ == Units::Characters) {
+    size_t begin = 0;
+    for (const Symbol& symbol : symbols) {
+      if (symbol.length == 0) continue;
+      out.push_back({symbol.id, begin, begin + symbol.length});
+      begin += symbol.length;
+    }
+    return;
+  }
   // The library counts lengths in the byte-level text, where a byte takes one or two bytes.
   std::vector<size_t> source;
   for (size_t i = 0; i < word.size(); ++i)
@@ -301,6 +267,7 @@ void Bpe::spans_uncached(std::string_view word, std::vector<Span>& out) const {
 
 void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
   symbols.reserve(word.size());
+  if (units_ == Units::Characters) return start_characters(word, symbols);
   const auto add = [&](int32_t id, uint32_t length) {
     const auto n = static_cast<uint32_t>(symbols.size());
     symbols.push_back({id, length, n + 1, n - 1, MergeMap::kNoRank});
@@ -324,13 +291,63 @@ void Bpe::start(std::string_view word, std::vector<Symbol>& symbols) const {
   if (unknown > 0) add(unk_id_, unknown);
 }
 
+int32_t Bpe::character_id(std::string_view character, bool first, bool last) const {
+  if (!affixes_) {
+    char32_t c;
+    decode_valid_utf8(character.data(), c);
+    return c < character_ids_.size() ? character_ids_[c] : id(character);
+  }
+  std::string text(character);
+  if (!first && config_.continuing_subword_prefix)
+    text = *config_.continuing_subword_prefix + text;
+  if (last && config_.end_of_word_suffix) text += *config_.end_of_word_suffix;
+  return id(text);
+}
+
+void Bpe::start_characters(std::string_view word, std::vector<Symbol>& symbols) const {
+  const auto add = [&](int32_t id, uint32_t length) {
+    const auto n = static_cast<uint32_t>(symbols.size());
+    symbols.push_back({id, length, n + 1, n - 1, MergeMap::kNoRank});
+  };
+  uint32_t unknown = 0;  // length of an unknown token not yet added
+  char32_t c;
+  for (size_t i = 0, size; i < word.size(); i += size) {
+    size = decode_valid_utf8(word.data() + i, c);
+    const std::string_view character = word.substr(i, size);
+    const bool last = i + size == word.size();
+    const int32_t known = character_id(character, i == 0, last);
+    if (known >= 0) {
+      if (unknown > 0) add(unk_id_, unknown);
+      unknown = 0;
+      add(known, static_cast<uint32_t>(size));
+      continue;
+    }
+    if (config_.byte_fallback) {
+      std::string text(character);  // with the prefix and the suffix, if there are any
+      if (affixes_ && i > 0 && config_.continuing_subword_prefix)
+        text = *config_.continuing_subword_prefix + text;
+      if (affixes_ && last && config_.end_of_word_suffix) text += *config_.end_of_word_suffix;
+      const auto byte_id = [&](char byte) { return byte_ids_[static_cast<uint8_t>(byte)]; };
+      if (std::all_of(text.begin(), text.end(), [&](char byte) { return byte_id(byte) >= 0; })) {
+        // An unknown token before stays behind: that is what the `tokenizers` library does.
+        for (char byte : text) add(byte_id(byte), 1);
+        continue;
+      }
+    }
+    if (unk_id_ < 0) continue;
+    if (unknown > 0 && !config_.fuse_unk) {
+      add(unk_id_, unknown);
+      unknown = 0;
+    }
+    unknown += static_cast<uint32_t>(size);
+  }
+  if (unknown > 0) add(unk_id_, unknown);
+}
+
 // The pair with the lowest rank is merged first, the leftmost of equal ones. For a short word
-// looking through all of them is the fastest.
-void Bpe::merge_few(std::string_view word, std::vector<int32_t>& out) const {
-  int32_t ids[64];
+// looking through all of them is the fastest. `n` is at most 64.
+void Bpe::merge_few(int32_t* ids, size_t n, std::vector<int32_t>& out) const {
   MergeMap::Merge merges[64];  // of ids[i] and ids[i + 1]
-  size_t n = word.size();
-  for (size_t i = 0; i < n; ++i) ids[i] = byte_ids_[static_cast<uint8_t>(word[i])];
   for (size_t i = 0; i + 1 < n; ++i) merges[i] = merges_.find(ids[i], ids[i + 1]);
   while (n > 1) {
     size_t best = 0;
@@ -380,6 +397,31 @@ void Bpe::merge(std::vector<Symbol>& symbols) const {
     if (previous < n && rank_pair(previous))
       queue.push(uint64_t{symbols[previous].rank} << 32 | previous);
   }
+}
+
+Json Bpe::to_json() const {
+  Json merges = Json::array();
+  for (const auto& [left, right] : merges_.pairs_by_rank()) {
+    Json pair = Json::array();
+    pair.push_back(token(left));
+    pair.push_back(token(right));
+    merges.push_back(std::move(pair));
+  }
+  const auto text = [](const std::optional<std::string>& value) {
+    return value ? Json(*value) : Json();
+  };
+  Json model = Json::object();
+  model.set("type", "BPE")
+      .set("dropout", Json())
+      .set("unk_token", text(config_.unk_token))
+      .set("continuing_subword_prefix", text(config_.continuing_subword_prefix))
+      .set("end_of_word_suffix", text(config_.end_of_word_suffix))
+      .set("fuse_unk", config_.fuse_unk)
+      .set("byte_fallback", config_.byte_fallback)
+      .set("ignore_merges", config_.ignore_merges)
+      .set("vocab", vocabulary_json())
+      .set("merges", std::move(merges));
+  return model;
 }
 
 }  // namespace corten

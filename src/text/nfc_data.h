@@ -1,4 +1,4 @@
-// Generated tables of canonical normalization; see scripts/make_nfc_table.py. Use text/nfc.h.
+// Generated tables of canonical normalization; see scripts/make_nfc_table.py. Use text/unicode_forms.h.
 #pragma once
 
 #include <cstddef>

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "base/format.h"
+#include "text/component_json.h"
 #include "text/unicode.h"
 
 namespace corten {
@@ -26,12 +26,6 @@ struct ByteChars {
 };
 constexpr ByteChars kByteChars;
 
-bool flag(const Json& json, std::string_view key, bool fallback, const std::string& where) {
-  const Json* value = json.find(key);
-  if (value == nullptr || value->is_null()) return fallback;
-  return value->as_bool(format("{}: \"{}\"", where, key));
-}
-
 }  // namespace
 
 char32_t byte_to_char(uint8_t byte) noexcept {
@@ -47,12 +41,39 @@ std::string to_byte_level(std::string_view bytes) {
   return text;
 }
 
-PreTokenizer::PreTokenizer(const Json& json, const std::string& source_name) {
-  const std::string where = source_name + ": pre_tokenizer";
+namespace {
+
+// The component and those in it, without Sequences.
+void flatten(const Json& json, std::vector<const Json*>& out, int depth = 0) {
+  const Json* list = json.find("pretokenizers");
+  if (list == nullptr || !list->is_array() || depth > 16) {
+    out.push_back(&json);
+    return;
+  }
+  for (const Json& element : list->elements()) flatten(element, out, depth + 1);
+}
+
+bool has_type(const Json& json, const char* type) {
+  const Json* value = json.find("type");
+  return value != nullptr && *value == Json(type);
+}
+
+}  // namespace
+
+PreTokenizer::PreTokenizer(const Json& json, bool bytes_wanted, const std::string& source_name) {
+  if (json.is_null()) return;
+  // Raw bytes are as good as characters for them if nothing after ByteLevel adds other characters.
+  std::vector<const Json*> parts;
+  flatten(json, parts);
+  size_t byte_levels = 0;
+  bool metaspace_after = false;
+  for (const Json* part : parts) {
+    byte_levels += has_type(*part, "ByteLevel");
+    metaspace_after = metaspace_after || (byte_levels > 0 && has_type(*part, "Metaspace"));
+  }
+  gives_bytes_ = bytes_wanted && byte_levels == 1 && !metaspace_after;
   bool byte_level = false;
-  if (!json.is_null()) parse(json, where, byte_level);
-  if (!byte_level)
-    usage_error("{}: there is no ByteLevel: only byte-level BPE is supported", where);
+  parse(json, source_name + ": pre_tokenizer", 0, byte_level);
 }
 
 PreTokenizer::Behavior PreTokenizer::behavior(const Json& json, const std::string& where) {
@@ -64,65 +85,172 @@ PreTokenizer::Behavior PreTokenizer::behavior(const Json& json, const std::strin
   return static_cast<Behavior>(found - kNames.begin());
 }
 
-void PreTokenizer::parse(const Json& json, const std::string& where, bool& byte_level) {
-  if (!json.is_object()) usage_error("{}: expected an object, found {}", where, json.type_name());
-  const Json* type_value = json.find("type");
-  if (type_value == nullptr) usage_error("{}: there is no \"type\"", where);
-  const std::string& type = type_value->as_string(where + ": \"type\"");
+void PreTokenizer::parse(const Json& json, const std::string& where, int depth,
+                         bool& byte_level) {
+  const std::string& type = type_of(json, where);
   const std::string here = where + " " + type;
-  Step step{.kind = Kind::ByteLevel, .regex = {}, .literal = {}, .byte_level = byte_level};
+  Step step{.kind = Kind::ByteLevel, .pattern = {}, .byte_level = byte_level, .replacement = {}};
   if (type == "Sequence") {
-    const Json* list = json.find("pretokenizers");
-    if (list == nullptr) usage_error("{}: there is no \"pretokenizers\"", here);
-    for (const Json& element : list->elements(here + ": \"pretokenizers\""))
-      parse(element, where, byte_level);
+    if (depth > 16) usage_error("{}: more than 16 levels of Sequence", where);
+    for (const Json& element :
+         need_member(json, "pretokenizers", here).elements(here + ": \"pretokenizers\""))
+      parse(element, where, depth + 1, byte_level);
   } else if (type == "ByteLevel") {
-    if (byte_level) usage_error("{}: more than one is not supported", here);
-    byte_level = true;
-    if (flag(json, "add_prefix_space", true, here)) {
+    byte_level = gives_bytes_;
+    if (flag_member(json, "add_prefix_space", true, here)) {
       step.kind = Kind::Prefix;
       steps_.push_back(step);
     }
-    step.kind = flag(json, "use_regex", true, here) ? Kind::Gpt2 : Kind::ByteLevel;
-    steps_.push_back(step);
+    const bool split = flag_member(json, "use_regex", true, here);
+    if (split || gives_bytes_) {
+      step.kind = split ? Kind::Gpt2 : Kind::ByteLevel;
+      steps_.push_back(step);
+    }
+    if (!gives_bytes_) {
+      step.kind = Kind::ToBytes;
+      steps_.push_back(step);
+    }
   } else if (type == "Split") {
     step.kind = Kind::Split;
     parse_split(json, here, std::move(step));
+  } else if (type == "CharDelimiterSplit") {
+    step.kind = Kind::Split;
+    step.behavior = Behavior::Removed;
+    step.pattern =
+        TextPattern(Json::object({{"String", string_member(json, "delimiter", here)}}), here);
+    steps_.push_back(step);
   } else if (type == "Digits") {
     step.kind = Kind::Digits;
-    step.behavior =
-        flag(json, "individual_digits", false, here) ? Behavior::Isolated : Behavior::Contiguous;
+    step.behavior = flag_member(json, "individual_digits", false, here) ? Behavior::Isolated
+                                                                        : Behavior::Contiguous;
     steps_.push_back(step);
   } else if (type == "Punctuation") {
     step.kind = Kind::Punctuation;
     if (json.contains("behavior")) step.behavior = behavior(json, here);
     steps_.push_back(step);
+  } else if (type == "Metaspace") {
+    step.kind = Kind::Metaspace;
+    parse_metaspace(json, here, std::move(step));
+  } else if (type == "BertPreTokenizer" || type == "Whitespace" || type == "WhitespaceSplit") {
+    step.kind = type == "Whitespace"        ? Kind::Whitespace
+                : type == "WhitespaceSplit" ? Kind::WhitespaceSplit
+                                            : Kind::Bert;
+    steps_.push_back(step);
   } else {
     usage_error(
-        "{}: the type \"{}\" is not supported (ByteLevel, Split, Digits, Punctuation and Sequence "
-        "are)",
+        "{}: the type \"{}\" is not supported (BertPreTokenizer, ByteLevel, CharDelimiterSplit, "
+        "Digits, Metaspace, Punctuation, Split, Whitespace, WhitespaceSplit and Sequence are)",
         where, type);
   }
 }
 
 void PreTokenizer::parse_split(const Json& json, const std::string& where, Step step) {
-  for (const char* key : {"pattern", "behavior", "invert"})
-    if (!json.contains(key)) usage_error("{}: there is no \"{}\"", where, key);
+  for (const char* key : {"pattern", "behavior", "invert"}) need_member(json, key, where);
   step.behavior = behavior(json, where);
   step.invert = json.at("invert").as_bool(where + ": \"invert\"");
-  const Json& pattern = json.at("pattern");
-  if (const Json* regex = pattern.find("Regex")) {
-    step.regex.emplace(regex->as_string(where + ": \"Regex\""), where);
-  } else if (const Json* text = pattern.find("String")) {
-    step.literal = text->as_string(where + ": \"String\"");
-    if (step.literal.empty()) usage_error("{}: an empty pattern is not supported", where);
-  } else {
-    usage_error("{}: \"pattern\" must be {{\"Regex\": ...}} or {{\"String\": ...}}", where);
-  }
+  step.pattern = TextPattern(json.at("pattern"), where);
   steps_.push_back(std::move(step));
 }
 
+void PreTokenizer::parse_metaspace(const Json& json, const std::string& where, Step step) {
+  step.replacement = string_member(json, "replacement", where);
+  char32_t ignored;
+  if (step.replacement.empty() ||
+      decode_valid_utf8(step.replacement.data(), ignored) != step.replacement.size())
+    usage_error("{}: \"replacement\" must be one character, not {}", where,
+                json_quote(step.replacement));
+  step.prepend = Prepend::Always;
+  if (const Json* scheme = find_member(json, "prepend_scheme")) {
+    const std::string& name = scheme->as_string(where + ": \"prepend_scheme\"");
+    if (name == "first")
+      step.prepend = Prepend::First;
+    else if (name == "never")
+      step.prepend = Prepend::Never;
+    else if (name != "always")
+      usage_error("{}: \"prepend_scheme\" must be first, never or always, not \"{}\"", where,
+                  name);
+  }
+  // What files had before there were schemes.
+  if (!flag_member(json, "add_prefix_space", true, where)) {
+    if (json.contains("prepend_scheme") && step.prepend != Prepend::Never)
+      usage_error("{}: \"add_prefix_space\" false and \"prepend_scheme\" {} contradict each other",
+                  where, json.at("prepend_scheme").dump());
+    step.prepend = Prepend::Never;
+  }
+  step.split = flag_member(json, "split", true, where);
+  needs_tracking_ = needs_tracking_ || step.prepend == Prepend::First;
+  steps_.push_back(std::move(step));
+}
+
+PreTokenizer::Rewritten PreTokenizer::metaspace(const Step& step, const Segment& segment,
+                                                const Piece& piece) {
+  Rewritten result;
+  const size_t marks = static_cast<size_t>(std::count(piece.text.begin(), piece.text.end(), ' '));
+  result.text.reserve(piece.text.size() + (marks + 1) * step.replacement.size());
+  result.map.reserve(result.text.capacity());
+  const auto put = [&](std::string_view text, size_t from, bool same_place) {
+    result.text += text;
+    for (size_t i = 0; i < text.size(); ++i)
+      result.map.push_back(static_cast<uint32_t>(piece.source(same_place ? from : from + i)));
+  };
+  const bool wanted = step.prepend == Prepend::Always ||
+                      (step.prepend == Prepend::First && segment.original(piece.source(0)) == 0);
+  if (wanted && piece.text[0] != ' ' && !piece.text.starts_with(step.replacement))
+    put(step.replacement, 0, true);
+  size_t done = 0;
+  for (size_t at = piece.text.find(' '); at != std::string_view::npos;
+       at = piece.text.find(' ', at + 1)) {
+    put(piece.text.substr(done, at - done), done, false);
+    put(step.replacement, at, true);
+    done = at + 1;
+  }
+  put(piece.text.substr(done), done, false);
+  return result;
+}
+
+PreTokenizer::Rewritten PreTokenizer::to_bytes(const Piece& piece) {
+  Rewritten result;
+  for (size_t i = 0; i < piece.text.size(); ++i) {
+    append_utf8(result.text, byte_to_char(static_cast<uint8_t>(piece.text[i])));
+    result.map.resize(result.text.size(), static_cast<uint32_t>(piece.source(i)));
+  }
+  return result;
+}
+
+PreTokenizer::Rewritten PreTokenizer::prefixed(const Piece& piece) {
+  Rewritten result{' ' + std::string(piece.text), {piece.map[0]}};
+  result.map.insert(result.map.end(), piece.map, piece.map + piece.text.size());
+  return result;
+}
+
+PreTokenizer::CharKind PreTokenizer::char_kind(Kind kind, char32_t c) noexcept {
+  if (is_space(c)) return CharKind::Space;
+  const uint8_t properties = unicode_table().properties(c);
+  if (kind == Kind::Bert) return properties & kPunctuationFlag ? CharKind::Single : CharKind::Word;
+  if (kind == Kind::Whitespace)
+    return properties & kWordFlag ? CharKind::Word : CharKind::Single;
+  return CharKind::Word;
+}
+
+const std::array<PreTokenizer::CharKind, 128>& PreTokenizer::ascii_kinds(Kind kind) noexcept {
+  const auto make = [](Kind of) {
+    std::array<CharKind, 128> kinds;
+    for (char32_t c = 0; c < 128; ++c) kinds[c] = char_kind(of, c);
+    return kinds;
+  };
+  static const std::array<CharKind, 128> bert = make(Kind::Bert),
+                                         whitespace = make(Kind::Whitespace),
+                                         split = make(Kind::WhitespaceSplit);
+  return kind == Kind::Bert ? bert : kind == Kind::Whitespace ? whitespace : split;
+}
+
 std::vector<PreTokenizer::Range> PreTokenizer::cut(const Step& step, std::string_view text) {
+  if (step.kind == Kind::Bert || step.kind == Kind::Whitespace ||
+      step.kind == Kind::WhitespaceSplit) {
+    std::vector<Range> words;
+    scan(step.kind, text, [&](size_t begin, size_t end) { words.emplace_back(begin, end); });
+    return words;
+  }
   // Matches and what lies between them, in order.
   std::vector<std::pair<Range, bool>> parts;
   size_t done = 0;
@@ -131,12 +259,8 @@ std::vector<PreTokenizer::Range> PreTokenizer::cut(const Step& step, std::string
     parts.push_back({{begin, end}, !step.invert});
     done = end;
   };
-  if (step.regex) {
-    Regex::Matcher matcher(*step.regex, text);
-    for (size_t begin, end; matcher.next(begin, end);) match(begin, end);
-  } else if (step.kind == Kind::Split) {
-    for (size_t at; (at = text.find(step.literal, done)) != std::string_view::npos;)
-      match(at, at + step.literal.size());
+  if (step.kind == Kind::Split) {
+    step.pattern.find(text, match);
   } else {
     const uint8_t wanted = step.kind == Kind::Digits ? kNumericFlag : kPunctuationFlag;
     const UnicodeTable& table = unicode_table();
@@ -147,10 +271,14 @@ std::vector<PreTokenizer::Range> PreTokenizer::cut(const Step& step, std::string
     }
   }
   if (done != text.size()) parts.push_back({{done, text.size()}, step.invert});
+  return behave(step.behavior, parts);
+}
 
+std::vector<PreTokenizer::Range> PreTokenizer::behave(
+    Behavior behavior, const std::vector<std::pair<Range, bool>>& parts) {
   std::vector<Range> result;
   bool previous = false;
-  switch (step.behavior) {
+  switch (behavior) {
     case Behavior::Removed:
       for (const auto& [range, matched] : parts)
         if (!matched) result.push_back(range);
@@ -162,7 +290,7 @@ std::vector<PreTokenizer::Range> PreTokenizer::cut(const Step& step, std::string
     case Behavior::MergedWithPrevious:
       for (const auto& [range, matched] : parts) {
         const bool join =
-            step.behavior == Behavior::Contiguous ? matched == previous : matched && !previous;
+            behavior == Behavior::Contiguous ? matched == previous : matched && !previous;
         if (join && !result.empty())
           result.back().second = range.second;
         else

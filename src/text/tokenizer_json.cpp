@@ -1,212 +1,35 @@
 // tokenizer.json: reading and writing.
 #include <algorithm>
-#include <array>
 
-#include "base/format.h"
+#include "base/file.h"
+#include "text/component_json.h"
+#include "text/model_scanner.h"
 #include "text/tokenizer_impl.h"
-#include "text/unicode.h"
 
 namespace corten {
 namespace {
 
-// Finds "vocab" and "merges" of the "model" and reads them without building a JSON tree: they are
-// nearly the whole of the file. Anything unexpected makes it give up; Json::parse then says what
-// is wrong.
-class ModelScanner {
- public:
-  explicit ModelScanner(std::string_view text) : text_(text) {}
-
-  /// The document with empty values in the place of the two; nothing if it gave up.
-  std::optional<std::string> run(BpeConfig& config) {
-    std::string buffer;
-    if (valid_utf8(text_, buffer).data() != text_.data()) return std::nullopt;
-    const bool ok = members([&](const std::string& key) {
-      if (key != "model") return skip_value();
-      return members([&](const std::string& model_key) {
-        const size_t begin = at_;
-        if (model_key == "vocab") return vocab(config) && cut(begin, "{}");
-        if (model_key == "merges") return merges(config) && cut(begin, "[]");
-        return skip_value();
-      });
-    });
-    space();
-    if (!ok || at_ != text_.size() || cuts_ != 2) return std::nullopt;
-    return rest_ + std::string(text_.substr(done_));
-  }
-
- private:
-  bool at_end() const { return at_ >= text_.size(); }
-  static bool blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
-  void space() {
-    while (!at_end() && blank(text_[at_])) ++at_;
-  }
-  bool take(char c) {
-    space();
-    if (at_end() || text_[at_] != c) return false;
-    ++at_;
-    return true;
-  }
-  bool cut(size_t begin, std::string_view replacement) {
-    rest_ += text_.substr(done_, begin - done_);
-    rest_ += replacement;
-    done_ = at_;
-    ++cuts_;
-    return true;
-  }
-
-  template <typename Visit>
-  bool members(Visit&& visit) {
-    if (!take('{')) return false;
-    if (take('}')) return true;
-    std::string key;
-    do {
-      if (!string(key) || !take(':') || !visit(key)) return false;
-    } while (take(','));
-    return take('}');
-  }
-  template <typename Visit>
-  bool elements(Visit&& visit) {
-    if (!take('[')) return false;
-    if (take(']')) return true;
-    do {
-      if (!visit()) return false;
-    } while (take(','));
-    return take(']');
-  }
-
-  bool vocab(BpeConfig& config) {
-    std::string token;
-    return members([&](const std::string& key) {
-      int64_t id;
-      if (!integer(id)) return false;
-      config.vocab.emplace_back(key, id);
-      return true;
-    });
-  }
-  bool merges(BpeConfig& config) {
-    std::string left, right;
-    return elements([&] {
-      space();
-      if (take('[')) {
-        if (!string(left) || !take(',') || !string(right) || !take(']')) return false;
-      } else {
-        if (!string(left)) return false;
-        if (left.starts_with("#version")) return true;
-        const size_t middle = left.find(' ');
-        if (middle == std::string::npos || left.find(' ', middle + 1) != std::string::npos)
-          return false;
-        right.assign(left, middle + 1);
-        left.resize(middle);
-      }
-      config.merges.emplace_back(left, right);
-      return true;
-    });
-  }
-
-  bool integer(int64_t& value) {
-    space();
-    const size_t begin = at_;
-    value = 0;
-    while (!at_end() && text_[at_] >= '0' && text_[at_] <= '9' && at_ - begin < 18)
-      value = value * 10 + (text_[at_++] - '0');
-    if (at_ == begin || (text_[begin] == '0' && at_ > begin + 1) || at_end()) return false;
-    return text_[at_] != '.' && text_[at_] != 'e' && text_[at_] != 'E';
-  }
-
-  bool string(std::string& out) {
-    if (!take('"')) return false;
-    out.clear();
-    for (;;) {
-      const size_t begin = at_;
-      while (!at_end() && text_[at_] != '"' && text_[at_] != '\\' &&
-             static_cast<unsigned char>(text_[at_]) >= 0x20)
-        ++at_;
-      out.append(text_, begin, at_ - begin);
-      if (at_end()) return false;
-      const char c = text_[at_++];
-      if (c == '"') return true;
-      if (c != '\\' || !escape(out)) return false;
+// The lists from a parsed document.
+void read_lists(const Json& model, ModelLists& lists, const std::string& where) {
+  const Json& vocab = need_member(model, "vocab", where);
+  if (vocab.is_array()) {
+    for (const Json& entry : vocab.elements()) {
+      const std::string here = format("{}: \"vocab\"[{}]", where, lists.scores.size());
+      if (!entry.is_array() || entry.size() != 2) usage_error("{}: expected [token, score]", here);
+      lists.scores.emplace_back(entry.at(size_t{0}).as_string(here),
+                                entry.at(size_t{1}).as_double(here));
     }
+    return;
   }
-  bool escape(std::string& out) {
-    static constexpr std::string_view kLetters = "\"\\/bfnrt", kCodes = "\"\\/\b\f\n\r\t";
-    if (at_end()) return false;
-    const char c = text_[at_++];
-    if (const size_t i = kLetters.find(c); i != std::string_view::npos) {
-      out += kCodes[i];
-      return true;
-    }
-    char32_t code;
-    if (c != 'u' || !hex4(code)) return false;
-    if (code >= 0xD800 && code < 0xE000) {
-      char32_t low;
-      if (code >= 0xDC00 || text_.substr(at_, 2) != "\\u") return false;
-      at_ += 2;
-      if (!hex4(low) || low < 0xDC00 || low >= 0xE000) return false;
-      code = 0x10000 + ((code - 0xD800) << 10 | (low - 0xDC00));
-    }
-    append_utf8(out, code);
-    return true;
-  }
-  bool hex4(char32_t& code) {
-    code = 0;
-    for (int i = 0; i < 4; ++i, ++at_) {
-      if (at_end()) return false;
-      const char c = text_[at_];
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
-      if (digit < 0) return false;
-      code = code << 4 | static_cast<char32_t>(digit);
-    }
-    return true;
-  }
-
-  // Values that Json::parse will look at.
-  bool skip_value() {
-    space();
-    int depth = 0;
-    std::string ignored;
-    do {
-      space();
-      if (at_end()) return false;
-      const char c = text_[at_];
-      if (c == '"') {
-        if (!string(ignored)) return false;
-        continue;
-      }
-      if (c == '{' || c == '[') ++depth;
-      if ((c == '}' || c == ']' || c == ',') && depth == 0) return false;
-      if (c == '}' || c == ']') --depth;
-      ++at_;
-      if (depth == 0 && c != '}' && c != ']') {  // a number, true, false or null
-        while (!at_end() && !blank(text_[at_]) && text_[at_] != ',' && text_[at_] != '}' &&
-               text_[at_] != ']')
-          ++at_;
-      }
-    } while (depth > 0);
-    return true;
-  }
-
-  std::string_view text_;
-  size_t at_ = 0, done_ = 0;
-  int cuts_ = 0;
-  std::string rest_;
-};
-
-// The same two from a parsed document.
-void read_vocab_and_merges(const Json& model, BpeConfig& config, const std::string& where) {
-  for (const char* key : {"vocab", "merges"})
-    if (!model.contains(key)) usage_error("{}: there is no \"{}\"", where, key);
-  for (const auto& [token, id] : model.at("vocab").items(where + ": \"vocab\""))
-    config.vocab.emplace_back(token, id.as_int(format("{}: id of {}", where, json_quote(token))));
+  for (const auto& [token, id] : vocab.items(where + ": \"vocab\""))
+    lists.vocab.emplace_back(token, id.as_int(format("{}: id of {}", where, json_quote(token))));
+  if (!model.contains("merges")) return;
   for (const Json& merge : model.at("merges").elements(where + ": \"merges\"")) {
-    const size_t index = config.merges.size();
+    const size_t index = lists.merges.size();
     if (merge.is_array()) {
       if (merge.size() != 2 || !merge.at(size_t{0}).is_string() || !merge.at(size_t{1}).is_string())
         usage_error("{}: merge {} must be a pair of strings", where, index);
-      config.merges.emplace_back(merge.at(size_t{0}).as_string(), merge.at(size_t{1}).as_string());
+      lists.merges.emplace_back(merge.at(size_t{0}).as_string(), merge.at(size_t{1}).as_string());
       continue;
     }
     const std::string& text = merge.as_string(format("{}: merge {}", where, index));
@@ -215,155 +38,130 @@ void read_vocab_and_merges(const Json& model, BpeConfig& config, const std::stri
     if (blank == std::string::npos || text.find(' ', blank + 1) != std::string::npos)
       usage_error("{}: merge {} ({}) must be two tokens with a space between", where, index,
                   json_quote(text));
-    config.merges.emplace_back(text.substr(0, blank), text.substr(blank + 1));
+    lists.merges.emplace_back(text.substr(0, blank), text.substr(blank + 1));
   }
 }
 
-// A member that may be missing or null.
-const Json* find(const Json& json, std::string_view key) {
-  const Json* value = json.find(key);
-  return value == nullptr || value->is_null() ? nullptr : value;
+// What the model is, also of files from before there was a "type".
+std::string model_type(const Json& model, const std::string& where) {
+  if (const Json* type = find_member(model, "type")) return type->as_string(where + ": \"type\"");
+  if (model.contains("merges")) return "BPE";
+  if (const Json* vocab = model.find("vocab"); vocab != nullptr && vocab->is_array())
+    return "Unigram";
+  if (model.contains("max_input_chars_per_word")) return "WordPiece";
+  return model.contains("unk_token") ? "WordLevel" : "BPE";
 }
 
-bool flag(const Json& json, std::string_view key, bool fallback, const std::string& where) {
-  const Json* value = find(json, key);
-  return value == nullptr ? fallback : value->as_bool(format("{}: \"{}\"", where, key));
-}
-
-int32_t token_id(const Json& json, const std::string& where) {
-  const int64_t id = json.as_int(where);
-  if (id < 0 || id > INT32_MAX) usage_error("{}: the id {} is out of range", where, id);
-  return static_cast<int32_t>(id);
-}
-
-const std::string& type_of(const Json& json, const std::string& where) {
-  if (!json.is_object()) usage_error("{}: expected an object, found {}", where, json.type_name());
-  const Json* type = json.find("type");
-  if (type == nullptr) usage_error("{}: there is no \"type\"", where);
-  return type->as_string(where + ": \"type\"");
-}
-
-bool parse_normalizer(const Json& json, const std::string& where) {
-  if (json.is_null()) return false;
-  const std::string& type = type_of(json, where);
-  if (type == "NFC") return true;
-  if (type != "Sequence")
-    usage_error("{}: the type \"{}\" is not supported (NFC and Sequence are)", where, type);
-  bool nfc = false;
-  const Json* list = json.find("normalizers");
-  if (list == nullptr) usage_error("{}: there is no \"normalizers\"", where);
-  for (const Json& element : list->elements(where + ": \"normalizers\""))
-    nfc = parse_normalizer(element, where) || nfc;
-  return nfc;
-}
-
-bool parse_decoder(const Json& json, const std::string& where) {
-  if (json.is_null()) return false;
-  const std::string& type = type_of(json, where);
-  if (type != "ByteLevel")
-    usage_error("{}: the type \"{}\" is not supported (ByteLevel is)", where, type);
-  return true;
-}
-
-PostStep parse_template(const Json& json, const std::string& where) {
-  PostStep step;
-  const Json* single = find(json, "single");
-  const Json* special = find(json, "special_tokens");
-  if (single == nullptr || special == nullptr)
-    usage_error("{}: \"single\" and \"special_tokens\" are needed", where);
-  for (const Json& piece : single->elements(where + ": \"single\"")) {
-    PostStep::Part part;
-    if (const Json* sequence = find(piece, "Sequence")) {
-      const Json* id = find(*sequence, "id");
-      if (id == nullptr || *id != Json("A"))
-        usage_error("{}: \"single\" may only have the sequence A", where);
-      part.is_text = true;
-    } else if (const Json* token = find(piece, "SpecialToken")) {
-      const Json* id = find(*token, "id");
-      if (id == nullptr) usage_error("{}: a SpecialToken without \"id\"", where);
-      const std::string& name = id->as_string(where + ": \"id\"");
-      const Json* entry = find(*special, name);
-      const Json* ids = entry == nullptr ? nullptr : find(*entry, "ids");
-      const Json* tokens = entry == nullptr ? nullptr : find(*entry, "tokens");
-      if (ids == nullptr || tokens == nullptr)
-        usage_error("{}: \"special_tokens\" lacks ids or tokens of {}", where, json_quote(name));
-      for (const Json& value : ids->elements(where + ": \"ids\""))
-        part.ids.push_back(token_id(value, where + ": \"ids\""));
-      for (const Json& value : tokens->elements(where + ": \"tokens\""))
-        part.tokens.push_back(value.as_string(where + ": \"tokens\""));
-      if (part.ids.size() != part.tokens.size())
-        usage_error("{}: {} has {} ids and {} tokens", where, json_quote(name), part.ids.size(),
-                    part.tokens.size());
-    } else {
-      usage_error("{}: a part of \"single\" is neither Sequence nor SpecialToken", where);
-    }
-    step.parts.push_back(std::move(part));
+ModelConfig read_model(const Json& model, ModelLists lists, const std::string& where) {
+  const std::string type = model_type(model, where);
+  const auto is_list = model.contains("vocab") && model.at("vocab").is_array();
+  if (model.contains("vocab") && is_list != (type == "Unigram"))
+    usage_error("{}: \"vocab\": expected an {}, found {}", where, is_list ? "object" : "array",
+                model.at("vocab").type_name());
+  if (type != "BPE") need_member(model, "vocab", where);
+  if (type == "WordPiece") {
+    WordPiece::Config config;
+    config.vocab = std::move(lists.vocab);
+    config.unk_token = string_member(model, "unk_token", where);
+    config.continuing_subword_prefix = string_member(model, "continuing_subword_prefix", where);
+    config.max_input_chars_per_word = count_member(model, "max_input_chars_per_word", where);
+    return config;
   }
-  return step;
-}
-
-// RobertaProcessing and BertProcessing: cls, text, sep.
-PostStep parse_cls_sep(const Json& json, const std::string& where) {
-  const auto part = [&](const char* key) {
-    const Json* value = find(json, key);
-    if (value == nullptr || !value->is_array() || value->size() != 2)
-      usage_error("{}: \"{}\" must be [token, id]", where, key);
-    PostStep::Part result;
-    result.tokens.push_back(value->at(size_t{0}).as_string(format("{}: \"{}\"", where, key)));
-    result.ids.push_back(token_id(value->at(size_t{1}), format("{}: \"{}\"", where, key)));
-    return result;
+  if (type == "WordLevel")
+    return WordLevelConfig{std::move(lists.vocab), string_member(model, "unk_token", where)};
+  if (type == "Unigram") {
+    Unigram::Config config;
+    config.vocab = std::move(lists.scores);
+    if (find_member(model, "unk_id") != nullptr)
+      config.unk_id = count_member(model, "unk_id", where);
+    config.byte_fallback = flag_member(model, "byte_fallback", false, where);
+    return config;
+  }
+  if (type != "BPE")
+    usage_error("{}: the type \"{}\" is not supported (BPE, WordPiece, Unigram and WordLevel are)",
+                where, type);
+  for (const char* key : {"vocab", "merges"}) need_member(model, key, where);
+  BpeConfig config;
+  config.vocab = std::move(lists.vocab);
+  config.merges = std::move(lists.merges);
+  if (const Json* dropout = find_member(model, "dropout");
+      dropout != nullptr && dropout->as_double(where + ": \"dropout\"") != 0)
+    usage_error("{}: dropout {} is not supported", where, dropout->dump());
+  const auto text = [&](const char* key) {
+    const Json* value = find_member(model, key);
+    return value == nullptr ? std::nullopt
+                            : std::optional(value->as_string(format("{}: \"{}\"", where, key)));
   };
-  PostStep step;
-  step.parts.push_back(part("cls"));
-  step.parts.push_back({.is_text = true, .ids = {}, .tokens = {}});
-  step.parts.push_back(part("sep"));
-  return step;
+  config.unk_token = text("unk_token");
+  config.continuing_subword_prefix = text("continuing_subword_prefix");
+  config.end_of_word_suffix = text("end_of_word_suffix");
+  config.fuse_unk = flag_member(model, "fuse_unk", false, where);
+  config.byte_fallback = flag_member(model, "byte_fallback", false, where);
+  config.ignore_merges = flag_member(model, "ignore_merges", false, where);
+  return config;
 }
 
-void parse_post_processor(const Json& json, const std::string& where,
-                          std::vector<PostStep>& steps) {
-  if (json.is_null()) return;
-  const std::string& type = type_of(json, where);
-  const std::string here = where + " " + type;
-  if (type == "Sequence") {
-    const Json* list = json.find("processors");
-    if (list == nullptr) usage_error("{}: there is no \"processors\"", here);
-    for (const Json& element : list->elements(here + ": \"processors\""))
-      parse_post_processor(element, where, steps);
-    return;
-  }
-  if (type == "ByteLevel" || type == "RobertaProcessing") {
-    if (flag(json, "trim_offsets", true, here))
-      steps.push_back({.trim = true,
-                       .add_prefix_space = flag(json, "add_prefix_space", true, here),
-                       .parts = {}});
-    if (type == "RobertaProcessing") steps.push_back(parse_cls_sep(json, here));
-  } else if (type == "BertProcessing") {
-    steps.push_back(parse_cls_sep(json, here));
-  } else if (type == "TemplateProcessing") {
-    steps.push_back(parse_template(json, here));
-  } else {
-    usage_error(
-        "{}: the type \"{}\" is not supported (ByteLevel, TemplateProcessing, RobertaProcessing, "
-        "BertProcessing and Sequence are)",
-        where, type);
-  }
+// Whether the model can take raw bytes where ByteLevel gives characters for them.
+bool takes_bytes(const ModelConfig& config) {
+  const auto* bpe = std::get_if<BpeConfig>(&config);
+  const auto empty = [](const std::optional<std::string>& text) { return !text || text->empty(); };
+  return bpe != nullptr && !bpe->byte_fallback && empty(bpe->continuing_subword_prefix) &&
+         empty(bpe->end_of_word_suffix);
 }
 
-// All templates in one; without special tokens if not `special`.
-std::vector<PostStep::Part> flatten(const std::vector<PostStep>& steps, bool special) {
-  std::vector<PostStep::Part> result = {{.is_text = true, .ids = {}, .tokens = {}}};
-  for (const PostStep& step : steps) {
-    if (step.trim) continue;
-    std::vector<PostStep::Part> next;
-    for (const PostStep::Part& part : step.parts) {
-      if (part.is_text)
-        next.insert(next.end(), result.begin(), result.end());
-      else if (special)
-        next.push_back(part);
-    }
-    result = std::move(next);
+std::unique_ptr<Model> make_model(ModelConfig config, bool bytes, const std::string& source_name) {
+  if (auto* bpe = std::get_if<BpeConfig>(&config))
+    return std::make_unique<Bpe>(std::move(*bpe), bytes ? Bpe::Units::Bytes : Bpe::Units::Characters,
+                                 source_name);
+  if (auto* word_piece = std::get_if<WordPiece::Config>(&config))
+    return std::make_unique<WordPiece>(std::move(*word_piece), source_name);
+  if (auto* unigram = std::get_if<Unigram::Config>(&config))
+    return std::make_unique<Unigram>(std::move(*unigram), source_name);
+  auto& word_level = std::get<WordLevelConfig>(config);
+  return std::make_unique<WordLevel>(std::move(word_level.vocab), std::move(word_level.unk_token),
+                                     source_name);
+}
+
+std::optional<Truncation> read_truncation(const Json& json, const std::string& where) {
+  if (json.is_null()) return std::nullopt;
+  Truncation result;
+  result.max_length = count_member(json, "max_length", where);
+  result.stride = find_member(json, "stride") == nullptr ? 0 : count_member(json, "stride", where);
+  if (const Json* direction = find_member(json, "direction")) {
+    if (*direction != Json("Left") && *direction != Json("Right"))
+      usage_error("{}: \"direction\" must be Left or Right, not {}", where, direction->dump());
+    result.from_left = *direction == Json("Left");
   }
+  const std::string& strategy = string_member(json, "strategy", where);
+  if (strategy == "OnlyFirst")
+    result.strategy = Truncation::OnlyFirst;
+  else if (strategy == "OnlySecond")
+    result.strategy = Truncation::OnlySecond;
+  else if (strategy != "LongestFirst")
+    usage_error("{}: the strategy \"{}\" is not supported (LongestFirst, OnlyFirst and OnlySecond "
+                "are)", where, strategy);
+  return result;
+}
+
+std::optional<Padding> read_padding(const Json& json, const std::string& where) {
+  if (json.is_null()) return std::nullopt;
+  Padding result;
+  const Json& strategy = need_member(json, "strategy", where);
+  if (strategy.is_object())
+    result.length = count_member(strategy, "Fixed", where + ": \"strategy\"");
+  else if (strategy != Json("BatchLongest"))
+    usage_error("{}: the strategy {} is not supported (BatchLongest and Fixed are)", where,
+                strategy.dump());
+  const Json& direction = need_member(json, "direction", where);
+  if (direction != Json("Left") && direction != Json("Right"))
+    usage_error("{}: \"direction\" must be Left or Right, not {}", where, direction.dump());
+  result.left = direction == Json("Left");
+  if (find_member(json, "pad_to_multiple_of") != nullptr)
+    result.multiple_of = count_member(json, "pad_to_multiple_of", where);
+  result.id = token_id_of(need_member(json, "pad_id", where), where + ": \"pad_id\"");
+  result.type_id =
+      token_id_of(need_member(json, "pad_type_id", where), where + ": \"pad_type_id\"");
+  result.token = string_member(json, "pad_token", where);
   return result;
 }
 
@@ -376,29 +174,29 @@ std::optional<int32_t> usual_token(const AddedTokens& added,
 
 }  // namespace
 
-Tokenizer::Impl::Impl(Components parts, BpeConfig config, std::vector<AddedToken> added_tokens,
+Tokenizer::Impl::Impl(Components parts, ModelConfig config, std::vector<AddedToken> added_tokens,
                       const std::string& source_name)
     : components(std::move(parts)),
-      normalize(parse_normalizer(components.normalizer, source_name + ": normalizer")),
-      byte_level_decoder(parse_decoder(components.decoder, source_name + ": decoder")),
-      pre_tokenizer(components.pre_tokenizer, source_name),
-      bpe(std::move(config), source_name) {
+      truncation(read_truncation(components.truncation, source_name + ": truncation")),
+      padding(read_padding(components.padding, source_name + ": padding")),
+      normalizer(components.normalizer, source_name + ": normalizer"),
+      pre_tokenizer(components.pre_tokenizer, takes_bytes(config), source_name),
+      model(make_model(std::move(config), pre_tokenizer.gives_bytes(), source_name)),
+      post_processor(components.post_processor, source_name + ": post_processor"),
+      decoder(components.decoder, source_name + ": decoder") {
   for (AddedToken& token : added_tokens) {
-    if (normalize && token.normalized) token.normal_form = nfc(token.content);
-    added.add(std::move(token), bpe);
+    if (token.normalized) token.normal_form = normalizer.normalize(token.content);
+    added.add(std::move(token), *model);
   }
-  parse_post_processor(components.post_processor, source_name + ": post_processor", post_steps);
-  with_special = flatten(post_steps, true);
-  without_special = flatten(post_steps, false);
   eos = usual_token(added, {"<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>"});
   bos = usual_token(added, {"<|endoftext|>", "<s>", "<|begin_of_text|>", "<bos>"});
 }
 
 std::shared_ptr<Tokenizer::Impl> Tokenizer::Impl::parse(std::string_view text,
                                                         const std::string& source_name) {
-  BpeConfig config;
+  ModelLists lists;
   Json json;
-  const std::optional<std::string> rest = ModelScanner(text).run(config);
+  const std::optional<std::string> rest = scan_model(text, lists);
   if (rest) {
     try {
       json = Json::parse(*rest, source_name);
@@ -415,73 +213,30 @@ std::shared_ptr<Tokenizer::Impl> Tokenizer::Impl::parse(std::string_view text,
     usage_error("{}: version {} is not supported (\"1.0\" is)", source_name, version->dump());
 
   const std::string where = source_name + ": model";
-  const Json* model = find(json, "model");
+  const Json* model = find_member(json, "model");
   if (model == nullptr || !model->is_object())
     usage_error("{}: there is no object \"model\"", source_name);
-  if (const Json* type = find(*model, "type"); type != nullptr && *type != Json("BPE"))
-    usage_error("{}: the type {} is not supported (byte-level BPE is)", where, type->dump());
   if (!rest) {
-    config = {};
-    read_vocab_and_merges(*model, config, where);
+    lists = {};
+    read_lists(*model, lists, where);
   }
-  if (const Json* dropout = find(*model, "dropout");
-      dropout != nullptr && dropout->as_double(where + ": \"dropout\"") != 0)
-    usage_error("{}: dropout {} is not supported", where, dropout->dump());
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const Json* value = find(*model, key);
-    if (value != nullptr && !value->as_string(format("{}: \"{}\"", where, key)).empty())
-      usage_error("{}: {} {} is not supported", where, key, value->dump());
-  }
-  if (const Json* unknown = find(*model, "unk_token"))
-    config.unk_token = unknown->as_string(where + ": \"unk_token\"");
-  config.fuse_unk = flag(*model, "fuse_unk", false, where);
-  config.byte_fallback = flag(*model, "byte_fallback", false, where);
-  config.ignore_merges = flag(*model, "ignore_merges", false, where);
-
-  const auto part = [](const Json& object, std::string_view key) {
-    const Json* value = object.find(key);
+  ModelConfig config = read_model(*model, std::move(lists), where);
+  const auto part = [&](std::string_view key) {
+    const Json* value = json.find(key);
     return value == nullptr ? Json() : *value;
   };
-  Components components;
-  components.truncation = part(json, "truncation");
-  components.padding = part(json, "padding");
-  components.normalizer = part(json, "normalizer");
-  components.pre_tokenizer = part(json, "pre_tokenizer");
-  components.post_processor = part(json, "post_processor");
-  components.decoder = part(json, "decoder");
-  components.continuing_subword_prefix = part(*model, "continuing_subword_prefix");
-  components.end_of_word_suffix = part(*model, "end_of_word_suffix");
+  Components components{part("truncation"),    part("padding"),        part("normalizer"),
+                        part("pre_tokenizer"), part("post_processor"), part("decoder")};
   std::vector<AddedToken> added;
-  if (const Json* list = find(json, "added_tokens")) added = parse_added_tokens(*list, source_name);
+  if (const Json* list = find_member(json, "added_tokens"))
+    added = parse_added_tokens(*list, source_name);
   return std::make_shared<Impl>(std::move(components), std::move(config), std::move(added),
                                 source_name);
 }
 
 std::string Tokenizer::Impl::to_json() const {
-  const BpeConfig& config = bpe.config();
-  Json vocab = Json::object();
-  for (int32_t id = 0; id <= bpe.max_id(); ++id)
-    if (const std::string_view token = bpe.token(id); token.data() != nullptr) vocab.set(token, id);
-  Json merges = Json::array();
-  for (const auto& [left, right] : bpe.merges().pairs_by_rank()) {
-    Json pair = Json::array();
-    pair.push_back(bpe.token(left));
-    pair.push_back(bpe.token(right));
-    merges.push_back(std::move(pair));
-  }
   Json tokens = Json::array();
   for (const AddedToken& token : added.tokens()) tokens.push_back(corten::to_json(token));
-  Json model = Json::object();
-  model.set("type", "BPE")
-      .set("dropout", Json())
-      .set("unk_token", config.unk_token ? Json(*config.unk_token) : Json())
-      .set("continuing_subword_prefix", components.continuing_subword_prefix)
-      .set("end_of_word_suffix", components.end_of_word_suffix)
-      .set("fuse_unk", config.fuse_unk)
-      .set("byte_fallback", config.byte_fallback)
-      .set("ignore_merges", config.ignore_merges)
-      .set("vocab", std::move(vocab))
-      .set("merges", std::move(merges));
   Json json = Json::object();
   json.set("version", "1.0")
       .set("truncation", components.truncation)
@@ -491,8 +246,56 @@ std::string Tokenizer::Impl::to_json() const {
       .set("pre_tokenizer", components.pre_tokenizer)
       .set("post_processor", components.post_processor)
       .set("decoder", components.decoder)
-      .set("model", std::move(model));
+      .set("model", model->to_json());
   return json.dump(2);
+}
+
+// ---- the files beside it
+
+TokenizerSettings read_tokenizer_settings(const std::string& folder) {
+  TokenizerSettings settings;
+  const std::string path = join_path(folder, "tokenizer_config.json");
+  // A token is a string or an object with "content".
+  const auto read_roles = [&](const Json& json, const std::string& where) {
+    for (const char* role : {"bos", "eos", "unk", "sep", "pad", "cls", "mask"}) {
+      const std::string key = format("{}_token", role);
+      const Json* value = json.find(key);
+      if (value != nullptr && value->is_object()) value = value->find("content");
+      if (value == nullptr || value->is_null() || settings.special.contains(role)) continue;
+      settings.special[role] = value->as_string(format("{}: \"{}\"", where, key));
+    }
+  };
+  if (file_exists(path)) {
+    const Json config = Json::parse(read_file(path), path);
+    read_roles(config, path);
+    if (const Json* chat = find_member(config, "chat_template")) {
+      // A text, or a list of named ones of which "default" is used.
+      if (chat->is_array()) {
+        for (const Json& entry : chat->elements())
+          if (const Json* name = entry.find("name"); name != nullptr && *name == Json("default"))
+            settings.chat_template =
+                string_member(entry, "template", path + ": \"chat_template\"");
+      } else {
+        settings.chat_template = chat->as_string(path + ": \"chat_template\"");
+      }
+    }
+  }
+  const std::string map = join_path(folder, "special_tokens_map.json");
+  if (file_exists(map)) read_roles(Json::parse(read_file(map), map), map);
+  const std::string jinja = join_path(folder, "chat_template.jinja");
+  if (file_exists(jinja)) settings.chat_template = read_file(jinja);
+  return settings;
+}
+
+void Tokenizer::Impl::read_settings(const std::string& folder) {
+  settings = read_tokenizer_settings(folder);
+  const auto set = [&](const char* role, std::optional<int32_t>& id) {
+    const auto found = settings.special.find(role);
+    if (found == settings.special.end()) return;
+    if (const int32_t known = token_id(found->second); known >= 0) id = known;
+  };
+  set("bos", bos);
+  set("eos", eos);
 }
 
 }  // namespace corten

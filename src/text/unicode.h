@@ -98,6 +98,30 @@ inline size_t decode_valid_utf8(const char* text, char32_t& code) noexcept {
 size_t decode_before(std::string_view text, size_t position, char32_t& code) noexcept;
 
 void append_utf8(std::string& out, char32_t code);
+/// Writes a character to up to 4 bytes; returns how many.
+inline size_t encode_utf8(char32_t code, char* out) noexcept {
+  const auto byte = [](char32_t value) { return static_cast<char>(static_cast<uint8_t>(value)); };
+  if (code < 0x80) {
+    out[0] = byte(code);
+    return 1;
+  }
+  if (code < 0x800) {
+    out[0] = byte(0xC0 | code >> 6);
+    out[1] = byte(0x80 | (code & 0x3F));
+    return 2;
+  }
+  if (code < 0x10000) {
+    out[0] = byte(0xE0 | code >> 12);
+    out[1] = byte(0x80 | (code >> 6 & 0x3F));
+    out[2] = byte(0x80 | (code & 0x3F));
+    return 3;
+  }
+  out[0] = byte(0xF0 | code >> 18);
+  out[1] = byte(0x80 | (code >> 12 & 0x3F));
+  out[2] = byte(0x80 | (code >> 6 & 0x3F));
+  out[3] = byte(0x80 | (code & 0x3F));
+  return 4;
+}
 
 /// `text` itself if it is valid UTF-8; otherwise `buffer`, filled with the text in which every
 /// maximal invalid subpart is replaced by U+FFFD (as Python's errors="replace").

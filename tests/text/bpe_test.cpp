@@ -59,7 +59,7 @@ TEST(Bpe, MatchesTheDefinition) {
   std::mt19937 random(7);
   for (int round = 0; round < 60; ++round) {
     const BpeConfig config = random_config(random, 5 + random() % 40, round % 2 == 0);
-    const Bpe bpe(config, "test");
+    const Bpe bpe(config, Bpe::Units::Bytes, "test");
     WordCache cache;
     for (int i = 0; i < 60; ++i) {
       // Of all the sizes that take different ways: up to 15, 64 and more bytes.
@@ -90,7 +90,7 @@ TEST(Bpe, MatchesTheDefinition) {
 TEST(Bpe, CacheIsBoundedAndRight) {
   std::mt19937 random(8);
   const BpeConfig config = random_config(random, 30, false);
-  const Bpe bpe(config, "test");
+  const Bpe bpe(config, Bpe::Units::Bytes, "test");
   WordCache cache;
   // More words than the cache holds, of every length, in a buffer that can be read beyond them.
   std::string text;
@@ -125,7 +125,7 @@ TEST(Bpe, IgnoreMergesTakesWholeWords) {
     config.vocab.emplace_back(to_byte_level(std::string(1, static_cast<char>(b))), b);
   config.vocab.emplace_back("Ġabc", 256);
   config.ignore_merges = true;
-  const Bpe bpe(config, "test");
+  const Bpe bpe(config, Bpe::Units::Bytes, "test");
   WordCache cache;
   std::vector<int32_t> ids;
   bpe.encode(" abc", 4, cache, ids);
@@ -135,7 +135,7 @@ TEST(Bpe, IgnoreMergesTakesWholeWords) {
 
 TEST(Bpe, LongWordsAreFast) {
   std::mt19937 random(9);
-  const Bpe bpe(random_config(random, 40, false), "test");
+  const Bpe bpe(random_config(random, 40, false), Bpe::Units::Bytes, "test");
   WordCache cache;
   std::string word(1'000'000, 'a');
   for (char& c : word) c = static_cast<char>('a' + random() % 3);

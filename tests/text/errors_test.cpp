@@ -82,7 +82,9 @@ TEST(TokenizerErrors, Model) {
   const auto model = [](const char* key, const char* value) {
     return [=](Json& json) { json["model"].set(key, Json::parse(value, "")); };
   };
-  expect_error(model("type", "\"Unigram\""), "the type \"Unigram\" is not supported");
+  expect_error(model("type", "\"Markov\""), "the type \"Markov\" is not supported");
+  expect_error(model("type", "\"Unigram\""), "\"vocab\": expected an array, found object");
+  expect_error(model("type", "\"WordPiece\""), "there is no \"unk_token\"");
   expect_error([](Json& json) { json["model"].erase("vocab"); }, "there is no \"vocab\"");
   expect_error([](Json& json) { json["model"].erase("merges"); }, "there is no \"merges\"");
   expect_error(model("vocab", "[]"), "\"vocab\": expected an object, found array");
@@ -100,8 +102,7 @@ TEST(TokenizerErrors, Model) {
   expect_error(model("merges", "[\"a zzz\"]"), "names \"zzz\", which is not in the vocabulary");
   expect_error(model("merges", "[[\"a\", \"!\"]]"), "names \"a!\", which is not in the vocabulary");
   expect_error(model("dropout", "0.1"), "dropout 0.1 is not supported");
-  expect_error(model("end_of_word_suffix", "\"</w>\""), "end_of_word_suffix \"</w>\"");
-  expect_error(model("continuing_subword_prefix", "\"##\""), "continuing_subword_prefix \"##\"");
+  expect_error(model("end_of_word_suffix", "1"), "\"end_of_word_suffix\": expected a string");
   expect_error(model("ignore_merges", "1"), "\"ignore_merges\": expected a bool");
   expect_error(
       [](Json& json) {
@@ -116,20 +117,32 @@ TEST(TokenizerErrors, Components) {
     return [=](Json& json) { json.set(key, Json::parse(value, "")); };
   };
   expect_error(part("version", "\"2.0\""), "version \"2.0\" is not supported");
-  expect_error(part("normalizer", "{\"type\": \"Lowercase\"}"),
-               "normalizer: the type \"Lowercase\"");
+  expect_error(part("normalizer", "{\"type\": \"Uppercase\"}"),
+               "normalizer: the type \"Uppercase\"");
+  expect_error(part("normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "%"})"),
+               "byte 0 is no base64");
+  expect_error(part("normalizer", R"({"type": "Precompiled", "precompiled_charsmap": "AAAA"})"),
+               "3 bytes are too few");
+  expect_error(part("normalizer", R"({"type": "Replace", "content": ""})"),
+               "there is no \"pattern\"");
+  expect_error(part("normalizer", R"({"type": "BertNormalizer", "clean_text": true})"),
+               "there is no \"handle_chinese_chars\"");
   expect_error(part("normalizer", "{}"), "normalizer: there is no \"type\"");
   expect_error(part("normalizer", "{\"type\": \"Sequence\"}"), "there is no \"normalizers\"");
-  expect_error(part("pre_tokenizer", "null"), "only byte-level BPE is supported");
   expect_error(part("pre_tokenizer", "[]"), "expected an object, found array");
-  expect_error(part("pre_tokenizer", "{\"type\": \"Metaspace\"}"), "the type \"Metaspace\"");
-  expect_error(part("pre_tokenizer", "{\"type\": \"Digits\"}"), "there is no ByteLevel");
+  expect_error(part("pre_tokenizer", "{\"type\": \"Fixed\"}"), "the type \"Fixed\"");
+  expect_error(part("pre_tokenizer", "{\"type\": \"Metaspace\"}"), "there is no \"replacement\"");
+  expect_error(part("pre_tokenizer", R"({"type": "Metaspace", "replacement": "ab"})"),
+               "must be one character, not \"ab\"");
+  expect_error(part("pre_tokenizer", R"({"type": "Metaspace", "replacement": "_",
+               "prepend_scheme": "last"})"),
+               "must be first, never or always");
+  expect_error(part("pre_tokenizer", R"({"type": "Metaspace", "replacement": "_",
+               "prepend_scheme": "first", "add_prefix_space": false})"),
+               "contradict each other");
   expect_error(part("pre_tokenizer", "{\"type\": \"Sequence\"}"), "there is no \"pretokenizers\"");
   expect_error(part("pre_tokenizer", "{\"type\": \"ByteLevel\", \"use_regex\": 3}"),
                "\"use_regex\": expected a bool");
-  expect_error(part("pre_tokenizer", R"({"type": "Sequence", "pretokenizers":
-               [{"type": "ByteLevel"}, {"type": "ByteLevel"}]})"),
-               "more than one");
   const auto split = [&](const std::string& pattern) {
     const std::string text =
         R"({"type": "Sequence", "pretokenizers": [{"type": "Split", "pattern":)" + pattern +
@@ -144,7 +157,14 @@ TEST(TokenizerErrors, Components) {
   expect_error(part("pre_tokenizer", R"({"type": "Split", "pattern": {"String": "a"},
                "behavior": "Sideways", "invert": false})"),
                "unknown behavior \"Sideways\"");
-  expect_error(part("decoder", "{\"type\": \"WordPiece\"}"), "decoder: the type \"WordPiece\"");
+  expect_error(part("decoder", "{\"type\": \"CTC\"}"), "decoder: the type \"CTC\"");
+  expect_error(part("decoder", "{\"type\": \"WordPiece\"}"), "there is no \"prefix\"");
+  expect_error(part("decoder", R"({"type": "Strip", "content": " ", "start": -1, "stop": 0})"),
+               "\"start\" is -1, which is out of range");
+  expect_error(part("truncation", R"({"max_length": 5, "strategy": "Some", "stride": 0})"),
+               "truncation: the strategy \"Some\"");
+  expect_error(part("padding", R"({"strategy": {"Fixed": "x"}})"),
+               "padding: \"strategy\": \"Fixed\": expected an integer");
   expect_error(part("post_processor", "{\"type\": \"Other\"}"),
                "post_processor: the type \"Other\"");
   expect_error(part("post_processor", "{\"type\": \"TemplateProcessing\"}"), "\"single\"");

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "text/nfc.h"
+#include "text/unicode_forms.h"
 
 namespace corten {
 namespace {
@@ -99,6 +99,9 @@ TEST(CharSet, Algebra) {
             (std::vector<CharSet::Range>{{2, 3}, {5, 6}, {25, 30}}));
 }
 
+std::string nfc(std::string_view text) { return unicode_normal(text, UnicodeForm::NFC); }
+bool surely_nfc(std::string_view text) { return surely_normal(text, UnicodeForm::NFC); }
+
 TEST(Nfc, Forms) {
   EXPECT_EQ(nfc("e\u0301"), "é");
   EXPECT_EQ(nfc("e\u0323\u0307"), "ẹ\u0307");
@@ -130,12 +133,38 @@ TEST(Nfc, TextThatIsSurelyNormalDoesNotChange) {
   }
 }
 
-TEST(Nfc, Alignment) {
-  Alignment alignment;
-  EXPECT_EQ(nfc("xe\u0301y", &alignment), "xéy");
-  EXPECT_EQ(alignment, (Alignment{{0, 1}, {1, 2}, {1, 2}, {4, 5}}));
-  EXPECT_EQ(nfc("é", &alignment), "é");
-  EXPECT_EQ(alignment, (Alignment{{0, 2}, {0, 2}}));
+TEST(UnicodeForms, Compatibility) {
+  EXPECT_EQ(unicode_normal("ﬁ½ Å", UnicodeForm::NFKC), "fi1⁄2 Å");
+  EXPECT_EQ(unicode_normal("Å\u1e9b\u0323", UnicodeForm::NFD), "A\u030a\u017f\u0323\u0307");
+  EXPECT_EQ(unicode_normal("\u1e9b\u0323", UnicodeForm::NFKD), "s\u0323\u0307");
+  EXPECT_EQ(unicode_normal("\u1e9b\u0323", UnicodeForm::NFKC), "\u1e69");
+  EXPECT_EQ(unicode_normal("한", UnicodeForm::NFD), "\u1112\u1161\u11ab");
+  EXPECT_FALSE(surely_normal("é", UnicodeForm::NFD));
+  EXPECT_TRUE(surely_normal("e", UnicodeForm::NFKD));
+}
+
+TEST(NormalizedText, AlignmentOfForms) {
+  NormalizedText text("xe\u0301y", true);
+  text.transform(unicode_changes(text.text(), UnicodeForm::NFC));
+  EXPECT_EQ(text.text(), "xéy");
+  EXPECT_EQ(text.alignment(), (Alignment{{0, 1}, {1, 2}, {1, 2}, {4, 5}}));
+  NormalizedText same("é", true);
+  same.transform(unicode_changes("é", UnicodeForm::NFC));
+  EXPECT_TRUE(same.in_place());
+}
+
+TEST(NormalizedText, PrependReplaceFilter) {
+  NormalizedText text("a b", true);
+  text.prepend("__");
+  EXPECT_EQ(text.text(), "__a b");
+  EXPECT_EQ(text.alignment(), (Alignment{{0, 1}, {0, 1}, {0, 1}, {1, 2}, {2, 3}}));
+  const std::pair<size_t, size_t> blank[] = {{3, 4}};
+  text.replace(blank, "é");
+  EXPECT_EQ(text.text(), "__aéb");
+  EXPECT_EQ(text.alignment(), (Alignment{{0, 1}, {0, 1}, {0, 1}, {1, 2}, {1, 2}, {2, 3}}));
+  text.filter([](char32_t c) { return c != '_'; });
+  EXPECT_EQ(text.text(), "aéb");
+  EXPECT_EQ(text.alignment(), (Alignment{{0, 1}, {1, 2}, {1, 2}, {2, 3}}));
 }
 
 }  // namespace

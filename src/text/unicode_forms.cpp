@@ -1,9 +1,10 @@
-#include "text/nfc.h"
+#include "text/unicode_forms.h"
 
 #include <algorithm>
 #include <unordered_map>
 
 #include "text/nfc_data.h"
+#include "text/normalizer_data.h"
 #include "text/unicode.h"
 
 namespace corten {
@@ -15,7 +16,7 @@ constexpr char32_t kLCount = 19, kVCount = 21, kTCount = 28, kSCount = kLCount *
 
 struct Tables {
   std::unordered_map<char32_t, uint8_t> classes;
-  std::unordered_map<char32_t, std::pair<const uint32_t*, size_t>> decompositions;
+  std::unordered_map<char32_t, Decomposition> decompositions, compatibility;
   std::unordered_map<uint64_t, char32_t> compositions;
   std::vector<bool> may_change;  // characters below 0x30000
 
@@ -54,6 +55,11 @@ struct Tables {
       compositions[key(first, entry.parts[entry.size - 1])] = entry.code;
       mark(entry.parts[entry.size - 1]);
     }
+    for (size_t i = 0; i < kCompatibilitySize;) {
+      const size_t size = kCompatibility[i] >> 24;
+      compatibility[kCompatibility[i] & 0x1FFFFF] = {kCompatibility + i + 1, size};
+      i += 1 + size;
+    }
     for (char32_t c = kVBase; c < kVBase + kVCount; ++c) mark(c);
     for (char32_t c = kTBase + 1; c < kTBase + kTCount; ++c) mark(c);
   }
@@ -82,15 +88,24 @@ const Tables& tables() {
   return instance;
 }
 
-// A character of the normal form. `change` is how the library accounts for it: 0 replaces one
-// original character, 1 is inserted, -n replaces one and swallows n more.
 struct Char {
   char32_t code;
-  int change;
+  int change;  // as in CharChange
   uint8_t combining_class;
 };
 
-std::vector<Char> decompose(std::string_view text) {
+Decomposition decomposition(char32_t c, bool compatible) {
+  if (c < 0xA0) return {};
+  const Tables& table = tables();
+  if (compatible) {
+    const auto found = table.compatibility.find(c);
+    if (found != table.compatibility.end()) return found->second;
+  }
+  const auto found = table.decompositions.find(c);
+  return found == table.decompositions.end() ? Decomposition() : found->second;
+}
+
+std::vector<Char> decompose(std::string_view text, bool compatible) {
   const Tables& table = tables();
   std::vector<Char> chars;
   size_t pending = 0;  // marks from here on are not yet in order
@@ -113,10 +128,8 @@ std::vector<Char> decompose(std::string_view text) {
       push(kLBase + s / (kVCount * kTCount), true);
       push(kVBase + s / kTCount % kVCount, false);
       if (s % kTCount != 0) push(kTBase + s % kTCount, false);
-    } else if (const auto found =
-                   c < 0xC0 ? table.decompositions.end() : table.decompositions.find(c);
-               found != table.decompositions.end()) {
-      for (size_t k = 0; k < found->second.second; ++k) push(found->second.first[k], k == 0);
+    } else if (const Decomposition parts = decomposition(c, compatible); parts.size > 0) {
+      for (size_t k = 0; k < parts.size; ++k) push(parts.parts[k], k == 0);
     } else {
       push(c, true);
     }
@@ -154,45 +167,37 @@ std::vector<Char> compose(const std::vector<Char>& chars) {
 
 }  // namespace
 
-bool surely_nfc(std::string_view text) {
+Decomposition canonical_decomposition(char32_t c) { return decomposition(c, false); }
+uint8_t combining_class(char32_t c) { return tables().combining_class(c); }
+
+bool surely_normal(std::string_view text, UnicodeForm form) {
   char32_t c;
   for (size_t i = 0; i < text.size();) {
-    if (static_cast<unsigned char>(text[i]) < 0xCC) {  // below U+0300
+    // NFC leaves everything below U+0300 as it is.
+    if (static_cast<unsigned char>(text[i]) < (form == UnicodeForm::NFC ? 0xCC : 0x80)) {
       ++i;
       continue;
     }
+    if (form != UnicodeForm::NFC) return false;
     i += decode_valid_utf8(text.data() + i, c);
     if (c < 0x30000 && c >= 0x300 && tables().may_change[c]) return false;
   }
   return true;
 }
 
-std::string nfc(std::string_view text, Alignment* alignment) {
-  std::string out;
-  const std::vector<Char> chars = compose(decompose(text));
-  for (const Char& c : chars) append_utf8(out, c.code);
-  if (alignment == nullptr) return out;
+std::vector<CharChange> unicode_changes(std::string_view text, UnicodeForm form) {
+  const bool compatible = form == UnicodeForm::NFKC || form == UnicodeForm::NFKD;
+  std::vector<Char> chars = decompose(text, compatible);
+  if (form == UnicodeForm::NFC || form == UnicodeForm::NFKC) chars = compose(chars);
+  std::vector<CharChange> changes;
+  changes.reserve(chars.size());
+  for (const Char& c : chars) changes.push_back({c.code, c.change});
+  return changes;
+}
 
-  alignment->clear();
-  alignment->reserve(out.size());
-  size_t offset = 0;  // in the original
-  const auto char_length = [&](size_t at) {
-    char32_t ignored;
-    return at < text.size() ? decode_valid_utf8(text.data() + at, ignored) : 0;
-  };
-  std::pair<size_t, size_t> before = {0, 0};  // the original character that ends at `offset`
-  for (const Char& c : chars) {
-    const size_t length = char_length(offset);
-    const std::pair<size_t, size_t> here = {offset, offset + length};
-    const std::pair<size_t, size_t> place = c.change > 0 || length == 0 ? before : here;
-    for (int n = c.change; n <= 0 && offset < text.size(); ++n) {
-      before = {offset, offset + char_length(offset)};
-      offset = before.second;
-    }
-    std::string utf8;
-    append_utf8(utf8, c.code);
-    alignment->insert(alignment->end(), utf8.size(), place);
-  }
+std::string unicode_normal(std::string_view text, UnicodeForm form) {
+  std::string out;
+  for (const CharChange& c : unicode_changes(text, form)) append_utf8(out, c.code);
   return out;
 }
 
