@@ -124,12 +124,15 @@ void bench(const std::string& tokenizer_path, const std::string& path) {
   size_t count = 0;
   for (int i = 0; i < 5; ++i)
     ids = std::min(ids, seconds([&] { count = tokenizer.encode_ids(text).size(); }));
-  const double full = seconds([&] { tokenizer.encode(text); });
+  double full = 1e9, decode = 1e9;
+  for (int i = 0; i < 3; ++i) full = std::min(full, seconds([&] { tokenizer.encode(text); }));
+  const std::vector<int32_t> all = tokenizer.encode_ids(text);
+  for (int i = 0; i < 3; ++i) decode = std::min(decode, seconds([&] { tokenizer.decode(all); }));
   const double megabytes = static_cast<double>(text.size()) * 1e-6;
   std::printf(
       "{\"load_ms\": %.2f, \"tokens\": %zu, \"encode_ids_mb_s\": %.1f, \"encode_mb_s\": "
-      "%.1f}\n",
-      load * 1e3, count, megabytes / ids, megabytes / full);
+      "%.1f, \"decode_mb_s\": %.1f}\n",
+      load * 1e3, count, megabytes / ids, megabytes / full, megabytes / decode);
 }
 
 void train(int count, char** arguments) {

@@ -135,7 +135,9 @@ struct Bpe::Symbol {
 // A text without words, as SentencePiece models get it, takes long to merge and is never seen again.
 // Where no merge crosses from one character to U+2581, it can be cut there.
 void Bpe::find_splits(const std::vector<std::pair<std::string, std::string>>& merges) {
-  splits_ = units_ == Units::Characters && !affixes_ && !config_.ignore_merges &&
+  // Characters that are left out would let their neighbours meet.
+  const bool complete = unk_id_ >= 0 || (config_.byte_fallback && all_bytes_);
+  splits_ = units_ == Units::Characters && complete && !affixes_ && !config_.ignore_merges &&
             id(kSpaceMark) >= 0;
   if (!splits_) return;
   const auto is_byte = [](std::string_view token) {
