@@ -259,8 +259,8 @@ bool Normalizer::run_bert_quickly(const Step& step, NormalizedText& text) {
   for (size_t i = 0; i < map.size(); ++i) {
     const auto c = static_cast<char>(i);
     map[i] = c;
-    if (step.clean && is_control(i)) map[i] = 0;
     if (step.clean && is_space(i)) map[i] = ' ';
+    if (step.clean && is_control(i)) map[i] = 0;  // also of white space: U+000B and U+000C
     if (step.lowercase && c >= 'A' && c <= 'Z') map[i] = static_cast<char>(c + 32);
   }
   if (text.tracked()) {

@@ -115,54 +115,17 @@ void to_byte_offsets(Encoding& encoding, const std::vector<size_t> (&starts)[2])
   for (Encoding& part : encoding.overflowing) to_byte_offsets(part, starts);
 }
 
-// A part of the text that became `tokens` tokens.
-struct Word {
-  size_t tokens;
-  bool added;
-};
-
-// The `tokenizers` library stops after the word with which there are enough tokens.
-void drop_beyond(Encoding& encoding, const std::vector<Word>& words, size_t max, bool from_left) {
-  size_t total = 0, kept = 0;  // tokens looked at, and those up to the last word that counts
-  for (size_t i = 0; i < words.size(); ++i) {
-    const Word& word = words[from_left ? words.size() - 1 - i : i];
-    total += word.tokens;
-    kept = total;
-    if (!word.added && total >= max) break;
-  }
-  const size_t size = encoding.ids.size();
-  const auto drop = [&](auto& list) {
-    if (from_left)
-      list.erase(list.begin(), list.begin() + static_cast<ptrdiff_t>(size - kept));
-    else
-      list.resize(kept);
-  };
-  drop(encoding.ids);
-  drop(encoding.tokens);
-  drop(encoding.offsets);
-  drop(encoding.type_ids);
-  drop(encoding.attention_mask);
-  drop(encoding.special_tokens_mask);
-  drop(encoding.word_ids);
-  drop(encoding.sequence_ids);
-  if (from_left && !encoding.word_ids.empty()) {  // words are counted from the first one kept
-    const int32_t first = encoding.word_ids.front();
-    for (int32_t& word : encoding.word_ids) word -= first;
-  }
-}
-
 }  // namespace
 
-Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence,
-                                 const Truncation* limit) const {
+Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence) const {
   const std::vector<uint32_t> characters = character_numbers(text);
   Encoding encoding;
-  std::vector<Word> words;
+  int32_t words = 0;
   const auto add = [&](int32_t id, std::string_view token, const Segment& segment, size_t begin,
                        size_t last) {  // in the segment, both inclusive
     encoding.ids.push_back(id);
     encoding.tokens.emplace_back(token);
-    encoding.word_ids.push_back(static_cast<int32_t>(words.size()));
+    encoding.word_ids.push_back(words);
     if (segment.alignment == nullptr)
       encoding.offsets.emplace_back(characters[segment.origin + begin],
                                     characters[segment.origin + last] + 1);
@@ -176,7 +139,7 @@ Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence,
       text, true,
       [&](int32_t id, const Segment& segment) {
         add(id, segment.text, segment, 0, segment.text.size() - 1);
-        words.push_back({1, true});
+        ++words;
       },
       [&](const Segment& segment, const Piece& piece) {
         model->encode_spans(piece.text, piece.readable(), *cache, spans);
@@ -185,15 +148,13 @@ Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence,
               span.verbatim ? piece.text.substr(span.begin, span.end - span.begin)
                             : model->token(span.id),
               segment, piece.source(span.begin), piece.source(span.end - 1));
-        words.push_back({spans.size(), false});
+        ++words;
       });
   const size_t size = encoding.ids.size();
   encoding.type_ids.assign(size, sequence);
   encoding.attention_mask.assign(size, 1);
   encoding.special_tokens_mask.assign(size, 0);
   encoding.sequence_ids.assign(size, sequence);
-  if (limit != nullptr && (limit->strategy != Truncation::OnlySecond || sequence != 0))
-    drop_beyond(encoding, words, limit->max_length, limit->from_left);
   return encoding;
 }
 
@@ -204,7 +165,7 @@ Encoding Tokenizer::Impl::encode(const TextInput& input, const EncodeOptions& op
   const Truncation* const limit = options.truncation ? &*options.truncation : nullptr;
   std::vector<Encoding> encodings;
   for (size_t i = 0; i < texts.size(); ++i)
-    encodings.push_back(encode(texts[i], static_cast<int32_t>(i), limit));
+    encodings.push_back(encode(texts[i], static_cast<int32_t>(i)));
   if (limit != nullptr)
     truncate(encodings[0], encodings.size() == 2 ? &encodings[1] : nullptr, *limit,
              options.add_special_tokens ? post_processor.added_tokens(encodings.size() == 2) : 0);

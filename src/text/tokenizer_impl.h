@@ -68,9 +68,8 @@ struct Tokenizer::Impl {
   std::string_view text_to_decode(int32_t id, bool skip_special_tokens) const;
 
   void encode_ids(std::string_view text, std::vector<int32_t>& ids) const;
-  /// The tokens of one text, without special tokens around it. `limit`: nullptr, or a truncation,
-  /// after which the `tokenizers` library does not look at further words.
-  Encoding encode(std::string_view text, int32_t sequence, const Truncation* limit) const;
+  /// The tokens of one text, without special tokens around it.
+  Encoding encode(std::string_view text, int32_t sequence) const;
   Encoding encode(const TextInput& input, const EncodeOptions& options) const;
 
   /// A WordCache for the time of a call.
