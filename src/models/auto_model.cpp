@@ -13,7 +13,6 @@
 #include "models/mistral/mistral.h"
 #include "models/qwen2/qwen2.h"
 #include "models/qwen3/qwen3.h"
-#include "models/token_ids.h"
 
 namespace corten {
 namespace {
@@ -64,13 +63,6 @@ const std::vector<ModelType>& types() {
 }
 
 constexpr uint64_t kMaxConfigBytes = 16 << 20;
-
-/// The end tokens of a generation_config.json: a number, a list of numbers, or null.
-void read_generation_config(CausalLM& model, const std::string& path) {
-  const Json json = Json::parse(read_file(path, kMaxConfigBytes), path);
-  const Json* eos = json.find("eos_token_id");
-  if (eos && !eos->is_null()) model.set_eos_token_ids(token_ids(*eos, path + ": \"eos_token_id\""));
-}
 
 /// What the weights of a folder are.
 struct StoredWeights {
@@ -170,7 +162,8 @@ std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DT
   if (const DType wanted = dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
   model->load_weights(folder);
   const std::string generation = join_path(folder, "generation_config.json");
-  if (file_exists(generation)) read_generation_config(*model, generation);
+  if (file_exists(generation))
+    model->set_generation_config_json(read_file(generation, kMaxConfigBytes), generation);
   model->eval();
   return model;
 }

@@ -93,6 +93,16 @@ Tensor CausalLM::decode(const Tensor& ids, const Tensor& position, KvCache& cach
              [&](const std::vector<Tensor>& in) { return forward_decode(in[0], position, cache); });
 }
 
+void CausalLM::set_generation_config_json(std::string_view json, std::string_view source) {
+  const Json config = Json::parse(json, source);
+  if (!config.is_object())
+    usage_error("{}: expected an object, found {}", source, config.type_name());
+  const Json* eos = config.find("eos_token_id");
+  if (eos && !eos->is_null())
+    set_eos_token_ids(token_ids(*eos, format("{}: \"eos_token_id\"", source)));
+  generation_config_json_ = config.dump();
+}
+
 DType CausalLM::dtype() const {
   for (const Tensor& parameter : parameters()) return parameter.dtype();
   return DType::f32;
@@ -149,9 +159,13 @@ void CausalLM::save_pretrained(const std::string& folder) const {
   write_state(join_path(folder, "model.safetensors"), state_dict(), {{"format", "pt"}});
   write_file_atomic(join_path(folder, "config.json"), config.dump(2) + "\n");
 
-  Json generation = Json::object({{"_from_model_config", true}});
-  if (const Json* bos = config.find("bos_token_id"); bos && !bos->is_null())
-    generation.set("bos_token_id", *bos);
+  Json generation = Json::parse(generation_config_json(), "generation_config.json");
+  if (generation.empty()) {
+    generation.set("_from_model_config", true);
+    if (const Json* bos = config.find("bos_token_id"); bos && !bos->is_null())
+      generation.set("bos_token_id", *bos);
+  }
+  generation.erase("eos_token_id");
   if (!eos_token_ids().empty()) generation.set("eos_token_id", token_ids_json(eos_token_ids()));
   write_file_atomic(join_path(folder, "generation_config.json"), generation.dump(2) + "\n");
 }

@@ -202,7 +202,10 @@ TEST(Sampling, FollowsTheProbabilities) {
   expect_frequencies(frequencies(logits, {.top_k = 1}), {0, 1, 0, 0});
   expect_frequencies(frequencies(logits, {.top_k = 100}), {0.1, 0.4, 0.2, 0.3});
   expect_frequencies(frequencies({0, 0, -INFINITY}, {}), {0.5, 0.5, 0});
-  expect_frequencies(frequencies({1, 1, 1}, {.top_k = 2}), {0.5, 0.5, 0});
+  // Tokens as good as the second stay.
+  expect_frequencies(frequencies({1, 1, 1, 0}, {.top_k = 2}), {1 / 3.0, 1 / 3.0, 1 / 3.0, 0});
+  expect_frequencies(frequencies(logits, {.min_p = 0.7}), {0, 4.0 / 7, 0, 3.0 / 7});
+  expect_frequencies(frequencies(logits, {.epsilon_cutoff = 0.15}), {0, 4.0 / 9, 2.0 / 9, 3.0 / 9});
 }
 
 TEST(Sampling, IsKeyedBySeedStepAndRow) {

@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <cstring>
+
+#include "base/format.h"
+#include "corten/generate.h"
+#include "io/tensor_bytes.h"
+
+namespace corten {
+namespace {
+
+/// The logits as f32, whatever the weights are.
+Tensor as_f32(const Tensor& logits) {
+  return logits.dtype() == DType::f32 ? logits : logits.to(DType::f32);
+}
+
+std::vector<float> on_host(const Tensor& logits) {
+  std::vector<float> out(static_cast<size_t>(logits.numel()));
+  const TensorBytes bytes(logits);
+  std::memcpy(out.data(), bytes.span().data(), bytes.span().size());
+  return out;
+}
+
+/// Every tensor of the cache that has a row per sequence.
+std::vector<Tensor> rows_of(const KvCache& cache) {
+  std::vector<Tensor> out = cache.keys;
+  out.insert(out.end(), cache.values.begin(), cache.values.end());
+  if (cache.visible.defined()) out.insert(out.end(), {cache.visible, cache.shift});
+  return out;
+}
+
+}  // namespace
+
+DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled,
+                             bool padded)
+    : model_(model), cache_(model.make_cache(batch, length, padded)), compiled_(compiled) {
+  model_.eval();
+  prefill_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    const Tensor mask = in.size() > 1 ? in[1] : Tensor();
+    return std::vector<Tensor>{as_f32(model_.prefill(in[0], cache_, mask))};
+  }));
+  decode_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{as_f32(model_.decode(in[0], in[1], cache_))};
+  }));
+  reorder_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    for (Tensor rows : rows_of(cache_)) rows.copy_(index_select(rows, 0, in[0]));
+    return std::vector<Tensor>{};
+  }));
+}
+DecodeSession::~DecodeSession() = default;
+
+std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids,
+                                          const std::vector<int64_t>& attention_mask) {
+  const auto tokens = static_cast<int64_t>(ids.size()) / cache_.batch;
+  if (tokens < 1 || tokens * cache_.batch != static_cast<int64_t>(ids.size()))
+    usage_error("[generate] {} prompt tokens do not make {} prompts of one length", ids.size(),
+                cache_.batch);
+  std::vector<Tensor> input = {from_vector(ids, {cache_.batch, tokens})};
+  if (!attention_mask.empty()) {
+    if (attention_mask.size() != ids.size())
+      usage_error("[generate] an attention mask of {} entries does not fit {} prompt tokens",
+                  attention_mask.size(), ids.size());
+    input.push_back(from_vector(attention_mask, {cache_.batch, tokens}));
+  }
+  Tensor logits = compiled_ ? (*prefill_)(input)[0]
+                            : as_f32(model_.prefill(input[0], cache_,
+                                                    input.size() > 1 ? input[1] : Tensor()));
+  position_ = tokens;
+  return on_host(logits);
+}
+
+std::vector<float> DecodeSession::decode(const std::vector<int64_t>& ids) {
+  if (static_cast<int64_t>(ids.size()) != cache_.batch || position_ < 1 ||
+      position_ >= cache_.length)
+    usage_error("[generate] cannot decode {} tokens at position {} with a cache of {} x {}",
+                ids.size(), position_, cache_.batch, cache_.length);
+  Tensor input = from_vector(ids, {cache_.batch, 1});
+  Tensor position = from_vector(std::vector<int64_t>{position_}, {});
+  Tensor logits =
+      compiled_ ? (*decode_)({input, position})[0] : as_f32(model_.decode(input, position, cache_));
+  ++position_;
+  return on_host(logits);
+}
+
+void DecodeSession::reorder(const std::vector<int64_t>& rows) {
+  if (static_cast<int64_t>(rows.size()) != cache_.batch)
+    usage_error("[generate] {} row numbers do not fit a cache of {} sequences", rows.size(),
+                cache_.batch);
+  bool in_place = true;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i] < 0 || rows[i] >= cache_.batch)
+      usage_error("[generate] there is no row {} in a cache of {} sequences", rows[i],
+                  cache_.batch);
+    in_place = in_place && rows[i] == static_cast<int64_t>(i);
+  }
+  if (in_place) return;
+  const NoGradGuard no_grad;
+  const Tensor index = from_vector(rows, {cache_.batch});
+  if (compiled_) {
+    (*reorder_)({index});
+    return;
+  }
+  for (Tensor all : rows_of(cache_)) all.copy_(index_select(all, 0, index));
+}
+
+void DecodeSession::truncate(int64_t position) {
+  if (position < 1 || position > position_)
+    usage_error("[generate] a cache of {} tokens cannot be cut down to {}", position_, position);
+  position_ = position;
+}
+
+int64_t DecodeSession::cache_bytes() const {
+  int64_t total = 0;
+  for (const auto* side : {&cache_.keys, &cache_.values})
+    for (const Tensor& t : *side) total += t.numel() * static_cast<int64_t>(size_of(t.dtype()));
+  return total;
+}
+int64_t DecodeSession::arena_bytes() const {
+  if (!compiled_ || position_ == 0) return 0;
+  return std::max(prefill_->info().arena_bytes, decode_->info().arena_bytes);
+}
+
+}  // namespace corten
