@@ -68,6 +68,17 @@ float greatest_of(const float* values, int64_t count) {
   return out;
 }
 
+double sum_of(const float* values, size_t count) {
+  double lanes[8] = {};
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8)
+    for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(values[i + lane]);
+  for (; i < count; ++i) lanes[0] += static_cast<double>(values[i]);
+  double sum = 0;
+  for (double lane : lanes) sum += lane;
+  return sum;
+}
+
 bool has_nan(const float* values, int64_t count) {
   Ints found{};
   int64_t i = 0;
@@ -127,94 +138,110 @@ int64_t TokenScores::best() const {
   return *best_;
 }
 
-std::span<const float> TokenScores::weights() {
-  if (!weights_.empty()) return weights_;
-  weights_.resize(values_.size());
+const float* TokenScores::weights() {
+  if (weights_) return weights_.get();
+  weights_ = std::make_unique_for_overwrite<float[]>(values_.size());
+  float* w = weights_.get();
   const float top = values_[static_cast<size_t>(best())];
   if (!all_) {
-    for (int32_t id : left_) weights_[id] = exp_of_negative(values_[id] - top);
-    return weights_;
+    for (int32_t id : left_) w[id] = exp_of_negative(values_[id] - top);
+    return w;
   }
   int64_t i = 0;
   for (; i + kLanes <= size(); i += kLanes) {
-    const Floats w = exp_of_negative(load(values_.data() + i) - splat(top));
-    std::memcpy(weights_.data() + i, &w, sizeof w);
+    const Floats x = exp_of_negative(load(values_.data() + i) - splat(top));
+    std::memcpy(w + i, &x, sizeof x);
   }
-  for (; i < size(); ++i) weights_[i] = exp_of_negative(values_[i] - top);
-  return weights_;
+  for (; i < size(); ++i) w[i] = exp_of_negative(values_[i] - top);
+  return w;
 }
 
 double TokenScores::total() {
   if (total_) return *total_;
-  const std::span<const float> w = weights();
+  const float* w = weights();
   double sum = 0;
-  if (all_) {
-    double lanes[8] = {};
-    size_t i = 0;
-    for (; i + 8 <= w.size(); i += 8)
-      for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(w[i + lane]);
-    for (; i < w.size(); ++i) lanes[0] += static_cast<double>(w[i]);
-    for (double lane : lanes) sum += lane;
-  } else {
+  if (all_)
+    sum = sum_of(w, values_.size());
+  else
     for (int32_t id : left_) sum += static_cast<double>(w[id]);
-  }
   total_ = sum;
   return sum;
 }
 
 std::vector<int32_t> TokenScores::greatest(int64_t count) const {
   if (count == 1) return {static_cast<int32_t>(best())};
-  // A heap with the worst of the best so far on top: nearly all tokens fail one comparison.
+  // A heap with the worst of the best so far on top: nearly all blocks of tokens fail one
+  // comparison.
   const auto better = [&](int32_t a, int32_t b) {
     return values_[a] > values_[b] || (values_[a] == values_[b] && a < b);
   };
   std::vector<int32_t> heap;
-  heap.reserve(static_cast<size_t>(count) + 1);
-  float bar = -kInfinity;
-  each([&](int32_t id) {
-    if (static_cast<int64_t>(heap.size()) == count && !(values_[id] > bar)) return;
-    heap.push_back(id);
-    std::ranges::push_heap(heap, better);
-    if (static_cast<int64_t>(heap.size()) > count) {
+  heap.reserve(static_cast<size_t>(count));
+  const auto consider = [&](int32_t id) {
+    if (static_cast<int64_t>(heap.size()) == count) {
+      if (!(values_[id] > values_[heap.front()])) return;
       std::ranges::pop_heap(heap, better);
       heap.pop_back();
     }
-    bar = values_[heap.front()];
-  });
+    heap.push_back(id);
+    std::ranges::push_heap(heap, better);
+  };
+  constexpr int64_t kBlock = 16;
+  if (!all_) {
+    for (int32_t id : left_) consider(id);
+  } else {
+    for (int64_t begin = 0; begin < size(); begin += kBlock) {
+      const int64_t end = std::min(begin + kBlock, size());
+      if (static_cast<int64_t>(heap.size()) == count &&
+          !(greatest_of(values_.data() + begin, end - begin) > values_[heap.front()]))
+        continue;
+      for (int64_t id = begin; id < end; ++id) consider(static_cast<int32_t>(id));
+    }
+  }
   std::ranges::sort(heap, better);
   return heap;
 }
 
-template <typename Key>
-TokenScores::Last TokenScores::reach(double mass, Key&& key) {
-  // Weights per interval of keys find the interval in which the sum crosses the mass; only its
+TokenScores::Last TokenScores::reach(double mass, float centre) {
+  // Weights per interval of distances find the interval in which the sum crosses the mass; only its
   // tokens are sorted.
-  constexpr int kIntervals = 2048;
+  constexpr int32_t kIntervals = 2048;
   constexpr float kPerUnit = 64, kEnd = kIntervals - 1;
-  const std::span<const float> w = weights();
+  const float* w = weights();
+  const auto count = static_cast<size_t>(all_ ? size() : std::ssize(left_));
+  const auto id_at = [&](size_t i) { return all_ ? static_cast<int32_t>(i) : left_[i]; };
+  const auto intervals = std::make_unique_for_overwrite<int32_t[]>(count);
+  size_t i = 0;
+  if (all_)
+    for (; i + kLanes <= count; i += kLanes) {
+      const Floats x = load(values_.data() + i) - splat(centre);
+      const Floats scaled = (x < 0 ? -x : x) * splat(kPerUnit);
+      const Ints at = __builtin_convertvector(scaled < kEnd ? scaled : splat(kEnd), Ints);
+      std::memcpy(intervals.get() + i, &at, sizeof at);
+    }
+  for (; i < count; ++i)
+    intervals[i] = static_cast<int32_t>(
+        std::min(std::abs(values_[id_at(i)] - centre) * kPerUnit, kEnd));
+
+  // What lies in the last interval, from 32 on, is the rest: its sum is not needed.
   std::array<double, kIntervals> sums{};
-  const auto interval = [&](int32_t id) {
-    return static_cast<int>(std::min(key(id) * kPerUnit, kEnd));
-  };
-  each([&](int32_t id) { sums[interval(id)] += static_cast<double>(w[id]); });
+  for (i = 0; i < count; ++i) sums[intervals[i]] += static_cast<double>(w[id_at(i)]);
   double before = 0;
-  int at = 0, last_used = 0;
-  for (; at < kIntervals; ++at) {
-    if (sums[at] > 0) last_used = at;
-    if (before + sums[at] >= mass) break;
-    before += sums[at];
-  }
-  if (at == kIntervals) {  // the mass is more than all weights, by rounding
-    at = last_used;
-    before = -kInfinity;
-    mass = kInfinity;
-  }
+  int32_t at = 0;
+  while (at < kIntervals - 1 && before + sums[at] < mass) before += sums[at++];
+
+  const auto distance = [&](size_t k) { return std::abs(values_[id_at(k)] - centre); };
   std::vector<Last> inside;
-  each([&](int32_t id) {
-    if (interval(id) == at) inside.push_back({key(id), id});
-  });
+  for (i = 0; i < count; ++i)
+    if (intervals[i] == at) inside.push_back({distance(i), id_at(i)});
+  if (inside.empty()) {  // by rounding, all weights together do not reach the mass
+    Last last;
+    for (i = 0; i < count; ++i)
+      if (distance(i) >= last.distance) last = {distance(i), id_at(i)};
+    return last;
+  }
   std::ranges::sort(inside, [](const Last& a, const Last& b) {
-    return a.key < b.key || (a.key == b.key && a.id > b.id);
+    return a.distance < b.distance || (a.distance == b.distance && a.id > b.id);
   });
   for (const Last& token : inside) {
     before += static_cast<double>(w[token.id]);
@@ -226,11 +253,17 @@ TokenScores::Last TokenScores::reach(double mass, Key&& key) {
 void TokenScores::temperature(double temperature) {
   if (temperature == 1) return;
   const auto divisor = static_cast<float>(temperature);
-  if (all_)
-    for (float& x : values_) x /= divisor;
-  else
+  if (all_) {
+    int64_t i = 0;
+    for (; i + kLanes <= size(); i += kLanes) {
+      const Floats x = load(values_.data() + i) / splat(divisor);
+      std::memcpy(values_.data() + i, &x, sizeof x);
+    }
+    for (; i < size(); ++i) values_[i] /= divisor;
+  } else {
     for (int32_t id : left_) values_[id] /= divisor;
-  weights_.clear();
+  }
+  weights_.reset();
   total_.reset();
 }
 
@@ -247,10 +280,7 @@ void TokenScores::top_p(double p, int64_t keep) {
   const float top = values_[static_cast<size_t>(best())];
   std::vector<int32_t> best_ones;
   if (keep > 1) best_ones = greatest(keep);
-  const Last last = reach(p * total(), [&](int32_t id) {
-    const float key = top - values_[id];
-    return key < kInfinity ? key : std::numeric_limits<float>::max();
-  });
+  const Last last = reach(p * total(), top);
   const float edge = values_[last.id];
   filter([&](int32_t id) {
     const float x = values_[id];
@@ -263,7 +293,7 @@ void TokenScores::top_p(double p, int64_t keep) {
 void TokenScores::min_p(double min_p, int64_t keep) {
   best();
   const auto least = static_cast<float>(min_p);
-  const std::span<const float> w = weights();
+  const float* w = weights();
   const std::vector<int32_t> best_ones = greatest(keep);
   filter([&](int32_t id) {
     return w[id] >= least || std::ranges::find(best_ones, id) != best_ones.end();
@@ -272,7 +302,7 @@ void TokenScores::min_p(double min_p, int64_t keep) {
 
 /// -sum p log p = log Z - sum w (score - best) / Z with Z = sum w.
 double TokenScores::entropy() {
-  const std::span<const float> w = weights();
+  const float* w = weights();
   const float top = values_[static_cast<size_t>(best())];
   double sum = 0;
   each([&](int32_t id) {
@@ -283,14 +313,11 @@ double TokenScores::entropy() {
 
 void TokenScores::typical(double mass, int64_t keep) {
   const float top = values_[static_cast<size_t>(best())];
-  const auto log_total = static_cast<float>(std::log(total()));
-  const auto entropy_of_row = static_cast<float>(entropy());
-  const auto distance = [&](int32_t id) {
-    const float surprise = log_total - (values_[id] - top);
-    return surprise < kInfinity ? std::abs(surprise - entropy_of_row)
-                                : std::numeric_limits<float>::max();
-  };
-  const float most = reach(mass * total(), distance).key;
+  // The surprise of a score x is log Z - (x - top); its distance from the entropy is that of x from
+  // the score whose surprise is the entropy.
+  const auto centre = static_cast<float>(static_cast<double>(top) + std::log(total()) - entropy());
+  const auto distance = [&](int32_t id) { return std::abs(values_[id] - centre); };
+  const float most = reach(mass * total(), centre).distance;
   std::vector<int32_t> nearest;  // the first `keep` tokens in the order of distance
   if (keep > 1) {
     each([&](int32_t id) { nearest.push_back(id); });
@@ -304,12 +331,12 @@ void TokenScores::typical(double mass, int64_t keep) {
     return distance(id) <= most || std::ranges::find(nearest, id) != nearest.end();
   });
   best_.reset();
-  weights_.clear();
+  weights_.reset();
 }
 
 void TokenScores::remove_improbable(double least, int64_t keep) {
   best();
-  const std::span<const float> w = weights();
+  const float* w = weights();
   const auto bar = static_cast<float>(least * total());
   const std::vector<int32_t> best_ones = greatest(keep);
   const float kept = values_[best_ones.back()];
@@ -343,32 +370,26 @@ void TokenScores::apply_removals() {
       values_[id] = -kInfinity;
   all_ = true;
   left_.clear();
-  weights_.clear();
+  weights_.reset();
   total_.reset();
 }
 
 int64_t TokenScores::draw(double u) {
-  const std::span<const float> w = weights();
+  const float* w = weights();
   const double target = u * total();
   double sum = 0;
   int64_t last = best();
   if (all_) {
     // Whole blocks are skipped by their sums.
     constexpr size_t kBlock = 256;
-    for (size_t begin = 0; begin < w.size(); begin += kBlock) {
-      const size_t end = std::min(begin + kBlock, w.size());
-      double lanes[8] = {};
-      size_t i = begin;
-      for (; i + 8 <= end; i += 8)
-        for (size_t lane = 0; lane < 8; ++lane) lanes[lane] += static_cast<double>(w[i + lane]);
-      for (; i < end; ++i) lanes[0] += static_cast<double>(w[i]);
-      double block = 0;
-      for (double lane : lanes) block += lane;
+    for (size_t begin = 0; begin < values_.size(); begin += kBlock) {
+      const size_t end = std::min(begin + kBlock, values_.size());
+      const double block = sum_of(w + begin, end - begin);
       if (sum + block <= target) {
         sum += block;
         continue;
       }
-      for (i = begin; i < end; ++i) {
+      for (size_t i = begin; i < end; ++i) {
         if (w[i] == 0) continue;
         last = static_cast<int64_t>(i);
         sum += static_cast<double>(w[i]);
@@ -388,7 +409,7 @@ int64_t TokenScores::draw(double u) {
 
 std::vector<double> TokenScores::probabilities() {
   std::vector<double> out(values_.size(), 0.0);
-  const std::span<const float> w = weights();
+  const float* w = weights();
   const double sum = total();
   each([&](int32_t id) { out[id] = static_cast<double>(w[id]) / sum; });
   return out;

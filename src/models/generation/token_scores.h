@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -54,8 +55,8 @@ class TokenScores {
   std::vector<double> probabilities();
 
  private:
-  /// exp(score - best score), of all tokens, or of those that are left only.
-  std::span<const float> weights();
+  /// exp(score - best score) by id, of the tokens that are left.
+  const float* weights();
   double total();
   /// Calls f(id) for the tokens that are left, in ascending order.
   template <typename F>
@@ -65,14 +66,13 @@ class TokenScores {
   void filter(F&& keep);
   /// The tokens of the `count` greatest scores, of equal ones those of smaller id.
   std::vector<int32_t> greatest(int64_t count) const;
-  /// Of tokens sorted by key(id) >= 0, from the smallest one: the last of the fewest whose weights
-  /// reach `mass`. Of tokens with equal keys those of greater id come first.
+  /// Of the tokens by the distance of their scores from `centre`: the last of the fewest whose
+  /// weights reach `mass`. Of tokens as near those of greater id come first.
   struct Last {
-    float key = 0;
+    float distance = 0;
     int32_t id = 0;
   };
-  template <typename Key>
-  Last reach(double mass, Key&& key);
+  Last reach(double mass, float centre);
   void remove_improbable(double least, int64_t keep);
   double entropy();
 
@@ -80,7 +80,7 @@ class TokenScores {
   bool all_ = true;             ///< nothing was removed
   std::vector<int32_t> left_;  ///< otherwise what is left, ascending
   mutable std::optional<int64_t> best_;
-  std::vector<float> weights_;  ///< by id; empty: not known
+  std::unique_ptr<float[]> weights_;  ///< by id, of tokens that are left; null: not known
   std::optional<double> total_;
 };
 
