@@ -59,7 +59,7 @@ void pack_lanes(const T* src, int64_t k_stride, const Panels& panels, int64_t kc
       const T* const from = src + panels.first[p];
       const int lanes = panels.lanes(p);
       const __mmask32 mask = lanes >= 32 ? ~__mmask32{0} : (__mmask32{1} << lanes) - 1;
-      for (int64_t l = 0; l < kRun; ++l)
+      for (int64_t l = 0; ahead > 0 && l < kRun; ++l)
         prefetch32(from + (l + ahead) * k_stride);
       if (k + kRun <= kc)
         interleave<Width, kRun>(from, k_stride, mask, kRun, out + p * panels.stride);
@@ -81,7 +81,7 @@ void pack_runs(const T* src, int64_t lane_stride, int64_t k_stride, int lanes, i
       const T* const from = src + j * lane_stride + k * k_stride;
       float* const to = out + k / 2 * width + j;
       const int64_t next = ahead ? ahead * k_stride : width * lane_stride;
-      for (int i = 0; i < count; ++i)
+      for (int i = 0; ahead >= 0 && i < count; ++i)
         prefetch32(from + i * lane_stride + next);
       if (sizeof(T) == 2 && k_stride == 1 && count == 16 && depth == 32) {
         Simd::transpose(from, lane_stride * 2, to, width);
@@ -114,7 +114,7 @@ void pack(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_
 }
 
 // Packs k0 .. k0 + kc, k0 even. What is packed next is prefetched: `ahead` k away, or, if that is 0,
-// the following rows or panels.
+// the following rows or panels; kNoPrefetch: nothing.
 inline void pack_words(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
                        float* out) {
   if (o.as_bf16) return pack<float>(o, panels, k0, kc, ahead, out);

@@ -65,7 +65,7 @@ void pack_lanes(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, 
         const int count = lanes - j;
         const int64_t from = (k0 + k) * o.k_stride + panels.first[p] + j;
         float* const to = out + p * panels.stride + k * panels.width + j;
-        for (int64_t l = 0; count > 0 && l < rows; ++l)
+        for (int64_t l = 0; ahead > 0 && count > 0 && l < rows; ++l)
           prefetch<S>(o.data, from + (l + ahead) * o.k_stride);
         if (rows == kRun && count >= kW) {
 #pragma GCC unroll 8
@@ -92,7 +92,7 @@ void pack_runs(const Operand& o, int64_t lane, int lanes, int width, int64_t k0,
       const int depth = static_cast<int>(kc - k < kW ? kc - k : kW);
       const int64_t at = (lane + j) * o.lane_stride + (k0 + k) * o.k_stride;
       const int64_t next = ahead ? ahead * o.k_stride : width * o.lane_stride;
-      for (int i = 0; i < count; ++i) prefetch<S>(o.data, at + i * o.lane_stride + next);
+      for (int i = 0; ahead >= 0 && i < count; ++i) prefetch<S>(o.data, at + i * o.lane_stride + next);
       if (S == Source::f32 && o.k_stride == 1 && count == kW && depth == kW) {
         Simd::transpose(static_cast<const float*>(o.data) + at, o.lane_stride * 4,
                         out + k * width + j, width);
@@ -126,7 +126,7 @@ void pack(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_
 }
 
 // Packs k0 .. k0 + kc. What is packed next is prefetched: `ahead` k away, or, if that is 0, the
-// following rows or panels.
+// following rows or panels; kNoPrefetch: nothing.
 inline void pack_words(const Operand& o, const Panels& panels, int64_t k0, int64_t kc, int64_t ahead,
                        float* out) {
   if (o.as_bf16) return pack<Source::rounded>(o, panels, k0, kc, ahead, out);

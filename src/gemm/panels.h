@@ -14,10 +14,13 @@ struct Operand {
   int64_t lane_stride, k_stride;
 };
 
+/// For pack_words(), where somebody else prefetches.
+constexpr int64_t kNoPrefetch = -1;
+
 /// Panels of [word][width]: panel p holds `width` lanes from first[p] on, of which those from `limit`
 /// on are zeros, and lies `stride` words after the one before.
 struct Panels {
-  static constexpr int kMost = 32;
+  static constexpr int kMost = 48;
   int count = 0, width = 0;
   int64_t limit = 0, stride = 0;
   int64_t first[kMost];

@@ -8,6 +8,11 @@
 // A register tile is kRows x 2 vectors; per word it takes two vectors of B and kRows broadcasts of A.
 // B is packed once per block and k step into panels of two vectors ([panel][word][kCols]), A per row
 // strip and k step into [word][kAStride].
+//
+// What the tiles wait for is not the packed operands, which stream from L2, but what is met for the first
+// time in a while: sums of an earlier k step, and A before it is packed. So sums lie in the order in which
+// tiles visit them, and a tile's inner loop prefetches what the tile after it will need, evenly: a burst
+// of prefetches occupies all miss buffers, and B waits behind them.
 #pragma once
 
 #include "gemm/finish.h"
@@ -24,17 +29,31 @@ inline int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 inline int64_t round_up(int64_t x, int64_t unit) { return ceil_div(x, unit) * unit; }
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// One register tile over `words` steps: C = A B, or C += A B. `first` starts the chain.
+// Sums of one register tile.
+struct Sums {
+  float* at;
+  int64_t ld;
+};
+
+// Memory that the next tile will touch: `step` bytes of it for each word of this one.
+struct Next {
+  const void* at;
+  int64_t step;
+};
+
+// One register tile over `words` steps, from the sums at `from`, or from zero if that is null.
 template <int R>
-void tile(const float* a, const float* b, float* c, int64_t ldc, int64_t words, bool first) {
+void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Next next) {
   Simd::F acc[R][2];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
-    acc[i][0] = first ? Simd::zero() : Simd::load(c + i * ldc);
-    acc[i][1] = first ? Simd::zero() : Simd::load(c + i * ldc + kVector);
+    acc[i][0] = from.at ? Simd::load(from.at + i * from.ld) : Simd::zero();
+    acc[i][1] = from.at ? Simd::load(from.at + i * from.ld + kVector) : Simd::zero();
   }
+  const char* ahead = static_cast<const char*>(next.at);
   for (int64_t w = 0; w < words; ++w) {
     const Simd::F b0 = Simd::load(b), b1 = Simd::load(b + kVector);
+    _mm_prefetch(ahead, _MM_HINT_T0);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Simd::F x = Simd::broadcast(a[i]);
@@ -43,15 +62,16 @@ void tile(const float* a, const float* b, float* c, int64_t ldc, int64_t words, 
     }
     a += kAStride;
     b += kCols;
+    ahead += next.step;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
-    Simd::store(c + i * ldc, acc[i][0]);
-    Simd::store(c + i * ldc + kVector, acc[i][1]);
+    Simd::store(to.at + i * to.ld, acc[i][0]);
+    Simd::store(to.at + i * to.ld + kVector, acc[i][1]);
   }
 }
 
-using Tile = void (*)(const float*, const float*, float*, int64_t, int64_t, bool);
+using Tile = void (*)(const float*, const float*, Sums, Sums, int64_t, Next);
 
 // One strip of rows uses B once: small pieces of it pass through L1, in long runs of memory.
 inline bool one_strip(const GemmArgs& g) { return g.m <= kRows; }
@@ -61,22 +81,24 @@ inline int64_t even_step(int64_t words, int64_t most) {
   return words > 0 ? ceil_div(words, ceil_div(words, most)) : 1;
 }
 
-// A block's scratch: a strip of A, the stationary part of B, and sums.
+// A block's scratch: strips of A, the stationary part of B, a strip's sums as they are finished, and those
+// that are carried, tile by tile.
 struct Scratch {
-  float *a, *b, *sums;
+  float *a, *b, *strip, *carried;
   Scratch(const Blocking& s, void* memory)
       : a(static_cast<float*>(memory)),
         b(a + s.strips * s.k_step / kUnit * kAStride),
-        sums(b + s.n_step * s.k_step / kUnit) {}
+        strip(b + s.n_step * s.k_step / kUnit),
+        carried(strip + kRows * s.n_block) {}
 };
 
-// The stationary part of B is at most 576 KiB, so that it stays in an L2 cache of 1 MiB with a strip
-// of A. Sums are carried from one k step to the next through L2 and L3: each is used for `step` steps
-// of a chain at a time, and B is packed again only every kCarried rows.
+// The stationary part of B is at most 768 KiB and streams from L2 past strips of A in L1. The wider it is,
+// the more tiles use a strip of A that was packed, and the more rows are carried, the more use B; each is
+// packed again for every part of the other. Sums are carried from one k step to the next through L3.
 inline Blocking word_plan(const GemmArgs& g) {
   constexpr int64_t kLongest = 384, kStep = 256;  // words in one step, and in each of several
-  constexpr int64_t kMostColumns = 384;           // of B's stationary part
-  constexpr int64_t kCarried = 392 / kRows * kRows;
+  constexpr int64_t kStationary = 768 * 256;      // words of B
+  constexpr int64_t kCarried = 784 / kRows * kRows;
   const int64_t words = ceil_div(g.k, kUnit);
   Blocking s;
   s.a_stationary = false;
@@ -89,19 +111,19 @@ inline Blocking word_plan(const GemmArgs& g) {
     const bool runs_of_k = g.b_col_stride != 1;
     step = runs_of_k ? 256 : 32;
     s.n_step = runs_of_k ? kCols : 256;
-    s.m_step = kRows;
+    s.m_step = 0;
     s.n_block = 1024;
   } else {
     step = words > kLongest ? even_step(words, kStep) : words > 0 ? words : 1;
-    s.n_step = s.n_block = smaller(kMostColumns, round_up(g.n, kCols));
-    s.m_step = words > step ? smaller(kCarried, round_up(g.m, kRows)) : kRows;
+    s.n_step = s.n_block = smaller(smaller(kStationary / step, 768) / kCols * kCols, round_up(g.n, kCols));
+    s.m_step = words > step ? smaller(kCarried, round_up(g.m, kRows)) : 0;
     // Rows that lie side by side are packed several strips at a time, to use whole cache lines.
     if (g.a_row_stride == 1 && g.a_col_stride != 1) s.strips = smaller(8, ceil_div(g.m, kRows));
   }
-  s.sums_stride = one_strip(g) ? s.n_block : s.n_step;
+  s.sums_stride = s.n_block;
   s.k_step = step * kUnit;
-  s.scratch_bytes = sizeof(float) * static_cast<size_t>(s.strips * step * kAStride +
-                                                        s.n_step * step + s.m_step * s.n_block);
+  s.scratch_bytes = sizeof(float) * static_cast<size_t>(s.strips * step * kAStride + s.n_step * step +
+                                                        (kRows + s.m_step) * s.n_block);
   return s;
 }
 
@@ -148,7 +170,7 @@ inline void run_strip(const Block& block, Tile tile) {
   const Operand a = operand_a(block), b = operand_b(block);
   const int64_t rows = block.m1 - block.m0, columns = block.n1 - block.n0;
   const Panels strip = Strips(block.m0, rows).panels(block, 0, 1);
-  if (g.resume) load_sums(block, at.sums, s.n_block, block.m0, block.n0, rows, columns);
+  if (g.resume) load_sums(block, at.strip, s.n_block, block.m0, block.n0, rows, columns);
   int64_t k = 0;
   do {
     const int64_t kc = smaller(s.k_step, g.k - k);
@@ -157,19 +179,49 @@ inline void run_strip(const Block& block, Tile tile) {
     for (int64_t n = 0; n < columns; n += s.n_step) {
       const Panels panels = column_panels(block, block.n0 + n, smaller(s.n_step, columns - n));
       pack_words(b, panels, k, kc, ahead, at.b);
-      for (int p = 0; p < panels.count; ++p)
-        tile(at.a, at.b + p * panels.stride, at.sums + n + p * kCols, s.n_block,
-             ceil_div(kc, kUnit), k == 0 && !g.resume);
+      for (int p = 0; p < panels.count; ++p) {
+        const Sums sums{at.strip + n + p * kCols, s.n_block};
+        tile(at.a, at.b + p * panels.stride, k == 0 && !g.resume ? Sums{} : sums, sums,
+             ceil_div(kc, kUnit), {sums.at, 0});
+      }
     }
     k += s.k_step;
   } while (k < g.k);
-  finish(block, at.sums, s.n_block, block.m0, block.n0, rows, columns);
+  finish(block, at.strip, s.n_block, block.m0, block.n0, rows, columns);
 }
 
-// Sums that were put aside many tiles ago.
-inline void prefetch_sums(const float* sums, int64_t ld, int64_t rows) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int j = 0; j < kCols; j += 16) _mm_prefetch(sums + i * ld + j, _MM_HINT_T0);
+// Memory that is prefetched a little per tile: `runs` of `lines` cache lines each, `stride` bytes apart.
+class Trickle {
+ public:
+  void set(const void* at, int64_t bytes, int64_t stride, int64_t runs, int64_t tiles) {
+    run_ = static_cast<const char*>(at);
+    stride_ = stride;
+    left_ = bytes > 0 ? runs : 0;
+    lines_ = ceil_div(bytes, 64) + 1;  // runs need not begin with a line
+    line_ = 0;
+    share_ = ceil_div(left_ * lines_, tiles);
+  }
+  void take() {
+    for (int64_t i = 0; i < share_ && left_ > 0; ++i) {
+      _mm_prefetch(run_ + line_ * 64, _MM_HINT_T1);
+      if (++line_ < lines_) continue;
+      line_ = 0;
+      run_ += stride_;
+      --left_;
+    }
+  }
+
+ private:
+  const char* run_ = nullptr;
+  int64_t stride_ = 0, left_ = 0, lines_ = 0, line_ = 0, share_ = 0;
+};
+
+// The part of A that is packed after this one, over so many tiles.
+inline void trickle_a(Trickle& t, const Operand& a, int64_t m, int64_t mn, int64_t k, int64_t kc, int64_t tiles) {
+  const int64_t size = a.dtype == DType::f32 ? 4 : 2;
+  const char* at = static_cast<const char*>(a.data) + (m * a.lane_stride + k * a.k_stride) * size;
+  if (a.k_stride == 1) return t.set(at, kc * size, a.lane_stride * size, mn, tiles);
+  t.set(at, a.lane_stride == 1 ? mn * size : 0, a.k_stride * size, kc, tiles);
 }
 
 inline void word_run(const Block& block, const Tile* tiles) {
@@ -178,32 +230,47 @@ inline void word_run(const Block& block, const Tile* tiles) {
   const Blocking& s = *block.blocking;
   const Scratch at(s, block.scratch);
   const Operand a = operand_a(block), b = operand_b(block);
-  const int64_t n = block.n0, nn = block.n1 - block.n0, ld = s.n_step;
+  const int64_t n = block.n0, nn = block.n1 - block.n0, ld = s.n_block;
   const Panels columns = column_panels(block, n, nn);
   const bool split = g.k > s.k_step;
   const int64_t rows = block.m1 - block.m0, m_parts = split ? ceil_div(rows, s.m_step) : 1;
+  constexpr int64_t kTileSums = kRows * kCols;
+  Trickle next_a, next_c;
   for (int64_t part = 0; part < m_parts; ++part) {
     const Strips all(block.m0, rows);
     const int64_t begin = all.count * part / m_parts, end = all.count * (part + 1) / m_parts;
     int64_t k = 0;
     do {
       const int64_t kc = smaller(s.k_step, g.k - k), words = ceil_div(kc, kUnit);
+      const bool last = k + kc >= g.k;
       pack_words(b, columns, k, kc, 0, at.b);
       for (int64_t group = begin; group < end; group += s.strips) {
         const int64_t group_end = smaller(group + s.strips, end);
         const Panels strips = all.panels(block, group, group_end);
-        pack_words(a, strips, k, kc, 0, at.a);
+        pack_words(a, strips, k, kc, kNoPrefetch, at.a);
+        const int64_t group_tiles = (group_end - group) * columns.count;
+        if (group_end < end)
+          trickle_a(next_a, a, all.first(group_end), all.first(smaller(group_end + s.strips, end)) - all.first(group_end), k, kc, group_tiles);
+        else if (!last)
+          trickle_a(next_a, a, all.first(begin), all.first(smaller(begin + s.strips, end)) - all.first(begin), k + kc, smaller(s.k_step, g.k - k - kc), group_tiles);
         for (int64_t strip = group; strip < group_end; ++strip) {
           const int64_t i = all.first(strip), in_strip = all.first(strip + 1) - i;
-          float* const c = split ? at.sums + (i - all.first(begin)) * ld : at.sums;
+          float* const carried = at.carried + (strip - begin) * columns.count * kTileSums;
           const float* const a_panel = at.a + (strip - group) * strips.stride;
-          if (g.resume && k == 0) load_sums(block, c, ld, i, n, in_strip, nn);
-          for (int p = 0; p < columns.count; ++p) {
-            if (k > 0 && p + 1 < columns.count) prefetch_sums(c + (p + 1) * kCols, ld, in_strip);
-            tiles[in_strip](a_panel, at.b + p * columns.stride, c + p * kCols, ld, words,
-                            k == 0 && !g.resume);
+          if (g.resume && k == 0) {
+            load_sums(block, at.strip, ld, i, n, in_strip, nn);
+            if (strip + 1 < end)
+              next_c.set(static_cast<const float*>(block.c) + all.first(strip + 1) * g.c_row_stride + n, nn * 4, g.c_row_stride * 4, kRows, columns.count);
           }
-          if (k + kc >= g.k) finish(block, c, ld, i, n, in_strip, nn);
+          for (int p = 0; p < columns.count; ++p) {
+            const Sums kept{carried + p * kTileSums, kCols}, finished{at.strip + p * kCols, ld};
+            const Sums from = k > 0 ? kept : g.resume ? finished : Sums{};
+            const Next next = split ? Next{kept.at + kTileSums, ceil_div(4 * kTileSums, words)} : Next{finished.at, 0};
+            next_a.take();
+            next_c.take();
+            tiles[in_strip](a_panel, at.b + p * columns.stride, from, last ? finished : kept, words, next);
+          }
+          if (last) finish(block, at.strip, ld, i, n, in_strip, nn);
         }
       }
       k += s.k_step;
@@ -216,7 +283,7 @@ inline double word_peak(void* memory, int64_t repeats, Tile tile) {
   const float* a = static_cast<const float*>(memory);
   const float* b = a + kSteps * kAStride;
   float* c = static_cast<float*>(memory) + kPeakBytes / 8;
-  for (int64_t i = 0; i < repeats; ++i) tile(a, b, c, kCols, kSteps, true);
+  for (int64_t i = 0; i < repeats; ++i) tile(a, b, {}, {c, kCols}, kSteps, {c, 0});
   return 2.0 * kUnit * kRows * kCols * kSteps * static_cast<double>(repeats);
 }
 
