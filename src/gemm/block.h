@@ -31,6 +31,7 @@ struct Block {
   void* c;
   int64_t first_row;  ///< of this product, counted through the batch
   int64_t m0, m1, n0, n1;
+  int64_t next_n0, next_n1;  ///< columns of the block that this thread will probably have next; may be none
   bool stream;    ///< C is large: write it past the caches
   void* scratch;  ///< blocking->scratch_bytes, 64-byte aligned
 };

@@ -139,6 +139,9 @@ void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional
     block.n0 = part / grid.row_parts * grid.columns;
     block.m1 = std::min(block.m0 + grid.rows, args.m);
     block.n1 = std::min(block.n0 + grid.columns, args.n);
+    const int64_t next = part + threads;  // the threads keep about abreast
+    block.next_n0 = next < per_product ? next / grid.row_parts * grid.columns : 0;
+    block.next_n1 = next < per_product ? std::min(block.next_n0 + grid.columns, args.n) : 0;
     family.run(block);
   };
 

@@ -10,9 +10,9 @@
 // strip and k step into [word][kAStride].
 //
 // What the tiles wait for is not the packed operands, which stream from L2, but what is met for the first
-// time in a while: sums of an earlier k step, and A before it is packed. So sums lie in the order in which
-// tiles visit them, and a tile's inner loop prefetches what the tile after it will need, evenly: a burst
-// of prefetches occupies all miss buffers, and B waits behind them.
+// time in a while: sums of an earlier k step, and A and B before they are packed. So sums lie in the order in which
+// tiles visit them, and a tile's inner loop prefetches what will be needed, evenly: a burst of prefetches
+// occupies all miss buffers, and B waits behind them.
 #pragma once
 
 #include "gemm/finish.h"
@@ -35,25 +35,27 @@ struct Sums {
   int64_t ld;
 };
 
-// Memory that the next tile will touch: `step` bytes of it for each word of this one.
-struct Next {
+// Memory to prefetch: `step` bytes of it per word of a tile.
+struct Stream {
   const void* at;
   int64_t step;
 };
 
-// One register tile over `words` steps, from the sums at `from`, or from zero if that is null.
+// One register tile over `words` steps, from the sums at `from`, or from zero if that is null. `near` is
+// what the next tile will touch, `far` is needed later.
 template <int R>
-void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Next next) {
+void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Stream near, Stream far) {
   Simd::F acc[R][2];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
     acc[i][0] = from.at ? Simd::load(from.at + i * from.ld) : Simd::zero();
     acc[i][1] = from.at ? Simd::load(from.at + i * from.ld + kVector) : Simd::zero();
   }
-  const char* ahead = static_cast<const char*>(next.at);
+  const char *to_l1 = static_cast<const char*>(near.at), *to_l2 = static_cast<const char*>(far.at);
   for (int64_t w = 0; w < words; ++w) {
     const Simd::F b0 = Simd::load(b), b1 = Simd::load(b + kVector);
-    _mm_prefetch(ahead, _MM_HINT_T0);
+    _mm_prefetch(to_l1, _MM_HINT_T0);
+    _mm_prefetch(to_l2, _MM_HINT_T1);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
       const Simd::F x = Simd::broadcast(a[i]);
@@ -62,7 +64,8 @@ void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Nex
     }
     a += kAStride;
     b += kCols;
-    ahead += next.step;
+    to_l1 += near.step;
+    to_l2 += far.step;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
@@ -71,7 +74,7 @@ void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Nex
   }
 }
 
-using Tile = void (*)(const float*, const float*, Sums, Sums, int64_t, Next);
+using Tile = void (*)(const float*, const float*, Sums, Sums, int64_t, Stream, Stream);
 
 // One strip of rows uses B once: small pieces of it pass through L1, in long runs of memory.
 inline bool one_strip(const GemmArgs& g) { return g.m <= kRows; }
@@ -182,7 +185,7 @@ inline void run_strip(const Block& block, Tile tile) {
       for (int p = 0; p < panels.count; ++p) {
         const Sums sums{at.strip + n + p * kCols, s.n_block};
         tile(at.a, at.b + p * panels.stride, k == 0 && !g.resume ? Sums{} : sums, sums,
-             ceil_div(kc, kUnit), {sums.at, 0});
+             ceil_div(kc, kUnit), {sums.at, 0}, {sums.at, 0});
       }
     }
     k += s.k_step;
@@ -190,39 +193,64 @@ inline void run_strip(const Block& block, Tile tile) {
   finish(block, at.strip, s.n_block, block.m0, block.n0, rows, columns);
 }
 
-// Memory that is prefetched a little per tile: `runs` of `lines` cache lines each, `stride` bytes apart.
+// `runs` stretches of memory, of `bytes` each, `stride` bytes apart.
+struct Runs {
+  const char* at;
+  int64_t bytes, stride, runs;
+};
+
+// Lanes [lane, lane + lanes) of an operand, k .. k + kc. None if they do not lie in runs.
+inline Runs runs_of(const Operand& o, int64_t lane, int64_t lanes, int64_t k, int64_t kc) {
+  const int64_t size = o.dtype == DType::f32 ? 4 : 2;
+  const char* const at = static_cast<const char*>(o.data) + (lane * o.lane_stride + k * o.k_stride) * size;
+  if (o.k_stride == 1) return {at, kc * size, o.lane_stride * size, lanes};
+  return {at, lanes * size, o.k_stride * size, o.lane_stride == 1 ? kc : 0};
+}
+
+// Runs of memory that are prefetched by several tiles, in equal parts.
 class Trickle {
  public:
-  void set(const void* at, int64_t bytes, int64_t stride, int64_t runs, int64_t tiles) {
-    run_ = static_cast<const char*>(at);
-    stride_ = stride;
-    left_ = bytes > 0 ? runs : 0;
-    lines_ = ceil_div(bytes, 64) + 1;  // runs need not begin with a line
+  void set(const Runs& r, int64_t tiles) {
+    run_ = r.at;
+    stride_ = r.stride;
+    left_ = smaller(r.runs, tiles);
+    pieces_ = left_ > 0 ? tiles / left_ : 1;
+    const int64_t bytes = r.bytes + 63;  // runs need not begin with a line
+    pieces_ = smaller(pieces_, ceil_div(bytes, 256));
+    piece_bytes_ = round_up(ceil_div(bytes, pieces_), 64);
+    piece_ = 0;
+    lines_ = ceil_div(bytes, 64);
     line_ = 0;
-    share_ = ceil_div(left_ * lines_, tiles);
+    burst_ = ceil_div(r.runs * lines_, tiles);
+    runs_ = r.runs;
   }
-  void take() {
-    for (int64_t i = 0; i < share_ && left_ > 0; ++i) {
+  // The next part, for a tile's inner loop.
+  Stream stream(const void* otherwise, int64_t words) {
+    if (left_ <= 0) return {otherwise, 0};
+    const Stream s{run_ + piece_ * piece_bytes_, ceil_div(piece_bytes_, words)};
+    if (++piece_ == pieces_) {
+      piece_ = 0;
+      run_ += stride_;
+      --left_;
+    }
+    return s;
+  }
+  // The next part at once: for a few lines only.
+  void burst() {
+    for (int64_t i = 0; i < burst_ && runs_ > 0; ++i) {
       _mm_prefetch(run_ + line_ * 64, _MM_HINT_T1);
       if (++line_ < lines_) continue;
       line_ = 0;
       run_ += stride_;
-      --left_;
+      --runs_;
     }
   }
 
  private:
   const char* run_ = nullptr;
-  int64_t stride_ = 0, left_ = 0, lines_ = 0, line_ = 0, share_ = 0;
+  int64_t stride_ = 0, left_ = 0, pieces_ = 1, piece_ = 0, piece_bytes_ = 0;
+  int64_t runs_ = 0, lines_ = 0, line_ = 0, burst_ = 0;
 };
-
-// The part of A that is packed after this one, over so many tiles.
-inline void trickle_a(Trickle& t, const Operand& a, int64_t m, int64_t mn, int64_t k, int64_t kc, int64_t tiles) {
-  const int64_t size = a.dtype == DType::f32 ? 4 : 2;
-  const char* at = static_cast<const char*>(a.data) + (m * a.lane_stride + k * a.k_stride) * size;
-  if (a.k_stride == 1) return t.set(at, kc * size, a.lane_stride * size, mn, tiles);
-  t.set(at, a.lane_stride == 1 ? mn * size : 0, a.k_stride * size, kc, tiles);
-}
 
 inline void word_run(const Block& block, const Tile* tiles) {
   const GemmArgs& g = *block.args;
@@ -235,40 +263,55 @@ inline void word_run(const Block& block, const Tile* tiles) {
   const bool split = g.k > s.k_step;
   const int64_t rows = block.m1 - block.m0, m_parts = split ? ceil_div(rows, s.m_step) : 1;
   constexpr int64_t kTileSums = kRows * kCols;
-  Trickle next_a, next_c;
+  Trickle next_a, next_b, next_c;
   for (int64_t part = 0; part < m_parts; ++part) {
     const Strips all(block.m0, rows);
     const int64_t begin = all.count * part / m_parts, end = all.count * (part + 1) / m_parts;
+    const auto raw_a = [&](int64_t group, int64_t k0) {
+      const int64_t first = all.first(group), last = all.first(smaller(group + s.strips, end));
+      return runs_of(a, first, last - first, k0, smaller(s.k_step, g.k - k0));
+    };
     int64_t k = 0;
     do {
       const int64_t kc = smaller(s.k_step, g.k - k), words = ceil_div(kc, kUnit);
       const bool last = k + kc >= g.k;
       pack_words(b, columns, k, kc, 0, at.b);
+      // B is needed next for the next k step, for the next part, or for the thread's next block.
+      const int64_t part_tiles = (end - begin) * columns.count;
+      if (!last)
+        next_b.set(runs_of(b, n, nn, k + kc, smaller(s.k_step, g.k - k - kc)), part_tiles);
+      else if (part + 1 < m_parts)
+        next_b.set(runs_of(b, n, nn, 0, s.k_step), part_tiles);
+      else
+        next_b.set(runs_of(b, block.next_n0, block.next_n1 - block.next_n0, 0, smaller(s.k_step, g.k)), part_tiles);
       for (int64_t group = begin; group < end; group += s.strips) {
         const int64_t group_end = smaller(group + s.strips, end);
         const Panels strips = all.panels(block, group, group_end);
         pack_words(a, strips, k, kc, kNoPrefetch, at.a);
         const int64_t group_tiles = (group_end - group) * columns.count;
         if (group_end < end)
-          trickle_a(next_a, a, all.first(group_end), all.first(smaller(group_end + s.strips, end)) - all.first(group_end), k, kc, group_tiles);
+          next_a.set(raw_a(group_end, k), group_tiles);
         else if (!last)
-          trickle_a(next_a, a, all.first(begin), all.first(smaller(begin + s.strips, end)) - all.first(begin), k + kc, smaller(s.k_step, g.k - k - kc), group_tiles);
+          next_a.set(raw_a(begin, k + kc), group_tiles);
         for (int64_t strip = group; strip < group_end; ++strip) {
           const int64_t i = all.first(strip), in_strip = all.first(strip + 1) - i;
           float* const carried = at.carried + (strip - begin) * columns.count * kTileSums;
           const float* const a_panel = at.a + (strip - group) * strips.stride;
-          if (g.resume && k == 0) {
+          const bool go_on = g.resume && k == 0;
+          if (go_on) {
             load_sums(block, at.strip, ld, i, n, in_strip, nn);
-            if (strip + 1 < end)
-              next_c.set(static_cast<const float*>(block.c) + all.first(strip + 1) * g.c_row_stride + n, nn * 4, g.c_row_stride * 4, kRows, columns.count);
+            const float* const c = static_cast<const float*>(block.c) + (i + in_strip) * g.c_row_stride + n;
+            next_c.set({reinterpret_cast<const char*>(c), nn * 4, g.c_row_stride * 4, strip + 1 < end ? kRows : 0}, columns.count);
           }
           for (int p = 0; p < columns.count; ++p) {
             const Sums kept{carried + p * kTileSums, kCols}, finished{at.strip + p * kCols, ld};
-            const Sums from = k > 0 ? kept : g.resume ? finished : Sums{};
-            const Next next = split ? Next{kept.at + kTileSums, ceil_div(4 * kTileSums, words)} : Next{finished.at, 0};
-            next_a.take();
-            next_c.take();
-            tiles[in_strip](a_panel, at.b + p * columns.stride, from, last ? finished : kept, words, next);
+            const Sums from = k > 0 ? kept : go_on ? finished : Sums{};
+            const Stream near = go_on   ? next_c.stream(finished.at, words)
+                                : split ? Stream{kept.at + kTileSums, ceil_div(4 * kTileSums, words)}
+                                        : Stream{finished.at, 0};
+            next_a.burst();
+            tiles[in_strip](a_panel, at.b + p * columns.stride, from, last ? finished : kept, words, near,
+                            next_b.stream(near.at, words));
           }
           if (last) finish(block, at.strip, ld, i, n, in_strip, nn);
         }
@@ -283,7 +326,7 @@ inline double word_peak(void* memory, int64_t repeats, Tile tile) {
   const float* a = static_cast<const float*>(memory);
   const float* b = a + kSteps * kAStride;
   float* c = static_cast<float*>(memory) + kPeakBytes / 8;
-  for (int64_t i = 0; i < repeats; ++i) tile(a, b, {}, {c, kCols}, kSteps, {c, 0});
+  for (int64_t i = 0; i < repeats; ++i) tile(a, b, {}, {c, kCols}, kSteps, {c, 0}, {c, 0});
   return 2.0 * kUnit * kRows * kCols * kSteps * static_cast<double>(repeats);
 }
 
