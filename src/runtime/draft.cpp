@@ -316,8 +316,9 @@ class Builder final : public Draft {
       step.outer_rank = l.kernel.kernel.outer_rank;
       step.launches = std::move(l.kernel.launches);
       for (size_t i = 0; i < l.kernel.operands.size(); ++i) {
-        step.operands.push_back(slot(l.kernel.operands[i], index));
         Type type = storage_type(graph, l.kernel.operands[i]);
+        // Tensors without elements lie nowhere; what a kernel reads there once per row, and does not use, is zero.
+        step.operands.push_back(type.elements() ? slot(l.kernel.operands[i], index) : Slot{});
         info.bytes_moved += type.bytes();
         if (l.kernel.kernel.operands[i].written) step.results.emplace_back(static_cast<int32_t>(i), type);
       }

@@ -251,13 +251,17 @@ void Program::execute(std::span<const ProgramStep> group, char* arena, const std
   thread_local std::vector<Task> tasks;
   pointers.clear();
   tasks.clear();
-  // Tensors without elements may have no address; a value per row is read from them all the same, and not used.
-  alignas(64) static char nothing[64] = {};
-  for (const ProgramStep& step : group)
+  // Tensors without elements have no address; a value per row is read from and written to them all the same, and not used.
+  alignas(64) static char nothing[64] = {}, ignored[64];
+  for (const ProgramStep& step : group) {
+    const size_t base = pointers.size();
     for (const Slot& slot : step.operands) {
       void* p = address(slot, arena, inputs, outputs);
       pointers.push_back(p ? p : nothing);
     }
+    for (auto& [operand, type] : step.results)
+      if (void*& p = pointers[base + static_cast<size_t>(operand)]; p == nothing) p = ignored;
+  }
   ir::KernelFault fault;
   size_t base = 0;
   for (const ProgramStep& step : group) {

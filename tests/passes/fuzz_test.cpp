@@ -67,6 +67,8 @@ TEST(Fuzz, PassesDoNotChangeBits) {
 // A value per row of a tensor without elements was read far behind its start.
 TEST(Fuzz, SeedsThatFailed) {
   EXPECT_EQ(fault(random_graph(7001098, 18)), "");
+  // What such a row wrote was read by the next kernel as its index.
+  EXPECT_EQ(fault(random_graph(9000656, 20)), "");
 }
 
 // What the programs above are like, over more of them than are run: a generator that makes small graphs, graphs without
