@@ -95,6 +95,10 @@ void pack_runs(const T* src, int64_t lane_stride, int64_t k_stride, int lanes, i
                               : Simd::gather_bf16(from + i * lane_stride, k_stride, depth);
         _mm512_store_si512(block + i * 16, row);
       }
+      if (words == 16) {
+        Simd::transpose(block, 64, to, width);
+        continue;
+      }
       Simd::transpose(block, 64, turned, 16);
       for (int w = 0; w < words; ++w) Simd::store(to + w * width, Simd::load(turned + w * 16));
     }
