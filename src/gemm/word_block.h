@@ -1,18 +1,18 @@
 // Products of packed 32-bit words, for any vector width: a word is one float, or two bf16 of adjacent
-// k. Included by the families' files after their simd header, kRows, the rows of a register tile, and
-// a pack header, which defines
+// k. Included by the families' files after their simd header, kRows, the rows of a register tile,
+// and a pack header, which defines
 //   kUnit           k per word
 //   multiply_add()  the step of a chain, per lane
 //   pack_words()    words from whatever dtype and layout an operand has
 //
-// A register tile is kRows x 2 vectors; per word it takes two vectors of B and kRows broadcasts of A.
-// B is packed once per block and k step into panels of two vectors ([panel][word][kCols]), A per row
-// strip and k step into [word][kAStride].
+// A register tile is kRows x 2 vectors; per word it takes two vectors of B and kRows broadcasts of
+// A. B is packed once per block and k step into panels of two vectors ([panel][word][kCols]), A per
+// row strip and k step into [word][kAStride].
 //
-// What the tiles wait for is not the packed operands, which stream from L2, but what is met for the first
-// time in a while: sums of an earlier k step, and A and B before they are packed. So sums lie in the order in which
-// tiles visit them, and a tile's inner loop prefetches what will be needed, evenly: a burst of prefetches
-// occupies all miss buffers, and B waits behind them.
+// What the tiles wait for is not the packed operands, which stream from L2, but what is met for the
+// first time in a while: sums of an earlier k step, and A and B before they are packed. So sums lie
+// in the order in which tiles visit them, and a tile's inner loop prefetches what will be needed,
+// evenly: a burst of prefetches occupies all miss buffers, and B waits behind them.
 #pragma once
 
 #include "gemm/finish.h"
@@ -41,17 +41,19 @@ struct Stream {
   int64_t step;
 };
 
-// One register tile over `words` steps, from the sums at `from`, or from zero if that is null. `near` is
-// what the next tile will touch, `far` is needed later.
+// One register tile over `words` steps, from the sums at `from`, or from zero if that is null.
+// `near` is what the next tile will touch, `far` is needed later.
 template <int R>
-void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Stream near, Stream far) {
+void tile(const float* a, const float* b, Sums from, Sums to, int64_t words, Stream near,
+          Stream far) {
   Simd::F acc[R][2];
 #pragma GCC unroll 16
   for (int i = 0; i < R; ++i) {
     acc[i][0] = from.at ? Simd::load(from.at + i * from.ld) : Simd::zero();
     acc[i][1] = from.at ? Simd::load(from.at + i * from.ld + kVector) : Simd::zero();
   }
-  const char *to_l1 = static_cast<const char*>(near.at), *to_l2 = static_cast<const char*>(far.at);
+  const char* to_l1 = static_cast<const char*>(near.at);
+  const char* to_l2 = static_cast<const char*>(far.at);
   for (int64_t w = 0; w < words; ++w) {
     const Simd::F b0 = Simd::load(b), b1 = Simd::load(b + kVector);
     _mm_prefetch(to_l1, _MM_HINT_T0);
@@ -84,8 +86,8 @@ inline int64_t even_step(int64_t words, int64_t most) {
   return words > 0 ? ceil_div(words, ceil_div(words, most)) : 1;
 }
 
-// A block's scratch: strips of A, the stationary part of B, a strip's sums as they are finished, and those
-// that are carried, tile by tile.
+// A block's scratch: strips of A, the stationary part of B, a strip's sums as they are finished,
+// and those that are carried, tile by tile.
 struct Scratch {
   float *a, *b, *strip, *carried;
   Scratch(const Blocking& s, void* memory)
@@ -95,9 +97,10 @@ struct Scratch {
         carried(strip + kRows * s.n_block) {}
 };
 
-// The stationary part of B is at most 768 KiB and streams from L2 past strips of A in L1. The wider it is,
-// the more tiles use a strip of A that was packed, and the more rows are carried, the more use B; each is
-// packed again for every part of the other. Sums are carried from one k step to the next through L3.
+// The stationary part of B is at most 768 KiB and streams from L2 past strips of A in L1. The wider
+// it is, the more tiles use a strip of A that was packed, and the more rows are carried, the more
+// use B; each is packed again for every part of the other. Sums are carried from one k step to the
+// next through L3.
 inline Blocking word_plan(const GemmArgs& g) {
   constexpr int64_t kLongest = 384, kStep = 256;  // words in one step, and in each of several
   constexpr int64_t kStationary = 768 * 256;      // words of B
@@ -118,15 +121,17 @@ inline Blocking word_plan(const GemmArgs& g) {
     s.n_block = 1024;
   } else {
     step = words > kLongest ? even_step(words, kStep) : words > 0 ? words : 1;
-    s.n_step = s.n_block = smaller(smaller(kStationary / step, 768) / kCols * kCols, round_up(g.n, kCols));
+    const int64_t columns = smaller(kStationary / step, 768) / kCols * kCols;
+    s.n_step = s.n_block = smaller(columns, round_up(g.n, kCols));
     s.m_step = words > step ? smaller(kCarried, round_up(g.m, kRows)) : 0;
     // Rows that lie side by side are packed several strips at a time, to use whole cache lines.
     if (g.a_row_stride == 1 && g.a_col_stride != 1) s.strips = smaller(8, ceil_div(g.m, kRows));
   }
   s.sums_stride = s.n_block;
   s.k_step = step * kUnit;
-  s.scratch_bytes = sizeof(float) * static_cast<size_t>(s.strips * step * kAStride + s.n_step * step +
-                                                        (kRows + s.m_step) * s.n_block);
+  const int64_t sums = (kRows + s.m_step) * s.n_block;
+  s.scratch_bytes =
+      sizeof(float) * static_cast<size_t>(s.strips * step * kAStride + s.n_step * step + sums);
   return s;
 }
 
@@ -202,7 +207,8 @@ struct Runs {
 // Lanes [lane, lane + lanes) of an operand, k .. k + kc. None if they do not lie in runs.
 inline Runs runs_of(const Operand& o, int64_t lane, int64_t lanes, int64_t k, int64_t kc) {
   const int64_t size = o.dtype == DType::f32 ? 4 : 2;
-  const char* const at = static_cast<const char*>(o.data) + (lane * o.lane_stride + k * o.k_stride) * size;
+  const int64_t offset = lane * o.lane_stride + k * o.k_stride;
+  const char* const at = static_cast<const char*>(o.data) + offset * size;
   if (o.k_stride == 1) return {at, kc * size, o.lane_stride * size, lanes};
   return {at, lanes * size, o.k_stride * size, o.lane_stride == 1 ? kc : 0};
 }
@@ -283,7 +289,9 @@ inline void word_run(const Block& block, const Tile* tiles) {
       else if (part + 1 < m_parts)
         next_b.set(runs_of(b, n, nn, 0, s.k_step), part_tiles);
       else
-        next_b.set(runs_of(b, block.next_n0, block.next_n1 - block.next_n0, 0, smaller(s.k_step, g.k)), part_tiles);
+        next_b.set(runs_of(b, block.next_n0, block.next_n1 - block.next_n0, 0,
+                           smaller(s.k_step, g.k)),
+                   part_tiles);
       for (int64_t group = begin; group < end; group += s.strips) {
         const int64_t group_end = smaller(group + s.strips, end);
         const Panels strips = all.panels(block, group, group_end);
@@ -300,18 +308,22 @@ inline void word_run(const Block& block, const Tile* tiles) {
           const bool go_on = g.resume && k == 0;
           if (go_on) {
             load_sums(block, at.strip, ld, i, n, in_strip, nn);
-            const float* const c = static_cast<const float*>(block.c) + (i + in_strip) * g.c_row_stride + n;
-            next_c.set({reinterpret_cast<const char*>(c), nn * 4, g.c_row_stride * 4, strip + 1 < end ? kRows : 0}, columns.count);
+            const char* const c = static_cast<const char*>(block.c);
+            next_c.set({c + ((i + in_strip) * g.c_row_stride + n) * 4, nn * 4, g.c_row_stride * 4,
+                        strip + 1 < end ? kRows : 0},
+                       columns.count);
           }
           for (int p = 0; p < columns.count; ++p) {
             const Sums kept{carried + p * kTileSums, kCols}, finished{at.strip + p * kCols, ld};
             const Sums from = k > 0 ? kept : go_on ? finished : Sums{};
-            const Stream near = go_on   ? next_c.stream(finished.at, words)
-                                : split ? Stream{kept.at + kTileSums, ceil_div(4 * kTileSums, words)}
-                                        : Stream{finished.at, 0};
+            Stream near{finished.at, 0};
+            if (go_on)
+              near = next_c.stream(finished.at, words);
+            else if (split)
+              near = {kept.at + kTileSums, ceil_div(4 * kTileSums, words)};
             next_a.burst();
-            tiles[in_strip](a_panel, at.b + p * columns.stride, from, last ? finished : kept, words, near,
-                            next_b.stream(near.at, words));
+            tiles[in_strip](a_panel, at.b + p * columns.stride, from, last ? finished : kept, words,
+                            near, next_b.stream(near.at, words));
           }
           if (last) finish(block, at.strip, ld, i, n, in_strip, nn);
         }
