@@ -95,6 +95,9 @@ class DecodeSession {
                              const std::vector<int64_t>& attention_mask = {});
   /// One more token of each sequence: logits [B, V]. Usage error when the cache is full.
   std::vector<float> decode(const std::vector<int64_t>& ids);
+  /// T more tokens of each sequence, ids [B, T]: logits [B, T, V] after each of them. Together, if
+  /// the model can extend(), and always with the bits of T calls of decode().
+  std::vector<float> extend(const std::vector<int64_t>& ids);
   /// Sequence i goes on from what was sequence rows[i], B row numbers.
   void reorder(const std::vector<int64_t>& rows);
   /// Forgets all tokens but the first `position`.
@@ -111,7 +114,7 @@ class DecodeSession {
   KvCache cache_;
   bool compiled_;
   int64_t position_ = 0;
-  std::unique_ptr<CompiledFunction> prefill_, decode_, reorder_;
+  std::unique_ptr<CompiledFunction> prefill_, decode_, extend_, reorder_;
 };
 
 enum class StopReason { length, eos, stopped };

@@ -52,6 +52,12 @@ class CausalLM : public nn::Module {
   /// holds all earlier ones: [B, V]. The same bits as uncached logits.
   Tensor decode(const Tensor& ids, const Tensor& position, KvCache& cache);
 
+  /// Whether extend() runs its tokens together; otherwise decode() has to take them one by one.
+  virtual bool can_extend() const { return false; }
+  /// Runs ids [B, T] in slots position .. position + T - 1 of a cache without padding: logits
+  /// [B, T, V], of the same bits as T calls of decode(). Internal error unless can_extend().
+  Tensor extend(const Tensor& ids, const Tensor& position, KvCache& cache);
+
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_positions() const = 0;
   /// Tokens that end a text: those of the config, or of generation_config.json where the model was
@@ -85,6 +91,7 @@ class CausalLM : public nn::Module {
   virtual Tensor forward_prefill(const Tensor& ids, const Tensor& attention_mask,
                                  KvCache& cache) = 0;
   virtual Tensor forward_decode(const Tensor& ids, const Tensor& position, KvCache& cache) = 0;
+  virtual Tensor forward_extend(const Tensor& ids, const Tensor& position, KvCache& cache);
   /// Layers, heads and head size of the cache.
   struct CacheShape {
     int64_t layers = 0, heads = 0, head_size = 0;

@@ -35,17 +35,42 @@ int run_generate(const Args& args) {
   CommonFlags common;
   GenerateOptions options;
   std::string model;
-  std::optional<std::string> prompt, prompt_file;
+  std::optional<std::string> prompt_file, early_stopping;
+  GenerationConfig& s = options.settings;
   bool stream = false;
   ArgParser parser("generate", "Continues a prompt.");
   parser.positional("MODEL", model, "a folder in Hugging Face layout, or a run");
-  parser.option("--prompt", prompt, "the text to continue");
+  parser.option("--prompt", options.prompts, "the text to continue; may be repeated");
   parser.option("--prompt-file", prompt_file, "read it from a file; - is stdin");
-  parser.option("--max-new-tokens", options.max_new_tokens, "tokens to generate", {0, 1e9});
-  parser.option("--temperature", options.temperature, "0: the most likely token", {0, 1e6});
-  parser.option("--top-k", options.top_k, "only the k most likely tokens; 0: all", {0, 1e9});
-  parser.option("--top-p", options.top_p, "only the most likely tokens of this total probability",
+  parser.option("--max-new-tokens", s.max_new_tokens, "tokens to generate (100)", {1, 1e9});
+  parser.option("--min-new-tokens", s.min_new_tokens, "no end before so many", {0, 1e9});
+  parser.option("--temperature", s.temperature, "0: the most likely token (1)", {0, 1e6});
+  parser.option("--top-k", s.top_k, "only the k most likely tokens; 0: all", {0, 1e9});
+  parser.option("--top-p", s.top_p, "only the most likely tokens of this total probability", {0, 1});
+  parser.option("--min-p", s.min_p, "only tokens of this probability, relative to the best", {0, 1});
+  parser.option("--typical-p", s.typical_p, "only the most typical tokens of this total probability",
                 {0, 1});
+  parser.option("--epsilon-cutoff", s.epsilon_cutoff, "only tokens of this probability", {0, 1});
+  parser.option("--eta-cutoff", s.eta_cutoff, "the same, adapted to the entropy", {0, 1});
+  parser.option("--repetition-penalty", s.repetition_penalty,
+                "divides the logits of tokens that occurred; 1: none", {0, 1e6});
+  parser.option("--presence-penalty", s.presence_penalty,
+                "subtracted from the logits of new tokens that occurred", {-1e6, 1e6});
+  parser.option("--frequency-penalty", s.frequency_penalty, "the same for each time they occurred",
+                {-1e6, 1e6});
+  parser.option("--no-repeat-ngram-size", s.no_repeat_ngram_size,
+                "no sequence of so many tokens occurs twice", {0, 1e9});
+  parser.option("--bad-word", options.bad_words, "a text not to write; may be repeated");
+  parser.option("--num-beams", s.num_beams, "beam search", {1, 1e6});
+  parser.option("--length-penalty", s.length_penalty,
+                "beams compare by log probability / length^this (1)", {-1e6, 1e6});
+  parser.choice("--early-stopping", early_stopping, "when beam search ends (false)",
+                {"false", "true", "never"});
+  parser.option("--num-return-sequences", s.num_return_sequences, "texts for each prompt", {1, 1e6});
+  parser.option("--draft-model", options.draft_model,
+                "a smaller model of the same vocabulary, for speculative decoding");
+  parser.option("--num-draft-tokens", options.num_draft_tokens, "tokens it proposes at a time",
+                {1, 1000});
   parser.option("--stop", options.stop, "end at this text; may be repeated");
   parser.flag("--stream", stream, "print tokens as they come");
   common.add_to(parser);
@@ -53,11 +78,15 @@ int run_generate(const Args& args) {
     print_text(parser.help());
     return kOk;
   }
-  if (prompt.has_value() == prompt_file.has_value())
+  if (options.prompts.empty() != prompt_file.has_value())
     usage_error("corten generate: give one of --prompt and --prompt-file");
-  options.prompt = prompt               ? *prompt
-                   : *prompt_file == "-" ? read_stdin()
-                                         : read_file(*prompt_file, uint64_t{1} << 30);
+  if (prompt_file)
+    options.prompts = {*prompt_file == "-" ? read_stdin()
+                                           : read_file(*prompt_file, uint64_t{1} << 30)};
+  if (early_stopping)
+    s.early_stopping = *early_stopping == "never"  ? EarlyStopping::never
+                       : *early_stopping == "true" ? EarlyStopping::yes
+                                                   : EarlyStopping::open;
   options.model = model_options(model, common);
   if (common.seed) options.seed = *common.seed;
   TextCallback on_text;
@@ -69,12 +98,19 @@ int run_generate(const Args& args) {
   const GenerateResult result = generate_text(options, on_text);
   if (common.json)
     print_json(to_json(result));
+  else if (on_text)
+    print_text("\n");
   else
-    print_text(on_text ? "\n" : result.text + "\n");
+    for (const GeneratedText& one : result.sequences) print_text(one.text + "\n");
+  size_t new_tokens = 0;
+  for (const GeneratedText& one : result.sequences) new_tokens += one.ids.size();
   if (!common.json)
-    print_note(format("{} prompt tokens at {:.0f}/s, {} new tokens at {:.1f}/s", result.prompt_tokens,
-                      result.prefill_tokens_per_s, result.ids.size(),
-                      result.decode_tokens_per_s));
+    print_note(format("{} prompt tokens at {:.0f}/s, {} new tokens at {:.1f}/s{}",
+                      result.prompt_tokens, result.prefill_tokens_per_s, new_tokens,
+                      result.decode_tokens_per_s,
+                      result.accepted_drafts
+                          ? format(", {:.0f} % of the drafts stood", 100 * *result.accepted_drafts)
+                          : ""));
   return kOk;
 }
 

@@ -93,6 +93,23 @@ Tensor CausalLM::decode(const Tensor& ids, const Tensor& position, KvCache& cach
              [&](const std::vector<Tensor>& in) { return forward_decode(in[0], position, cache); });
 }
 
+Tensor CausalLM::extend(const Tensor& ids, const Tensor& position, KvCache& cache) {
+  check_ids(ids, max_positions());
+  if (ids.size(0) != cache.batch || ids.size(1) > cache.length || cache.visible.defined() ||
+      position.dim() != 0 || position.dtype() != DType::i64)
+    usage_error("[{}] going on needs ids [{}, up to {}] without padding and a position i64[], got "
+                "{} and {}",
+                type_name(), cache.batch, cache.length, nn::type_text(ids),
+                nn::type_text(position));
+  NoGradGuard no_grad;
+  return run({ids},
+             [&](const std::vector<Tensor>& in) { return forward_extend(in[0], position, cache); });
+}
+
+Tensor CausalLM::forward_extend(const Tensor&, const Tensor&, KvCache&) {
+  internal_error("[{}] extend() is not there, as can_extend() says", type_name());
+}
+
 void CausalLM::set_generation_config_json(std::string_view json, std::string_view source) {
   const Json config = Json::parse(json, source);
   if (!config.is_object())

@@ -1,5 +1,7 @@
 #include "train/generate.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/format.h"
 #include "base/thread_pool.h"
@@ -35,6 +37,69 @@ std::vector<int64_t> prompt_ids(const Tokenizer& tokenizer, const std::string& p
   return {*first};
 }
 
+/// generation_config.json of a model folder.
+GenerationConfig stored_settings(const std::string& folder) {
+  constexpr uint64_t kMaxConfigBytes = 16 << 20;
+  const std::string path = join_path(folder, "generation_config.json");
+  if (!file_exists(path)) return {};
+  return GenerationConfig::from_json(read_file(path, kMaxConfigBytes), path);
+}
+
+void override_settings(GenerationConfig& config, const GenerationConfig& settings) {
+  const bool draws = config.do_sample.value_or(false);
+  config.override_with(settings);
+  const GenerationConfig& s = settings;
+  const bool asks_to_draw = s.temperature.value_or(0) > 0 || s.top_k || s.top_p || s.min_p ||
+                            s.typical_p || s.epsilon_cutoff || s.eta_cutoff;
+  if (!asks_to_draw || s.do_sample) return;
+  config.do_sample = s.temperature.value_or(1) > 0;
+  // transformers' default belongs to what its own files say.
+  if (!draws && !config.top_k) config.top_k = 0;
+}
+
+/// Texts become tokens as they stand and after a space, which most words follow.
+void forbid_words(GenerationConfig& config, const Tokenizer& tokenizer,
+                  const std::vector<std::string>& words) {
+  for (const std::string& word : words)
+    for (const std::string& text : {word, " " + word}) {
+      const std::vector<int32_t> ids = tokenizer.encode_ids(text, false);
+      if (ids.empty()) usage_error("a bad word is empty");
+      if (!config.bad_words_ids) config.bad_words_ids.emplace();
+      config.bad_words_ids->emplace_back(ids.begin(), ids.end());
+    }
+}
+
+/// The text of one sequence as its tokens come.
+class RowText {
+ public:
+  RowText(const Tokenizer& tokenizer, const std::vector<std::string>& stops,
+          TextCallback on_text)
+      : matcher_(stops), decoder_(tokenizer.stream_decoder()), on_text_(std::move(on_text)) {}
+
+  /// False if the callback wants no more.
+  bool push(int64_t token) {
+    return emit(matcher_.push(decoder_.push(static_cast<int32_t>(token))));
+  }
+  void finish() {
+    if (matcher_.stopped()) return;
+    emit(matcher_.push(decoder_.finish()));
+    emit(matcher_.flush());
+  }
+  bool stopped() const { return matcher_.stopped(); }
+  const std::string& text() const { return text_; }
+
+ private:
+  bool emit(const std::string& text) {
+    text_ += text;
+    return text.empty() || !on_text_ || on_text_(text);
+  }
+
+  StopMatcher matcher_;
+  Tokenizer::StreamDecoder decoder_;
+  TextCallback on_text_;
+  std::string text_;
+};
+
 double rate(int64_t tokens, double seconds) {
   return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
@@ -47,41 +112,91 @@ void check_row(std::string_view what, const std::vector<int64_t>& row, size_t to
 }  // namespace
 
 GenerateResult generate_text(const GenerateOptions& options, const TextCallback& on_text) {
-  GenerationOptions settings{.max_new_tokens = options.max_new_tokens,
-                             .sampling = {.temperature = options.temperature,
-                                          .top_k = options.top_k,
-                                          .top_p = options.top_p,
-                                          .seed = options.seed}};
-  check_sampling(settings.sampling);
   const std::string folder = find_model_folder(options.model.model);
   const Tokenizer tokenizer = open_tokenizer_of(folder);
-  const std::vector<int64_t> prompt = prompt_ids(tokenizer, options.prompt);
+  if (options.prompts.empty()) usage_error("there is no prompt");
+  std::vector<std::vector<int64_t>> prompts;
+  int64_t longest = 0;
+  for (const std::string& prompt : options.prompts) {
+    prompts.push_back(prompt_ids(tokenizer, prompt));
+    longest = std::max(longest, std::ssize(prompts.back()));
+  }
+  GenerationConfig config = stored_settings(folder);
+  override_settings(config, options.settings);
+  forbid_words(config, tokenizer, options.bad_words);
+  GenerationOptions settings = config.options(longest);
+  settings.sampling.seed = options.seed;
+  check_sampling(settings.sampling);
+  std::vector<std::string> stops = options.stop;
+  if (config.stop_strings)
+    stops.insert(stops.end(), config.stop_strings->begin(), config.stop_strings->end());
+  const bool beams = settings.num_beams > 1;
+  const auto rows =
+      prompts.size() * static_cast<size_t>(std::max<int64_t>(1, settings.num_return_sequences));
+  if (on_text && (rows != 1 || beams))
+    usage_error("streaming is for one sequence without beams, not for {} prompts, num_beams {} and "
+                "num_return_sequences {}",
+                prompts.size(), settings.num_beams, settings.num_return_sequences);
   auto model = open_model(options.model, folder);
 
-  GenerateResult result;
-  StopMatcher matcher(options.stop);
-  Tokenizer::StreamDecoder decoder = tokenizer.stream_decoder();
-  auto emit = [&](const std::string& text) {
-    result.text += text;
-    return text.empty() || !on_text || on_text(text);
-  };
+  std::vector<RowText> texts;
+  for (size_t row = 0; row < rows; ++row) texts.emplace_back(tokenizer, stops, on_text);
   bool interrupted = false;
-  const Generation out = generate(*model, {prompt}, settings, [&](int64_t, int64_t token) {
-    interrupted = !emit(matcher.push(decoder.push(static_cast<int32_t>(token)))) ||
-                  stop_requested() != StopSignal::None;
-    return !interrupted && !matcher.stopped();
-  });
-  if (!matcher.stopped() && !interrupted) {
-    emit(matcher.push(decoder.finish()));
-    emit(matcher.flush());
+  const auto on_token = [&](int64_t row, int64_t token) {
+    RowText& text = texts[static_cast<size_t>(row)];
+    const bool goes_on = text.push(token);
+    interrupted = interrupted || !goes_on || stop_requested() != StopSignal::None;
+    return !interrupted && !text.stopped();
+  };
+  Generation out;
+  if (beams) {
+    settings.stop = [&](std::span<const int64_t> ids) {
+      interrupted = interrupted || stop_requested() != StopSignal::None;
+      if (interrupted || stops.empty()) return interrupted;
+      RowText text(tokenizer, stops, {});
+      for (int64_t id : ids) text.push(id);
+      return text.stopped();
+    };
+    if (!options.draft_model.empty())
+      usage_error("a draft model works without beams, not with num_beams {}", settings.num_beams);
+    out = generate(*model, prompts, settings);
+    for (size_t row = 0; row < rows; ++row)
+      for (int64_t id : out.ids[row]) texts[row].push(id);
+  } else if (!options.draft_model.empty()) {
+    if (prompts.size() != 1)
+      usage_error("a draft model works with one prompt, not with {}", prompts.size());
+    ModelOptions draft_options = options.model;
+    draft_options.model = options.draft_model;
+    auto draft = open_model(draft_options, find_model_folder(options.draft_model));
+    out = generate_speculative(*model, *draft, prompts[0], settings, options.num_draft_tokens,
+                               on_token);
+  } else {
+    out = generate(*model, prompts, settings, on_token);
   }
-  result.ids = out.ids[0];
+
+  GenerateResult result;
+  int64_t new_tokens = 0;
+  for (size_t row = 0; row < rows; ++row) {
+    if (!interrupted) texts[row].finish();
+    GeneratedText& one = result.sequences.emplace_back();
+    one.text = texts[row].text();
+    one.ids = out.ids[row];
+    const bool cut = interrupted && out.reasons[row] == StopReason::stopped;
+    one.stop_reason = cut                    ? "interrupted"
+                      : texts[row].stopped() ? "stop"
+                                             : to_string(out.reasons[row]);
+    if (beams) one.score = out.scores[row];
+    new_tokens += std::ssize(one.ids);
+  }
   result.prompt_tokens = out.prompt_tokens;
-  result.stop_reason = interrupted         ? "interrupted"
-                       : matcher.stopped() ? "stop"
-                                           : to_string(out.reasons[0]);
   result.prefill_tokens_per_s = rate(out.prompt_tokens, out.prefill_seconds);
-  result.decode_tokens_per_s = rate(out.decode_steps, out.decode_seconds);
+  // The first tokens come from the prompts.
+  const auto sequences = static_cast<int64_t>(rows);
+  result.decode_tokens_per_s =
+      rate(std::max<int64_t>(0, new_tokens - sequences), out.decode_seconds);
+  if (out.drafted > 0)
+    result.accepted_drafts =
+        static_cast<double>(out.accepted) / static_cast<double>(out.drafted);
   return result;
 }
 

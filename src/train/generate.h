@@ -9,6 +9,7 @@
 
 #include "base/signals.h"
 #include "corten/dtype.h"
+#include "corten/generate.h"
 
 namespace corten {
 
@@ -22,28 +23,37 @@ struct ModelOptions {
 
 struct GenerateOptions {
   ModelOptions model;
-  std::string prompt;
-  int64_t max_new_tokens = 100;
-  double temperature = 1.0;       ///< 0: the most likely token
-  int64_t top_k = 0;              ///< 0: all tokens
-  double top_p = 1.0;             ///< 1: all tokens
-  std::vector<std::string> stop;  ///< texts that end the generation; not part of the result
+  std::vector<std::string> prompts;  ///< continued side by side
+  /// What is set here replaces what the model's generation_config.json says. Where neither says
+  /// anything: 100 new tokens, drawn from all at temperature 1; 0 is the most likely token. Asking
+  /// for a temperature or a cut-off asks for drawing, also from beams.
+  GenerationConfig settings;
+  std::vector<std::string> stop;       ///< texts that end the generation; not part of the result
+  std::vector<std::string> bad_words;  ///< texts that are not written, with or without a space before
   int64_t seed = 1;
+  std::string draft_model;  ///< folder or run of a model for speculative decoding; "": none
+  int64_t num_draft_tokens = 5;
 };
 
-struct GenerateResult {
+struct GeneratedText {
   std::string text;          ///< without the prompt
   std::vector<int64_t> ids;  ///< new tokens
-  int64_t prompt_tokens = 0;
-  std::string stop_reason;  ///< "length", "eos", "stop" or "interrupted"
-  double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
+  std::string stop_reason;   ///< "length", "eos", "stop" or "interrupted"
+  std::optional<double> score;  ///< of a beam
+};
+struct GenerateResult {
+  std::vector<GeneratedText> sequences;  ///< of each prompt, as many as were asked for
+  int64_t prompt_tokens = 0;             ///< of all prompts
+  double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;  ///< of all sequences
+  std::optional<double> accepted_drafts;  ///< share of the draft model's tokens that stood
 };
 
 /// Called with the text of each new token (whole UTF-8 characters only); false ends the generation.
 using TextCallback = std::function<bool(const std::string& text)>;
 
-/// Continues the prompt. Usage error for a folder that holds no model, or a prompt that leaves no
-/// room for new tokens within the model's positions.
+/// Continues the prompts. Usage error for a folder that holds no model, a prompt that leaves no room
+/// for new tokens within the model's positions, settings that exclude each other, and a callback for
+/// anything but one sequence without beams.
 GenerateResult generate_text(const GenerateOptions& options, const TextCallback& on_text = {});
 
 struct EvalLogitsOptions {

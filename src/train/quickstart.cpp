@@ -137,12 +137,12 @@ QuickstartResult quickstart(const QuickstartOptions& options, const TrainCallbac
   generate.model.model = result.train.model_dir;
   generate.model.device = options.device;
   generate.model.threads = options.threads;
-  generate.prompt = result.prompt;
-  generate.max_new_tokens = kSampleTokens;
-  generate.temperature = 0.8;
-  generate.top_k = 50;
+  generate.prompts = {result.prompt};
+  generate.settings.max_new_tokens = kSampleTokens;
+  generate.settings.temperature = 0.8;
+  generate.settings.top_k = 50;
   generate.seed = options.seed;
-  result.sample = generate_text(generate).text;
+  result.sample = generate_text(generate).sequences[0].text;
   return result;
 }
 

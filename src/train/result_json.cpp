@@ -69,13 +69,25 @@ Json to_json(const QuickstartResult& r) {
   return out;
 }
 
+Json to_json(const GeneratedText& r) {
+  Json out = Json::object({{"text", r.text}, {"ids", r.ids}, {"stop_reason", r.stop_reason}});
+  if (r.score) out.set("score", *r.score);
+  return out;
+}
+
+/// The first sequence's fields, and all sequences if there are several.
 Json to_json(const GenerateResult& r) {
-  return Json::object({{"text", r.text},
-                       {"ids", r.ids},
-                       {"prompt_tokens", r.prompt_tokens},
-                       {"stop_reason", r.stop_reason},
-                       {"prefill_tokens_per_s", r.prefill_tokens_per_s},
-                       {"decode_tokens_per_s", r.decode_tokens_per_s}});
+  Json out = to_json(r.sequences.at(0));
+  out.set("prompt_tokens", r.prompt_tokens);
+  out.set("prefill_tokens_per_s", r.prefill_tokens_per_s);
+  out.set("decode_tokens_per_s", r.decode_tokens_per_s);
+  if (r.accepted_drafts) out.set("accepted_drafts", *r.accepted_drafts);
+  if (r.sequences.size() > 1) {
+    Json all = Json::array();
+    for (const GeneratedText& one : r.sequences) all.push_back(to_json(one));
+    out.set("sequences", std::move(all));
+  }
+  return out;
 }
 
 Json to_json(const EvalLogitsResult& r) {

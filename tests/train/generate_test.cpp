@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/file.h"
 #include "corten/corten.h"
 #include "corten/models.h"
 #include "corten/tokenizer.h"
@@ -39,8 +40,8 @@ class GenerateText : public ::testing::Test {
     GenerateOptions out;
     out.model.model = temp_->path();
     out.model.threads = 2;
-    out.prompt = prompt;
-    out.max_new_tokens = 20;
+    out.prompts = {prompt};
+    out.settings.max_new_tokens = 20;
     return out;
   }
   static testing::TempFolder* temp_;
@@ -64,21 +65,22 @@ TEST_F(GenerateText, StreamsTheTextThatItReturns) {
     streamed += text;
     return true;
   });
-  EXPECT_EQ(streamed, out.text);
-  EXPECT_EQ(out.stop_reason, "length");
-  EXPECT_EQ(out.ids.size(), 20u);
+  EXPECT_EQ(streamed, out.sequences[0].text);
+  EXPECT_EQ(out.sequences[0].stop_reason, "length");
+  EXPECT_EQ(out.sequences[0].ids.size(), 20u);
   EXPECT_GT(out.prompt_tokens, 0);
   EXPECT_GT(out.decode_tokens_per_s, 0);
   const Tokenizer tokenizer = Tokenizer::from_file(*temp_ / "tokenizer.json");
-  EXPECT_EQ(out.text, tokenizer.decode(std::vector<int32_t>(out.ids.begin(), out.ids.end())));
-  EXPECT_EQ(generate_text(options("the cat")).text, out.text);
+  const std::vector<int64_t>& ids = out.sequences[0].ids;
+  EXPECT_EQ(out.sequences[0].text, tokenizer.decode(std::vector<int32_t>(ids.begin(), ids.end())));
+  EXPECT_EQ(generate_text(options("the cat")).sequences[0].text, out.sequences[0].text);
   GenerateOptions other = options("the cat");
   other.seed = 2;
-  EXPECT_NE(generate_text(other).text, out.text);
+  EXPECT_NE(generate_text(other).sequences[0].text, out.sequences[0].text);
 }
 
 TEST_F(GenerateText, EndsAtStopTexts) {
-  const std::string whole = generate_text(options("the cat")).text;
+  const std::string whole = generate_text(options("the cat")).sequences[0].text;
   ASSERT_GT(whole.size(), 8u);
   GenerateOptions with_stop = options("the cat");
   with_stop.stop = {"never found", whole.substr(4, 3)};
@@ -87,9 +89,9 @@ TEST_F(GenerateText, EndsAtStopTexts) {
     streamed += text;
     return true;
   });
-  EXPECT_EQ(out.text, whole.substr(0, whole.find(whole.substr(4, 3))));
-  EXPECT_EQ(streamed, out.text);
-  EXPECT_EQ(out.stop_reason, "stop");
+  EXPECT_EQ(out.sequences[0].text, whole.substr(0, whole.find(whole.substr(4, 3))));
+  EXPECT_EQ(streamed, out.sequences[0].text);
+  EXPECT_EQ(out.sequences[0].stop_reason, "stop");
 }
 
 TEST_F(GenerateText, TheCallbackCanEndIt) {
@@ -97,17 +99,81 @@ TEST_F(GenerateText, TheCallbackCanEndIt) {
   const GenerateResult out =
       generate_text(options("the cat"), [&](const std::string&) { return ++calls < 2; });
   EXPECT_EQ(calls, 2);
-  EXPECT_EQ(out.stop_reason, "interrupted");
+  EXPECT_EQ(out.sequences[0].stop_reason, "interrupted");
 }
 
 TEST_F(GenerateText, AnEmptyPromptBeginsAText) {
   EXPECT_EQ(generate_text(options("")).prompt_tokens, 1);
 }
 
+TEST_F(GenerateText, SeveralPromptsAndSequences) {
+  GenerateOptions both = options("the cat");
+  both.prompts = {"the cat", "number 3 sat; the"};
+  both.settings.num_return_sequences = 2;
+  const GenerateResult out = generate_text(both);
+  ASSERT_EQ(out.sequences.size(), 4u);
+  EXPECT_EQ(out.sequences[0].text, generate_text(options("the cat")).sequences[0].text);
+  EXPECT_NE(out.sequences[0].text, out.sequences[1].text);
+  expect_usage([&] { generate_text(both, [](const std::string&) { return true; }); },
+               "num_return_sequences 2");
+}
+
+TEST_F(GenerateText, BeamsEndAtStopTextsToo) {
+  GenerateOptions beams = options("the cat");
+  beams.settings.num_beams = 3;
+  const GenerateResult whole = generate_text(beams);
+  ASSERT_TRUE(whole.sequences[0].score);
+  EXPECT_EQ(generate_text(beams).sequences[0].text, whole.sequences[0].text);
+  const std::string stop = whole.sequences[0].text.substr(0, 2);
+  beams.stop = {stop};
+  beams.settings.length_penalty = -1;
+  const GenerateResult out = generate_text(beams);
+  EXPECT_EQ(out.sequences[0].text.find(stop), std::string::npos) << out.sequences[0].text;
+}
+
+TEST_F(GenerateText, TheModelsSettingsAreTheDefault) {
+  testing::TempFolder copy;
+  std::filesystem::copy(temp_->path(), copy.path(),
+                        std::filesystem::copy_options::overwrite_existing);
+  write_file_atomic(copy / "generation_config.json",
+                    R"({"do_sample": false, "max_new_tokens": 7, "stop_strings": "never found"})");
+  GenerateOptions stored = options("the cat");
+  stored.model.model = copy.path();
+  stored.settings = {};
+  const GenerateResult greedy = generate_text(stored);
+  EXPECT_EQ(greedy.sequences[0].ids.size(), 7u);
+  stored.seed = 2;
+  EXPECT_EQ(generate_text(stored).sequences[0].ids, greedy.sequences[0].ids);
+  stored.settings.temperature = 2;
+  EXPECT_NE(generate_text(stored).sequences[0].ids, greedy.sequences[0].ids);
+  stored.settings = {};
+  stored.settings.max_new_tokens = 3;
+  EXPECT_EQ(generate_text(stored).sequences[0].ids.size(), 3u);
+}
+
+TEST_F(GenerateText, ADraftModelChangesNothing) {
+  GenerateOptions greedy = options("the cat");
+  greedy.settings.temperature = 0;
+  const GenerateResult expected = generate_text(greedy);
+  greedy.draft_model = temp_->path();
+  const GenerateResult out = generate_text(greedy);
+  EXPECT_EQ(out.sequences[0].text, expected.sequences[0].text);
+  EXPECT_GT(out.accepted_drafts.value_or(0), 0.5);
+}
+
+TEST_F(GenerateText, BadWordsAreNotWritten) {
+  GenerateOptions greedy = options("the cat");
+  greedy.settings.temperature = 0;
+  const Tokenizer tokenizer = Tokenizer::from_file(*temp_ / "tokenizer.json");
+  const auto first = static_cast<int32_t>(generate_text(greedy).sequences[0].ids[0]);
+  greedy.bad_words = {tokenizer.decode(std::vector<int32_t>{first})};
+  EXPECT_NE(generate_text(greedy).sequences[0].ids[0], first);
+}
+
 TEST_F(GenerateText, ReadsSixteenBitWeights) {
   GenerateOptions half = options("the cat");
   half.model.dtype = DType::bf16;
-  EXPECT_EQ(generate_text(half).ids.size(), 20u);
+  EXPECT_EQ(generate_text(half).sequences[0].ids.size(), 20u);
 }
 
 TEST_F(GenerateText, SaysWhatIsWrong) {
@@ -120,7 +186,7 @@ TEST_F(GenerateText, SaysWhatIsWrong) {
   bad = options(std::string(400, 'x'));
   expect_usage([&] { generate_text(bad); }, "48 positions");
   bad = options("the cat");
-  bad.temperature = -2;
+  bad.settings.temperature = -2;
   expect_usage([&] { generate_text(bad); }, "-2");
   testing::TempFolder no_tokenizer;
   for (const char* file : {"config.json", "model.safetensors"})

@@ -41,6 +41,9 @@ DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, boo
   decode_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
     return std::vector<Tensor>{as_f32(model_.decode(in[0], in[1], cache_))};
   }));
+  extend_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{as_f32(model_.extend(in[0], in[1], cache_))};
+  }));
   reorder_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
     for (Tensor rows : rows_of(cache_)) rows.copy_(index_select(rows, 0, in[0]));
     return std::vector<Tensor>{};
@@ -79,6 +82,34 @@ std::vector<float> DecodeSession::decode(const std::vector<int64_t>& ids) {
       compiled_ ? (*decode_)({input, position})[0] : as_f32(model_.decode(input, position, cache_));
   ++position_;
   return on_host(logits);
+}
+
+std::vector<float> DecodeSession::extend(const std::vector<int64_t>& ids) {
+  const int64_t batch = cache_.batch, tokens = std::ssize(ids) / batch;
+  if (tokens < 1 || tokens * batch != std::ssize(ids) || position_ < 1 ||
+      position_ + tokens > cache_.length)
+    usage_error("[generate] cannot go on with {} tokens at position {} with a cache of {} x {}",
+                ids.size(), position_, batch, cache_.length);
+  if (model_.can_extend() && !cache_.visible.defined()) {
+    const Tensor input = from_vector(ids, {batch, tokens});
+    const Tensor position = from_vector(std::vector<int64_t>{position_}, {});
+    Tensor logits = compiled_ ? (*extend_)({input, position})[0]
+                              : as_f32(model_.extend(input, position, cache_));
+    position_ += tokens;
+    return on_host(logits);
+  }
+  const auto vocab = static_cast<size_t>(model_.vocab_size());
+  std::vector<float> out(ids.size() * vocab);
+  for (int64_t t = 0; t < tokens; ++t) {
+    std::vector<int64_t> column;
+    for (int64_t row = 0; row < batch; ++row)
+      column.push_back(ids[static_cast<size_t>(row * tokens + t)]);
+    const std::vector<float> logits = decode(column);
+    for (int64_t row = 0; row < batch; ++row)
+      std::copy_n(logits.begin() + row * static_cast<int64_t>(vocab), vocab,
+                  out.begin() + (row * tokens + t) * static_cast<int64_t>(vocab));
+  }
+  return out;
 }
 
 void DecodeSession::reorder(const std::vector<int64_t>& rows) {

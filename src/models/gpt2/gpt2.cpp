@@ -55,7 +55,8 @@ Tensor Attention::operator()(const Tensor& x_BTC, const Tensor& mask, const Laye
       cache->key_BHSD->slice(2, 0, T).copy_(k_BHSD);
       cache->value_BHSD->slice(2, 0, T).copy_(v_BHSD);
     } else if (cache) {
-      Tensor slot = cache->position.reshape({1, 1, 1, 1}).expand({B, n_head_, 1, head_size_});
+      Tensor slot_T = T == 1 ? cache->position : cache->position + arange(T);
+      Tensor slot = slot_T.reshape({1, 1, T, 1}).expand({B, n_head_, T, head_size_});
       for (auto [all, one] : {std::pair{cache->key_BHSD, &k_BHSD}, {cache->value_BHSD, &v_BHSD}}) {
         all->copy_(scatter(*all, 2, slot, *one));
         *one = *all;
@@ -161,6 +162,13 @@ Tensor LMHeadModel::forward_decode(const Tensor& ids_B1, const Tensor& position,
   const auto placement = layers::Placement::next(position, cache);
   Tensor x_B1C = transformer_(ids_B1, placement.positions(), placement.mask(), position, &cache);
   return head(x_B1C.select(1, 0));
+}
+
+Tensor LMHeadModel::forward_extend(const Tensor& ids_BT, const Tensor& position, KvCache& cache) {
+  const int64_t T = ids_BT.size(1), S = cache.length;
+  Tensor position_T = position + arange(T);
+  Tensor seen_11TS = (arange(S).reshape({1, S}) <= position_T.reshape({T, 1})).reshape({1, 1, T, S});
+  return head(transformer_(ids_BT, position_T.reshape({1, T}), seen_11TS, position, &cache));
 }
 
 CausalLM::CacheShape LMHeadModel::cache_shape() const {

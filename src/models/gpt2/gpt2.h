@@ -14,7 +14,7 @@ namespace corten::gpt2 {
 struct LayerCache {
   Tensor* key_BHSD = nullptr;
   Tensor* value_BHSD = nullptr;
-  Tensor position;  ///< i64 0-d of the one token; undefined: the tokens are the first ones
+  Tensor position;  ///< i64 0-d of the first token; undefined: the tokens begin their sequence
 };
 
 class Attention : public nn::Module {
@@ -61,7 +61,7 @@ class Transformer : public nn::Module {
  public:
   explicit Transformer(const GPT2Config& config);
   /// Final hidden states [B, T, C] of ids [B, T]. positions: i64 [1 or B, T]; undefined: from 0 on.
-  /// `position`, the slot in the cache, is undefined unless a single token is decoded.
+  /// `position`, the first one's slot in the cache, is undefined unless the tokens follow others.
   Tensor operator()(const Tensor& ids_BT, const Tensor& positions_BT, const Tensor& mask,
                     const Tensor& position, KvCache* cache);
   const Tensor& token_embedding() const { return wte_.weight; }
@@ -78,6 +78,7 @@ class LMHeadModel : public CausalLM {
  public:
   explicit LMHeadModel(GPT2Config config);
   int64_t vocab_size() const override { return config_.vocab_size; }
+  bool can_extend() const override { return true; }
   int64_t max_positions() const override { return config_.n_positions; }
   std::string config_json() const override { return config_.to_json(); }
   double forward_flops(int64_t batch, int64_t tokens) const override;
@@ -88,6 +89,7 @@ class LMHeadModel : public CausalLM {
   Tensor forward_prefill(const Tensor& ids_BT, const Tensor& attention_mask_BT,
                          KvCache& cache) override;
   Tensor forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) override;
+  Tensor forward_extend(const Tensor& ids_BT, const Tensor& position, KvCache& cache) override;
   CacheShape cache_shape() const override;
   std::string map_weight_name(std::string_view stored) const override;
 
