@@ -22,9 +22,10 @@ namespace corten {
 /// How the next token is drawn from logits: warpers, applied in this order, as in transformers.
 struct Sampling {
   double temperature = 1;  ///< logits are divided by it; 0: the most likely token, no drawing
-  int64_t top_k = 0;       ///< keep the k most likely tokens, and those as likely as the last; 0: all
+  int64_t top_k = 0;  ///< keep the k most likely tokens, and those as likely as the last; 0: all
   double top_p = 1;  ///< keep the fewest tokens whose probabilities reach p (Holtzman et al., 2020)
-  double min_p = 0;  ///< keep tokens of min_p times the best one's probability (Nguyen et al., 2024)
+  double min_p =
+      0;  ///< keep tokens of min_p times the best one's probability (Nguyen et al., 2024)
   double typical_p = 1;       ///< keep the most typical tokens of this mass (Meister et al., 2023)
   double epsilon_cutoff = 0;  ///< keep tokens of at least this probability (Hewitt et al., 2022)
   double eta_cutoff = 0;      ///< the same, lower where the entropy is high (ibid.)
@@ -51,18 +52,18 @@ using LogitsProcessor = std::function<void(const TokenContext&, std::span<float>
 struct Constraints {
   /// Added where the tokens before the last one were just written; (tokens, bias).
   std::vector<std::pair<std::vector<int64_t>, double>> sequence_bias = {};
-  /// Logits of tokens that were there already are divided (multiplied, if negative) by it (Keskar et
-  /// al., 2019).
+  /// Logits of tokens that were there already are divided (multiplied, if negative) by it (Keskar
+  /// et al., 2019).
   double repetition_penalty = 1;
   /// Subtracted from the logits of new tokens once, and as often as they were written.
   double presence_penalty = 0, frequency_penalty = 0;
   int64_t no_repeat_ngram_size = 0;  ///< no sequence of so many tokens occurs twice; 0: any may
   std::vector<std::vector<int64_t>> bad_words_ids = {};  ///< sequences that are not written
-  int64_t min_length = 0;                ///< no end token before so many, counting the prompt's
-  int64_t min_new_tokens = 0;            ///< the same without the prompt
+  int64_t min_length = 0;      ///< no end token before so many, counting the prompt's
+  int64_t min_new_tokens = 0;  ///< the same without the prompt
   std::optional<int64_t> forced_bos_token_id = {};  ///< follows a prompt of one token
   std::vector<int64_t> forced_eos_token_ids = {};   ///< one of them is the last of max_new_tokens
-  bool remove_invalid_values = false;               ///< NaN becomes 0, infinities the largest number
+  bool remove_invalid_values = false;  ///< NaN becomes 0, infinities the largest number
   /// (start, factor): beyond `start` new tokens, n further ones add |logit| (factor^n - 1) to those
   /// of the end tokens.
   std::optional<std::pair<int64_t, double>> exponential_decay_length_penalty = {};
@@ -121,8 +122,8 @@ enum class StopReason { length, eos, stopped };
 const char* to_string(StopReason reason) noexcept;
 
 /// When beam search ends before the tokens run out. open: when no running beam, at its present
-/// length, could beat a finished one; yes: as soon as there are num_beams finished ones; never: when
-/// no running beam could at any length (transformers' False, True and "never").
+/// length, could beat a finished one; yes: as soon as there are num_beams finished ones; never:
+/// when no running beam could at any length (transformers' False, True and "never").
 enum class EarlyStopping { open, yes, never };
 
 struct GenerationOptions {
@@ -164,15 +165,15 @@ using TokenCallback = std::function<bool(int64_t row, int64_t token)>;
 Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& prompts,
                     const GenerationOptions& options = {}, const TokenCallback& on_token = {});
 
-/// Speculative decoding (Leviathan et al., 2023) of one prompt: `draft`, a smaller model of the same
-/// vocabulary, proposes `num_draft_tokens` tokens, which `model` looks at together. At temperature 0
-/// these are exactly the tokens of generate(); otherwise exactly its distribution, and a function of
-/// the seed and the prompt alone, although other tokens than generate() draws. Usage error for
-/// beams, several sequences and models of different vocabularies.
+/// Speculative decoding (Leviathan et al., 2023) of one prompt: `draft`, a smaller model of the
+/// same vocabulary, proposes `num_draft_tokens` tokens, which `model` looks at together. At
+/// temperature 0 these are exactly the tokens of generate(); otherwise exactly its distribution,
+/// and a function of the seed and the prompt alone, although other tokens than generate() draws.
+/// Usage error for beams, several sequences and models of different vocabularies.
 Generation generate_speculative(CausalLM& model, CausalLM& draft,
                                 const std::vector<int64_t>& prompt,
-                                const GenerationOptions& options = {},
-                                int64_t num_draft_tokens = 5, const TokenCallback& on_token = {});
+                                const GenerationOptions& options = {}, int64_t num_draft_tokens = 5,
+                                const TokenCallback& on_token = {});
 
 /// A generation_config.json: what was not said is unset, and everything can be overridden.
 struct GenerationConfig {

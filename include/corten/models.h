@@ -64,9 +64,9 @@ class CausalLM : public nn::Module {
   /// loaded with one.
   const std::vector<int64_t>& eos_token_ids() const { return eos_token_ids_; }
   void set_eos_token_ids(std::vector<int64_t> ids) { eos_token_ids_ = std::move(ids); }
-  /// The generation_config.json that the model was loaded with, "{}" if none (see GenerationConfig in
-  /// corten/generate.h). Setting one takes over its end tokens. Usage error "source: ..." for broken
-  /// JSON.
+  /// The generation_config.json that the model was loaded with, "{}" if none (see GenerationConfig
+  /// in corten/generate.h). Setting one takes over its end tokens. Usage error "source: ..." for
+  /// broken JSON.
   const std::string& generation_config_json() const { return generation_config_json_; }
   void set_generation_config_json(std::string_view json,
                                   std::string_view source = "generation_config.json");

@@ -46,10 +46,12 @@ int run_generate(const Args& args) {
   parser.option("--min-new-tokens", s.min_new_tokens, "no end before so many", {0, 1e9});
   parser.option("--temperature", s.temperature, "0: the most likely token (1)", {0, 1e6});
   parser.option("--top-k", s.top_k, "only the k most likely tokens; 0: all", {0, 1e9});
-  parser.option("--top-p", s.top_p, "only the most likely tokens of this total probability", {0, 1});
-  parser.option("--min-p", s.min_p, "only tokens of this probability, relative to the best", {0, 1});
-  parser.option("--typical-p", s.typical_p, "only the most typical tokens of this total probability",
+  parser.option("--top-p", s.top_p, "only the most likely tokens of this total probability",
                 {0, 1});
+  parser.option("--min-p", s.min_p, "only tokens of this probability, relative to the best",
+                {0, 1});
+  parser.option("--typical-p", s.typical_p,
+                "only the most typical tokens of this total probability", {0, 1});
   parser.option("--epsilon-cutoff", s.epsilon_cutoff, "only tokens of this probability", {0, 1});
   parser.option("--eta-cutoff", s.eta_cutoff, "the same, adapted to the entropy", {0, 1});
   parser.option("--repetition-penalty", s.repetition_penalty,
@@ -66,7 +68,8 @@ int run_generate(const Args& args) {
                 "beams compare by log probability / length^this (1)", {-1e6, 1e6});
   parser.choice("--early-stopping", early_stopping, "when beam search ends (false)",
                 {"false", "true", "never"});
-  parser.option("--num-return-sequences", s.num_return_sequences, "texts for each prompt", {1, 1e6});
+  parser.option("--num-return-sequences", s.num_return_sequences, "texts for each prompt",
+                {1, 1e6});
   parser.option("--draft-model", options.draft_model,
                 "a smaller model of the same vocabulary, for speculative decoding");
   parser.option("--num-draft-tokens", options.num_draft_tokens, "tokens it proposes at a time",
@@ -125,8 +128,7 @@ int run_eval_logits(const Args& args) {
   parser.option("--attention-mask", options.attention_mask, "1 for tokens to see, 0 for padding",
                 {0, 1});
   parser.option("--decoder-input-ids", options.decoder_input_ids, "of encoder-decoder models", ids);
-  parser.option("--labels", options.labels, "tokens to predict; -100: ignored",
-                {-100, 2147483647});
+  parser.option("--labels", options.labels, "tokens to predict; -100: ignored", {-100, 2147483647});
   common.add_to(parser);
   if (!parser.parse(args)) {
     print_text(parser.help());

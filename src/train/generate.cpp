@@ -72,8 +72,7 @@ void forbid_words(GenerationConfig& config, const Tokenizer& tokenizer,
 /// The text of one sequence as its tokens come.
 class RowText {
  public:
-  RowText(const Tokenizer& tokenizer, const std::vector<std::string>& stops,
-          TextCallback on_text)
+  RowText(const Tokenizer& tokenizer, const std::vector<std::string>& stops, TextCallback on_text)
       : matcher_(stops), decoder_(tokenizer.stream_decoder()), on_text_(std::move(on_text)) {}
 
   /// False if the callback wants no more.
@@ -134,9 +133,10 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
   const auto rows =
       prompts.size() * static_cast<size_t>(std::max<int64_t>(1, settings.num_return_sequences));
   if (on_text && (rows != 1 || beams))
-    usage_error("streaming is for one sequence without beams, not for {} prompts, num_beams {} and "
-                "num_return_sequences {}",
-                prompts.size(), settings.num_beams, settings.num_return_sequences);
+    usage_error(
+        "streaming is for one sequence without beams, not for {} prompts, num_beams {} and "
+        "num_return_sequences {}",
+        prompts.size(), settings.num_beams, settings.num_return_sequences);
   auto model = open_model(options.model, folder);
 
   std::vector<RowText> texts;
@@ -195,8 +195,7 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
   result.decode_tokens_per_s =
       rate(std::max<int64_t>(0, new_tokens - sequences), out.decode_seconds);
   if (out.drafted > 0)
-    result.accepted_drafts =
-        static_cast<double>(out.accepted) / static_cast<double>(out.drafted);
+    result.accepted_drafts = static_cast<double>(out.accepted) / static_cast<double>(out.drafted);
   return result;
 }
 

@@ -28,17 +28,18 @@ struct GenerateOptions {
   /// anything: 100 new tokens, drawn from all at temperature 1; 0 is the most likely token. Asking
   /// for a temperature or a cut-off asks for drawing, also from beams.
   GenerationConfig settings;
-  std::vector<std::string> stop;       ///< texts that end the generation; not part of the result
-  std::vector<std::string> bad_words;  ///< texts that are not written, with or without a space before
+  std::vector<std::string> stop;  ///< texts that end the generation; not part of the result
+  std::vector<std::string>
+      bad_words;  ///< texts that are not written, with or without a space before
   int64_t seed = 1;
   std::string draft_model;  ///< folder or run of a model for speculative decoding; "": none
   int64_t num_draft_tokens = 5;
 };
 
 struct GeneratedText {
-  std::string text;          ///< without the prompt
-  std::vector<int64_t> ids;  ///< new tokens
-  std::string stop_reason;   ///< "length", "eos", "stop" or "interrupted"
+  std::string text;             ///< without the prompt
+  std::vector<int64_t> ids;     ///< new tokens
+  std::string stop_reason;      ///< "length", "eos", "stop" or "interrupted"
   std::optional<double> score;  ///< of a beam
 };
 struct GenerateResult {
@@ -51,9 +52,9 @@ struct GenerateResult {
 /// Called with the text of each new token (whole UTF-8 characters only); false ends the generation.
 using TextCallback = std::function<bool(const std::string& text)>;
 
-/// Continues the prompts. Usage error for a folder that holds no model, a prompt that leaves no room
-/// for new tokens within the model's positions, settings that exclude each other, and a callback for
-/// anything but one sequence without beams.
+/// Continues the prompts. Usage error for a folder that holds no model, a prompt that leaves no
+/// room for new tokens within the model's positions, settings that exclude each other, and a
+/// callback for anything but one sequence without beams.
 GenerateResult generate_text(const GenerateOptions& options, const TextCallback& on_text = {});
 
 struct EvalLogitsOptions {

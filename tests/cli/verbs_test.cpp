@@ -68,6 +68,23 @@ TEST_F(Verbs, TrainGenerateEvaluate) {
                 .out,
             generated.at("text").as_string() + "\n");
 
+  // Several prompts, each with its two best beams; the model is its own draft model.
+  const Json beams = run_corten({"generate", model, "--prompt", "Line 3", "--prompt", "Line", "--json",
+                                 "--max-new-tokens", "4", "--num-beams", "3", "--early-stopping",
+                                 "never", "--num-return-sequences", "2"})
+                         .json();
+  EXPECT_EQ(beams.at("sequences").size(), 4u);
+  EXPECT_TRUE(beams.at("sequences").at(3).contains("score"));
+  std::vector<std::string> with_draft = generate;
+  with_draft.insert(with_draft.end(), {"--draft-model", model});
+  const Json drafted = run_corten(with_draft).json();
+  EXPECT_EQ(drafted.at("text"), generated.at("text"));
+  EXPECT_EQ(drafted.at("accepted_drafts"), Json(1.0));
+  const Outcome streamed = run_corten(
+      {"generate", model, "--prompt", "x", "--num-beams", "3", "--stream", "--max-new-tokens", "2"});
+  EXPECT_EQ(streamed.code, 2);
+  EXPECT_NE(streamed.err.find("num_beams 3"), std::string::npos) << streamed.err;
+
   const Json logits =
       run_corten({"eval-logits", model, "--input-ids", "1,2,3", "--labels", "-100,2,3", "--json"})
           .json();

@@ -15,7 +15,8 @@ using testing::usage_message;
 using Ids = std::vector<int64_t>;
 
 const Json& cases() {
-  static const Json all = Json::parse(read_file(folder("generation") + "/cases.json"), "cases.json");
+  static const Json all =
+      Json::parse(read_file(folder("generation") + "/cases.json"), "cases.json");
   return all;
 }
 
@@ -172,7 +173,8 @@ TEST(Generate, RefusesWhatExcludesEachOther) {
     return usage_message([&] { generate(*model, {{1}}, options); });
   };
   expect_contains(message([](auto& o) { o.num_return_sequences = 2; }), "temperature 0");
-  expect_contains(message([](auto& o) { o.num_beams = 2, o.num_return_sequences = 3; }), "num_beams 2");
+  expect_contains(message([](auto& o) { o.num_beams = 2, o.num_return_sequences = 3; }),
+                  "num_beams 2");
   expect_contains(message([](auto& o) { o.num_beams = 0; }), "num_beams 0");
   expect_contains(message([](auto& o) { o.constraints.repetition_penalty = 0; }), "0");
   expect_contains(message([](auto& o) { o.constraints.bad_words_ids = {{}}; }), "bad_words_ids");
@@ -191,10 +193,9 @@ TEST(Generate, RefusesWhatExcludesEachOther) {
                   "none of the 37 tokens");
   GenerationOptions beams{.sampling = {.temperature = 0}};
   beams.num_beams = 2;
-  expect_contains(usage_message([&] {
-                    generate(*model, {{1}}, beams, [](int64_t, int64_t) { return true; });
-                  }),
-                  "2 beams cannot be streamed");
+  expect_contains(
+      usage_message([&] { generate(*model, {{1}}, beams, [](int64_t, int64_t) { return true; }); }),
+      "2 beams cannot be streamed");
 }
 
 // ---- Warpers against definitions in double precision, on vocabularies of real size
@@ -231,7 +232,8 @@ TEST(TokenScores, ProbabilitiesOfManyTokens) {
     const Reference reference(logits);
     const std::vector<double> p = generation::TokenScores(logits).probabilities();
     for (size_t i = 0; i < p.size(); ++i)
-      ASSERT_NEAR(p[i], reference.p[i], (1e-6 + 1e-7 * spread) * reference.p[i] + 2e-38) << i << " spread " << spread;
+      ASSERT_NEAR(p[i], reference.p[i], (1e-6 + 1e-7 * spread) * reference.p[i] + 2e-38)
+          << i << " spread " << spread;
   }
 }
 

@@ -1,7 +1,7 @@
 // Speculative decoding: the tokens, or the distribution, of the model without a draft model.
+#include "models/generation/speculative.h"
 #include "golden.h"
 #include "models/generation/logits_processors.h"
-#include "models/generation/speculative.h"
 
 namespace corten {
 namespace {
@@ -38,11 +38,11 @@ TEST(Speculative, GreedyTokensAreTheModels) {
           const Ids prompt = {35, 43, 20, 14};
           const Ids expected = generate(*model, {prompt}, options).ids[0];
           Ids streamed;
-          const Generation out = generate_speculative(
-              *model, *draft, prompt, options, draft_tokens, [&](int64_t, int64_t token) {
-                streamed.push_back(token);
-                return true;
-              });
+          const Generation out = generate_speculative(*model, *draft, prompt, options, draft_tokens,
+                                                      [&](int64_t, int64_t token) {
+                                                        streamed.push_back(token);
+                                                        return true;
+                                                      });
           EXPECT_EQ(out.ids[0], expected) << draft_tokens << " draft tokens";
           EXPECT_EQ(streamed, expected);
           EXPECT_GT(out.drafted, 0);
@@ -84,8 +84,7 @@ TEST(Speculative, TheRuleGivesTheModelsDistribution) {
       token = generation::replacement(p, q, generation::uniform(1, i, 8, 1));
     counts[static_cast<size_t>(token)] += 1.0 / kDraws;
   }
-  for (size_t i = 0; i < p.size(); ++i)
-    EXPECT_NEAR(counts[i], p[i], p[i] == 0 ? 0 : 0.005) << i;
+  for (size_t i = 0; i < p.size(); ++i) EXPECT_NEAR(counts[i], p[i], p[i] == 0 ? 0 : 0.005) << i;
 }
 
 // Pairs of tokens over many seeds, drawn with and without a draft model.

@@ -133,8 +133,7 @@ TEST_F(GenerateText, BeamsEndAtStopTextsToo) {
 
 TEST_F(GenerateText, TheModelsSettingsAreTheDefault) {
   testing::TempFolder copy;
-  std::filesystem::copy(temp_->path(), copy.path(),
-                        std::filesystem::copy_options::recursive);
+  std::filesystem::copy(temp_->path(), copy.path(), std::filesystem::copy_options::recursive);
   write_file_atomic(copy / "generation_config.json",
                     R"({"do_sample": false, "max_new_tokens": 7, "stop_strings": "never found"})");
   GenerateOptions stored = options("the cat");

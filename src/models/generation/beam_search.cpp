@@ -1,9 +1,9 @@
 // Beam search as in transformers: per prompt, num_beams running sequences and the best num_beams
 // finished ones.
 //
-// Scores are f32 sums of log probabilities. "Never" is a score of -1e9: in f32 nothing that is added
-// to it shows, so that sequences which must not be chosen lose against all others, in which case
-// their order does not matter.
+// Scores are f32 sums of log probabilities. "Never" is a score of -1e9: in f32 nothing that is
+// added to it shows, so that sequences which must not be chosen lose against all others, in which
+// case their order does not matter.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -43,9 +43,7 @@ class Beams {
   }
 
   bool is_open() const { return can_improve_ && can_go_on_ && !(is_full() && stops_when_full()); }
-  int64_t last_token(int64_t beam) const {
-    return running_[static_cast<size_t>(beam)].ids.back();
-  }
+  int64_t last_token(int64_t beam) const { return running_[static_cast<size_t>(beam)].ids.back(); }
   /// Which beam each of the running ones goes on from.
   const std::vector<int64_t>& parents() const { return parents_; }
   const Beam& best(int64_t i) const { return finished_[static_cast<size_t>(i)]; }
@@ -146,7 +144,8 @@ class Beams {
         }
       } else {
         for (size_t i = 0; i < scores.size(); ++i)
-          if (weights[i] == 0 && (chosen == scores.size() || scores[i] > scores[chosen])) chosen = i;
+          if (weights[i] == 0 && (chosen == scores.size() || scores[i] > scores[chosen]))
+            chosen = i;
       }
       out.push_back(candidate(scores, chosen));
       weights[chosen] = total > 0 ? 0 : -1;
@@ -169,7 +168,8 @@ class Beams {
 
   void choose_running(const std::vector<Candidate>& candidates, const std::vector<Beam>& next) {
     std::vector<float> scores;
-    for (const Beam& beam : next) scores.push_back(beam.finished ? beam.score + kNever : beam.score);
+    for (const Beam& beam : next)
+      scores.push_back(beam.finished ? beam.score + kNever : beam.score);
     std::vector<size_t> order(next.size());
     std::iota(order.begin(), order.end(), size_t{0});
     std::ranges::stable_sort(order, std::greater<>(), [&](size_t i) { return scores[i]; });
@@ -186,7 +186,8 @@ class Beams {
   /// candidates may end: the others are there to go on.
   void collect_finished(const std::vector<Beam>& next) {
     const bool closed = (is_full() && stops_when_full()) || !can_improve_;
-    const auto length = std::pow(static_cast<float>(written_), static_cast<float>(o_.length_penalty));
+    const auto length =
+        std::pow(static_cast<float>(written_), static_cast<float>(o_.length_penalty));
     for (size_t i = 0; i < next.size(); ++i) {
       Beam beam = next[i];
       beam.finished = beam.finished && i < static_cast<size_t>(o_.num_beams);
@@ -204,8 +205,8 @@ class Beams {
                                                         static_cast<float>(o_.length_penalty));
     const float worst = std::ranges::min(finished_, {}, &Beam::score).score;
     can_improve_ = can_improve_ && std::ranges::any_of(finished_, [&](const Beam& beam) {
-      return possible > (beam.finished ? worst : kNever);
-    });
+                     return possible > (beam.finished ? worst : kNever);
+                   });
   }
 
   const Plan& plan_;

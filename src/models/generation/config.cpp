@@ -67,7 +67,8 @@ void read(const Json& json, std::string_view what, std::vector<Ids>& out) {
   for (const Json& ids : json.elements(what)) out.push_back(token_ids(ids, what));
 }
 void read(const Json& json, std::string_view what, std::vector<std::string>& out) {
-  if (json.is_string()) out.push_back(json.as_string(what));
+  if (json.is_string())
+    out.push_back(json.as_string(what));
   else
     for (const Json& text : json.elements(what)) out.push_back(text.as_string(what));
 }
@@ -108,7 +109,8 @@ Json written(const std::pair<int64_t, double>& value) {
 }
 Json written(const Biases& value) {
   Json out = Json::array();
-  for (const auto& [ids, bias] : value) out.push_back(Json(std::vector<Json>{Json(ids), Json(bias)}));
+  for (const auto& [ids, bias] : value)
+    out.push_back(Json(std::vector<Json>{Json(ids), Json(bias)}));
   return out;
 }
 

@@ -64,9 +64,9 @@ std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids,
                   attention_mask.size(), ids.size());
     input.push_back(from_vector(attention_mask, {cache_.batch, tokens}));
   }
-  Tensor logits = compiled_ ? (*prefill_)(input)[0]
-                            : as_f32(model_.prefill(input[0], cache_,
-                                                    input.size() > 1 ? input[1] : Tensor()));
+  Tensor logits =
+      compiled_ ? (*prefill_)(input)[0]
+                : as_f32(model_.prefill(input[0], cache_, input.size() > 1 ? input[1] : Tensor()));
   position_ = tokens;
   return on_host(logits);
 }

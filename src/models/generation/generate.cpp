@@ -107,8 +107,7 @@ std::vector<int64_t> Plan::random_rows(int64_t copies) const {
 int64_t choose(const Plan& plan, const TokenContext& context, std::span<float> logits,
                int64_t random_row) {
   const GenerationOptions& o = plan.options;
-  if (has_constraints(o.constraints))
-    apply_constraints(context, o.constraints, plan.eos, logits);
+  if (has_constraints(o.constraints)) apply_constraints(context, o.constraints, plan.eos, logits);
   TokenScores scores(logits);
   if (o.sampling.temperature == 0) return scores.best();
   apply_warpers(o.sampling, 1, scores);

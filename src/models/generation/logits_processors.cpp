@@ -84,8 +84,8 @@ void replace_invalid(std::span<float> scores) {
   for (float& x : scores) x = std::isnan(x) ? 0 : std::clamp(x, -kLargest, kLargest);
 }
 
-void favour_the_end(const TokenContext& context, const Constraints& c,
-                    std::span<const int64_t> eos, std::span<float> scores) {
+void favour_the_end(const TokenContext& context, const Constraints& c, std::span<const int64_t> eos,
+                    std::span<float> scores) {
   const auto [start, factor] = *c.exponential_decay_length_penalty;
   const int64_t beyond = std::ssize(context.ids) - context.prompt_tokens - start;
   if (beyond <= 0) return;
@@ -148,7 +148,8 @@ void check_constraints(const Constraints& c, int64_t vocab_size) {
   auto check_ids = [&](const char* what, std::span<const int64_t> ids) {
     for (int64_t id : ids)
       if (id < 0 || id >= vocab_size)
-        usage_error("[generate] {}: token {} is outside the vocabulary of {}", what, id, vocab_size);
+        usage_error("[generate] {}: token {} is outside the vocabulary of {}", what, id,
+                    vocab_size);
   };
   if (!(c.repetition_penalty > 0) || !std::isfinite(c.repetition_penalty))
     usage_error("[generate] repetition_penalty {} is not positive", c.repetition_penalty);
@@ -156,8 +157,9 @@ void check_constraints(const Constraints& c, int64_t vocab_size) {
     usage_error("[generate] presence_penalty {} or frequency_penalty {} is not a number",
                 c.presence_penalty, c.frequency_penalty);
   if (c.no_repeat_ngram_size < 0 || c.min_length < 0 || c.min_new_tokens < 0)
-    usage_error("[generate] no_repeat_ngram_size {}, min_length {} or min_new_tokens {} is negative",
-                c.no_repeat_ngram_size, c.min_length, c.min_new_tokens);
+    usage_error(
+        "[generate] no_repeat_ngram_size {}, min_length {} or min_new_tokens {} is negative",
+        c.no_repeat_ngram_size, c.min_length, c.min_new_tokens);
   for (const auto& word : c.bad_words_ids) {
     if (word.empty()) usage_error("[generate] bad_words_ids has a sequence without tokens");
     check_ids("bad_words_ids", word);

@@ -8,7 +8,8 @@
 
 namespace corten::generation {
 
-/// The constraints, in transformers' order, and the processors of one's own; not renormalize_logits.
+/// The constraints, in transformers' order, and the processors of one's own; not
+/// renormalize_logits.
 void apply_constraints(const TokenContext& context, const Constraints& constraints,
                        std::span<const int64_t> eos_token_ids, std::span<float> scores);
 /// Whether apply_constraints() would do anything.

@@ -188,9 +188,10 @@ Generation generate_speculative(CausalLM& model, CausalLM& draft,
                                 const GenerationOptions& options, int64_t num_draft_tokens,
                                 const TokenCallback& on_token) {
   if (options.num_beams != 1 || options.num_return_sequences != 1)
-    usage_error("[generate] a draft model works with one sequence, not with num_beams {} and "
-                "num_return_sequences {}",
-                options.num_beams, options.num_return_sequences);
+    usage_error(
+        "[generate] a draft model works with one sequence, not with num_beams {} and "
+        "num_return_sequences {}",
+        options.num_beams, options.num_return_sequences);
   if (num_draft_tokens < 1)
     usage_error("[generate] {} draft tokens: at least one is needed", num_draft_tokens);
   if (model.vocab_size() != draft.vocab_size())

@@ -131,7 +131,8 @@ int64_t TokenScores::best() const {
   }
   const float most = greatest_of(values_.data(), size());
   if (!std::isfinite(most) && most < 0)
-    usage_error("[generate] none of the {} tokens is left to choose from: all are forbidden", size());
+    usage_error("[generate] none of the {} tokens is left to choose from: all are forbidden",
+                size());
   best_ = std::ranges::find(values_, most) - values_.begin();
   if (!std::isfinite(most))
     usage_error("[generate] the logit of token {} is infinite: the weights are broken", *best_);
@@ -220,8 +221,8 @@ TokenScores::Last TokenScores::reach(double mass, float centre) {
       std::memcpy(intervals.get() + i, &at, sizeof at);
     }
   for (; i < count; ++i)
-    intervals[i] = static_cast<int32_t>(
-        std::min(std::abs(values_[id_at(i)] - centre) * kPerUnit, kEnd));
+    intervals[i] =
+        static_cast<int32_t>(std::min(std::abs(values_[id_at(i)] - centre) * kPerUnit, kEnd));
 
   // What lies in the last interval, from 32 on, is the rest: its sum is not needed.
   std::array<double, kIntervals> sums{};

@@ -77,7 +77,7 @@ class TokenScores {
   double entropy();
 
   std::span<float> values_;
-  bool all_ = true;             ///< nothing was removed
+  bool all_ = true;            ///< nothing was removed
   std::vector<int32_t> left_;  ///< otherwise what is left, ascending
   mutable std::optional<int64_t> best_;
   std::unique_ptr<float[]> weights_;  ///< by id, of tokens that are left; null: not known
