@@ -91,9 +91,11 @@ class DecodeSession {
                 bool padded = false);
   ~DecodeSession();
   /// Starts anew with ids [B, T], row-major, T tokens of each sequence: logits [B, V], f32.
-  /// attention_mask [B, T], of padded sessions only: 0 for padding, which stands at the left.
+  /// attention_mask [B, T], of padded sessions only: 0 for padding, which stands at the left. With
+  /// `copies`, ids and mask are those of B / copies sequences, which are run once and each begin so
+  /// many neighbouring ones.
   std::vector<float> prefill(const std::vector<int64_t>& ids,
-                             const std::vector<int64_t>& attention_mask = {});
+                             const std::vector<int64_t>& attention_mask = {}, int64_t copies = 1);
   /// One more token of each sequence: logits [B, V]. Usage error when the cache is full.
   std::vector<float> decode(const std::vector<int64_t>& ids);
   /// T more tokens of each sequence, ids [B, T]: logits [B, T, V] after each of them. Together, if
@@ -111,6 +113,9 @@ class DecodeSession {
   int64_t arena_bytes() const;
 
  private:
+  std::vector<float> prefill_copied(const std::vector<int64_t>& ids,
+                                    const std::vector<int64_t>& attention_mask, int64_t copies);
+
   CausalLM& model_;
   KvCache cache_;
   bool compiled_;

@@ -191,6 +191,16 @@ TEST(Generate, RefusesWhatExcludesEachOther) {
                     for (int64_t id = 0; id < 37; ++id) o.constraints.suppress_tokens.push_back(id);
                   }),
                   "none of the 37 tokens");
+  for (double temperature : {0.0, 1.0})
+    expect_contains(message([&](auto& o) {
+                      o.num_beams = 2;
+                      o.stop_at_eos = false;
+                      o.sampling.temperature = temperature;
+                      o.constraints.no_repeat_ngram_size = 1;
+                      for (int64_t id = 5; id < 37; ++id)
+                        o.constraints.suppress_tokens.push_back(id);
+                    }),
+                    "none of the 37 tokens");
   GenerationOptions beams{.sampling = {.temperature = 0}};
   beams.num_beams = 2;
   expect_contains(

@@ -6,6 +6,7 @@
 // case their order does not matter.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/format.h"
@@ -55,6 +56,9 @@ class Beams {
       score_tokens(running_[b], logits.subspan(b * vocab, vocab));
     const std::vector<Candidate> candidates =
         o_.sampling.temperature == 0 ? best_candidates(logits) : drawn_candidates(logits);
+    if (candidates[0].score == -std::numeric_limits<float>::infinity())
+      usage_error("[generate] none of the {} tokens is left to choose from: all are forbidden",
+                  vocab);
     std::vector<Beam> next;
     for (const Candidate& c : candidates) {
       Beam beam = running_[static_cast<size_t>(c.beam)];
@@ -126,8 +130,9 @@ class Beams {
     const float top = *std::ranges::max_element(scores);
     std::vector<double> weights(scores.size());
     for (size_t i = 0; i < scores.size(); ++i)
-      weights[i] = std::exp(static_cast<double>(scores[i] - top));
+      weights[i] = std::isinf(scores[i]) ? 0 : std::exp(static_cast<double>(scores[i] - top));
     const size_t count = std::min(num_candidates(), scores.size());
+    std::vector<bool> taken(scores.size());
     for (size_t n = 0; n < count; ++n) {
       const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
       // Fewer tokens than candidates have a probability: the rest are the best of the others.
@@ -144,11 +149,11 @@ class Beams {
         }
       } else {
         for (size_t i = 0; i < scores.size(); ++i)
-          if (weights[i] == 0 && (chosen == scores.size() || scores[i] > scores[chosen]))
-            chosen = i;
+          if (!taken[i] && (chosen == scores.size() || scores[i] > scores[chosen])) chosen = i;
       }
       out.push_back(candidate(scores, chosen));
-      weights[chosen] = total > 0 ? 0 : -1;
+      weights[chosen] = 0;
+      taken[chosen] = true;
     }
     return out;
   }
@@ -233,8 +238,8 @@ Generation beam_search(CausalLM& model, const Plan& plan) {
   DecodeSession session(model, beams * std::ssize(searches), plan.positions, plan.options.compiled,
                         plan.padded);
   auto start = std::chrono::steady_clock::now();
-  const Plan::Input input = plan.input(beams);
-  std::vector<float> logits = session.prefill(input.ids, input.mask);
+  const Plan::Input input = plan.input();
+  std::vector<float> logits = session.prefill(input.ids, input.mask, beams);
   out.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   while (true) {

@@ -52,7 +52,9 @@ DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, boo
 DecodeSession::~DecodeSession() = default;
 
 std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids,
-                                          const std::vector<int64_t>& attention_mask) {
+                                          const std::vector<int64_t>& attention_mask,
+                                          int64_t copies) {
+  if (copies != 1) return prefill_copied(ids, attention_mask, copies);
   const auto tokens = static_cast<int64_t>(ids.size()) / cache_.batch;
   if (tokens < 1 || tokens * cache_.batch != static_cast<int64_t>(ids.size()))
     usage_error("[generate] {} prompt tokens do not make {} prompts of one length", ids.size(),
@@ -69,6 +71,30 @@ std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids,
                 : as_f32(model_.prefill(input[0], cache_, input.size() > 1 ? input[1] : Tensor()));
   position_ = tokens;
   return on_host(logits);
+}
+
+std::vector<float> DecodeSession::prefill_copied(const std::vector<int64_t>& ids,
+                                                 const std::vector<int64_t>& attention_mask,
+                                                 int64_t copies) {
+  if (copies < 1 || cache_.batch % copies != 0)
+    usage_error("[generate] {} copies of each prompt do not make {} sequences", copies,
+                cache_.batch);
+  DecodeSession once(model_, cache_.batch / copies, cache_.length, compiled_,
+                     cache_.visible.defined());
+  const std::vector<float> logits = once.prefill(ids, attention_mask);
+  std::vector<int64_t> origin;
+  for (int64_t row = 0; row < cache_.batch; ++row) origin.push_back(row / copies);
+  const NoGradGuard no_grad;
+  const Tensor index = from_vector(origin, {cache_.batch});
+  const std::vector<Tensor> few = rows_of(once.cache_);
+  std::vector<Tensor> all = rows_of(cache_);
+  for (size_t i = 0; i < all.size(); ++i) all[i].copy_(index_select(few[i], 0, index));
+  position_ = once.position_;
+  std::vector<float> out;
+  const int64_t vocab = std::ssize(logits) / once.cache_.batch;
+  for (int64_t row : origin)
+    out.insert(out.end(), logits.begin() + row * vocab, logits.begin() + (row + 1) * vocab);
+  return out;
 }
 
 std::vector<float> DecodeSession::decode(const std::vector<int64_t>& ids) {

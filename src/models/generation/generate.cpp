@@ -78,18 +78,17 @@ bool Plan::is_end(int64_t token) const {
   return std::ranges::find(eos, token) != eos.end();
 }
 
-Plan::Input Plan::input(int64_t copies) const {
+Plan::Input Plan::input() const {
   Input out;
-  for (const auto& prompt : prompts)
-    for (int64_t copy = 0; copy < copies; ++copy) {
-      // Padding is hidden from all tokens, so that any id will do.
-      const size_t padding = static_cast<size_t>(length) - prompt.size();
-      out.ids.insert(out.ids.end(), padding, 0);
-      out.ids.insert(out.ids.end(), prompt.begin(), prompt.end());
-      if (!padded) continue;
-      out.mask.insert(out.mask.end(), padding, 0);
-      out.mask.insert(out.mask.end(), prompt.size(), 1);
-    }
+  for (const auto& prompt : prompts) {
+    // Padding is hidden from all tokens, so that any id will do.
+    const size_t padding = static_cast<size_t>(length) - prompt.size();
+    out.ids.insert(out.ids.end(), padding, 0);
+    out.ids.insert(out.ids.end(), prompt.begin(), prompt.end());
+    if (!padded) continue;
+    out.mask.insert(out.mask.end(), padding, 0);
+    out.mask.insert(out.mask.end(), prompt.size(), 1);
+  }
   return out;
 }
 
@@ -156,8 +155,8 @@ Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& pr
   out.prompt_tokens = plan.prompt_tokens;
   DecodeSession session(model, std::ssize(rows), plan.positions, options.compiled, plan.padded);
   auto start = std::chrono::steady_clock::now();
-  const Plan::Input input = plan.input(copies);
-  std::vector<float> logits = session.prefill(input.ids, input.mask);
+  const Plan::Input input = plan.input();
+  std::vector<float> logits = session.prefill(input.ids, input.mask, copies);
   out.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   while (true) {

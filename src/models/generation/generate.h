@@ -28,12 +28,12 @@ struct Plan {
   bool padded = false;         ///< prompts differ in length
 
   bool is_end(int64_t token) const;
-  /// Every prompt `copies` times, padded at the left; the mask is empty if nothing is padded.
+  /// The prompts, padded at the left; the mask is empty if nothing is padded.
   struct Input {
     std::vector<int64_t> ids, mask;
   };
-  Input input(int64_t copies) const;
-  /// What keys the random numbers of each row of input().
+  Input input() const;
+  /// What keys the random numbers of each row, for `copies` rows of every prompt.
   std::vector<int64_t> random_rows(int64_t copies) const;
 };
 
