@@ -156,7 +156,7 @@ struct Generation {
   int64_t prompt_tokens = 0;   ///< of all prompts together
   int64_t decode_steps = 0;
   double prefill_seconds = 0, decode_seconds = 0;
-  int64_t drafted = 0, accepted = 0;  ///< tokens of a draft model
+  int64_t drafted = 0, accepted = 0;  ///< tokens of a draft model that were judged, that stood
 };
 /// Called with the row of Generation::ids and its new token; false ends this row ("stopped"; the
 /// token counts).

@@ -95,9 +95,7 @@ class Speculation {
     start = std::chrono::steady_clock::now();
     add(choose(plan_, row_.context(plan_), logits, random_row_));
     while (!row_.done) {
-      const std::vector<Proposal> proposals = propose();
-      out.drafted += std::ssize(proposals);
-      out.accepted += verify(proposals);
+      verify(propose(), out);
       ++out.decode_steps;
     }
     out.decode_seconds = seconds_since(start);
@@ -140,12 +138,11 @@ class Speculation {
     return out;
   }
 
-  /// Adds the tokens that stand and the one after them; returns how many stand.
-  int64_t verify(const std::vector<Proposal>& proposals) {
+  /// Adds the tokens that stand and the one after them, and counts them.
+  void verify(const std::vector<Proposal>& proposals, Generation& out) {
     std::vector<int64_t> ids = {row_.last};
     for (const Proposal& one : proposals) ids.push_back(one.token);
     std::vector<float> logits = target_.session().extend(ids);
-    int64_t standing = 0;
     for (size_t i = 0; !row_.done; ++i) {
       const TokenContext context = row_.context(plan_);
       const std::span<float> scores = target_.row(logits, i);
@@ -162,14 +159,14 @@ class Speculation {
                        : replacement(p, proposal->q, uniform(s_.seed, step(), random_row_, 1));
       }
       add(token);
+      out.drafted += proposal ? 1 : 0;
+      out.accepted += stands ? 1 : 0;
       if (!stands) break;
-      ++standing;
     }
     // Neither cache keeps tokens that do not stand, nor the last one, which comes next.
     const int64_t seen = std::ssize(row_.ids) - (row_.done ? 0 : 1);
     for (Follower* follower : {&target_, &draft_})
       follower->session().truncate(std::min(follower->session().position(), seen));
-    return standing;
   }
 
   const Plan& plan_;
