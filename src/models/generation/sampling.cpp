@@ -42,7 +42,8 @@ void check_sampling(const Sampling& s) {
 int64_t sample_token(const float* logits, int64_t vocab_size, const Sampling& sampling,
                      int64_t step, int64_t row) {
   check_sampling(sampling);
-  std::vector<float> values(logits, logits + vocab_size);
+  thread_local std::vector<float> values;
+  values.assign(logits, logits + vocab_size);
   generation::TokenScores scores(values);
   if (sampling.temperature == 0) return scores.best();
   generation::apply_warpers(sampling, 1, scores);

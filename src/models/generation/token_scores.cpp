@@ -93,6 +93,28 @@ bool has_nan(const float* values, int64_t count) {
 
 }  // namespace
 
+std::vector<std::unique_ptr<TokenScores::Buffers>>& TokenScores::spare_buffers() {
+  thread_local std::vector<std::unique_ptr<Buffers>> spare;
+  return spare;
+}
+
+TokenScores::TokenScores(std::span<float> values)
+    : values_(values),
+      buffers_([] {
+        auto& spare = spare_buffers();
+        if (spare.empty()) return std::make_unique<Buffers>();
+        std::unique_ptr<Buffers> out = std::move(spare.back());
+        spare.pop_back();
+        return out;
+      }()),
+      left_(buffers_->left) {
+  left_.clear();
+}
+
+TokenScores::~TokenScores() {
+  spare_buffers().push_back(std::move(buffers_));
+}
+
 template <typename F>
 void TokenScores::each(F&& f) const {
   if (all_)
@@ -140,9 +162,10 @@ int64_t TokenScores::best() const {
 }
 
 const float* TokenScores::weights() {
-  if (weights_) return weights_.get();
-  weights_ = std::make_unique_for_overwrite<float[]>(values_.size());
-  float* w = weights_.get();
+  if (buffers_->weights.size() < values_.size()) buffers_->weights.resize(values_.size());
+  float* w = buffers_->weights.data();
+  if (has_weights_) return w;
+  has_weights_ = true;
   const float top = values_[static_cast<size_t>(best())];
   if (!all_) {
     for (int32_t id : left_) w[id] = exp_of_negative(values_[id] - top);
@@ -211,14 +234,15 @@ TokenScores::Last TokenScores::reach(double mass, float centre) {
   const float* w = weights();
   const auto count = static_cast<size_t>(all_ ? size() : std::ssize(left_));
   const auto id_at = [&](size_t i) { return all_ ? static_cast<int32_t>(i) : left_[i]; };
-  const auto intervals = std::make_unique_for_overwrite<int32_t[]>(count);
+  std::vector<int32_t>& intervals = buffers_->intervals;
+  if (intervals.size() < count) intervals.resize(count);
   size_t i = 0;
   if (all_)
     for (; i + kLanes <= count; i += kLanes) {
       const Floats x = load(values_.data() + i) - splat(centre);
       const Floats scaled = (x < 0 ? -x : x) * splat(kPerUnit);
       const Ints at = __builtin_convertvector(scaled < kEnd ? scaled : splat(kEnd), Ints);
-      std::memcpy(intervals.get() + i, &at, sizeof at);
+      std::memcpy(intervals.data() + i, &at, sizeof at);
     }
   for (; i < count; ++i)
     intervals[i] =
@@ -264,7 +288,7 @@ void TokenScores::temperature(double temperature) {
   } else {
     for (int32_t id : left_) values_[id] /= divisor;
   }
-  weights_.reset();
+  has_weights_ = false;
   total_.reset();
 }
 
@@ -332,7 +356,7 @@ void TokenScores::typical(double mass, int64_t keep) {
     return distance(id) <= most || std::ranges::find(nearest, id) != nearest.end();
   });
   best_.reset();
-  weights_.reset();
+  has_weights_ = false;
 }
 
 void TokenScores::remove_improbable(double least, int64_t keep) {
@@ -371,7 +395,7 @@ void TokenScores::apply_removals() {
       values_[id] = -kInfinity;
   all_ = true;
   left_.clear();
-  weights_.reset();
+  has_weights_ = false;
   total_.reset();
 }
 

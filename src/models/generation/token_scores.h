@@ -16,7 +16,10 @@ namespace corten::generation {
 class TokenScores {
  public:
   /// `values` must outlive this and are changed in place.
-  explicit TokenScores(std::span<float> values) : values_(values) {}
+  explicit TokenScores(std::span<float> values);
+  ~TokenScores();
+  TokenScores(const TokenScores&) = delete;
+  TokenScores& operator=(const TokenScores&) = delete;
 
   int64_t size() const { return static_cast<int64_t>(values_.size()); }
   /// All scores, for processors that change some of them. Only before the first warper.
@@ -55,6 +58,14 @@ class TokenScores {
   std::vector<double> probabilities();
 
  private:
+  /// Memory as large as the vocabulary. A thread keeps it for the next token: asking the system for
+  /// it anew costs more than the sums that go into it.
+  struct Buffers {
+    std::vector<float> weights;
+    std::vector<int32_t> left, intervals;
+  };
+  static std::vector<std::unique_ptr<Buffers>>& spare_buffers();
+
   /// exp(score - best score) by id, of the tokens that are left.
   const float* weights();
   double total();
@@ -77,10 +88,11 @@ class TokenScores {
   double entropy();
 
   std::span<float> values_;
-  bool all_ = true;            ///< nothing was removed
-  std::vector<int32_t> left_;  ///< otherwise what is left, ascending
+  std::unique_ptr<Buffers> buffers_;
+  bool all_ = true;             ///< nothing was removed
+  std::vector<int32_t>& left_;  ///< otherwise what is left, ascending
   mutable std::optional<int64_t> best_;
-  std::unique_ptr<float[]> weights_;  ///< by id, of tokens that are left; null: not known
+  bool has_weights_ = false;  ///< buffers_ holds those of all tokens that are left, by id
   std::optional<double> total_;
 };
 
