@@ -95,8 +95,8 @@ def main():
             decodings.append({"ids": ids, "all": tokenizer.decode(ids, skip_special_tokens=False),
                               "skipped": tokenizer.decode(ids)})
         pairs = []
-        for truncation, padding in OPTIONS if name in ("bert", "bert, no ideographs", "llama 2",
-                                                       "t5") else []:
+        for truncation, padding in OPTIONS if name in ("bert", "bert, no ideographs",
+                                                       "llama 2") else []:
             tokenizer.enable_truncation(**truncation)
             tokenizer.enable_padding(**padding)
             settings = json.loads(tokenizer.to_str())

@@ -63,6 +63,13 @@ struct EncodeOptions {
   int threads = 0;  ///< of encode_batch(); 0: one per core
 };
 
+/// What a chat template is given beside the messages.
+struct ChatOptions {
+  bool add_generation_prompt = false;
+  std::string tools;      ///< a JSON list of tools, or empty
+  std::string variables;  ///< a JSON object of further variables, or empty
+};
+
 /// A tokenizer, compatible with the `tokenizers` library and its tokenizer.json files: the same
 /// ids, tokens, offsets and decoded text for the same file. Immutable, cheap to copy, safe to share
 /// between threads.
@@ -139,6 +146,9 @@ class Tokenizer {
 
   /// The chat template of tokenizer_config.json or chat_template.jinja; empty if there is none.
   const std::string& chat_template() const noexcept;
+  /// The text of a conversation: `messages` is a JSON list of {"role": ..., "content": ...}. Usage
+  /// error if there is no template, it is wrong, or it raises an exception.
+  std::string apply_chat_template(std::string_view messages, const ChatOptions& options) const;
 
  private:
   struct Impl;

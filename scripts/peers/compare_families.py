@@ -376,6 +376,9 @@ def main():
             continue
         texts = few if name.startswith("random") else strings
         differences, panics = compare(name, tokenizer, peer, texts, rng, report)
+        if panics > len(texts):  # an added token that normalizes to nothing breaks the library
+            print(f"skip {name}: the library fails on {panics} of {2 * len(texts)} encodings")
+            continue
         total += differences
         print(f"{'ok  ' if differences == 0 else 'FAIL'} {name}: {len(texts)} texts, "
               f"{differences} differences" + (f", the library failed on {panics}" if panics else ""),

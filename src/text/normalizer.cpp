@@ -5,27 +5,13 @@
 #include <unordered_map>
 
 #include "text/component_json.h"
+#include "text/letter_case.h"
 #include "text/normalizer_data.h"
 #include "text/pre_tokenizer.h"
 #include "text/unicode.h"
 
 namespace corten {
 namespace {
-
-// What Rust's char::to_lowercase gives, but for U+0130, which becomes two characters.
-char32_t lowercase_of(char32_t c) noexcept {
-  if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
-  const LowercaseRun* const end = kLowercaseRuns + kLowercaseRunCount;
-  const LowercaseRun* run = std::upper_bound(
-      kLowercaseRuns, end, c, [](char32_t x, const LowercaseRun& r) { return x < r.first; });
-  // Runs of different strides may overlap by a few characters.
-  for (int i = 0; i < 3 && run != kLowercaseRuns; ++i) {
-    --run;
-    if (c <= run->last && (c - run->first) % run->stride == 0)
-      return static_cast<char32_t>(static_cast<int32_t>(c) + run->difference);
-  }
-  return c;
-}
 
 void lowercase(NormalizedText& text) {
   const std::string& old = text.text();

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "text/bpe_trainer.h"
+#include "text/chat_template.h"
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
@@ -134,6 +135,12 @@ Tokenizer Tokenizer::from_pretrained(const std::string& folder) {
 
 const std::string& Tokenizer::chat_template() const noexcept {
   return impl_->settings.chat_template;
+}
+
+std::string Tokenizer::apply_chat_template(std::string_view messages,
+                                           const ChatOptions& options) const {
+  if (impl_->settings.chat_template.empty()) usage_error("the tokenizer has no chat template");
+  return render_chat(impl_->settings.chat_template, messages, options, impl_->settings.special);
 }
 
 std::string Tokenizer::to_json() const {
