@@ -192,6 +192,7 @@ class Renderer {
     const auto size = static_cast<int64_t>(items.size());
     const auto changed = std::make_shared<std::vector<Value>>();
     for (int64_t i = 0; i < size; ++i) {
+      step();
       const auto at = [&](int64_t k, const char* name) {
         return k < 0 || k >= size ? Value::undefined(name) : items[static_cast<size_t>(k)];
       };
