@@ -1,5 +1,7 @@
 #include "text/chat_template.h"
 
+#include <algorithm>
+
 #include "base/format.h"
 #include "base/json.h"
 #include "text/jinja_render.h"
@@ -51,7 +53,9 @@ std::string render_chat(const std::string& source, std::string_view messages,
     return jinja::render(jinja::parse(valid_utf8(source, buffer)), variables);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::Usage) throw;
-    usage_error("chat template: {}", error.what());
+    std::string text = error.what();  // of one line, whatever the template's texts have
+    std::replace_if(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+    usage_error("chat template: {}", text);
   }
 }
 
