@@ -128,7 +128,8 @@ int run_eval_logits(const Args& args) {
   parser.option("--attention-mask", options.attention_mask, "1 for tokens to see, 0 for padding",
                 {0, 1});
   parser.option("--decoder-input-ids", options.decoder_input_ids, "of encoder-decoder models", ids);
-  parser.option("--labels", options.labels, "tokens to predict; -100: ignored", {-100, 2147483647});
+  parser.option("--labels", options.labels,
+                "tokens to predict, -100: ignored; or the sequence's class", {-100, 2147483647});
   common.add_to(parser);
   if (!parser.parse(args)) {
     print_text(parser.help());
@@ -141,7 +142,6 @@ int run_eval_logits(const Args& args) {
                   options.input_ids.size());
   };
   check_length("--attention-mask", options.attention_mask.size());
-  if (options.decoder_input_ids.empty()) check_length("--labels", options.labels.size());
   options.model = model_options(model, common);
   const EvalLogitsResult result = eval_logits(options);
   if (common.json) {

@@ -5,7 +5,6 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
-#include "corten/safetensors.h"
 #include "models/gemma2/gemma2.h"
 #include "models/gpt2/config.h"
 #include "models/gpt2/gpt2.h"
@@ -13,6 +12,7 @@
 #include "models/mistral/mistral.h"
 #include "models/qwen2/qwen2.h"
 #include "models/qwen3/qwen3.h"
+#include "models/stored_weights.h"
 
 namespace corten {
 namespace {
@@ -63,24 +63,6 @@ const std::vector<ModelType>& types() {
 }
 
 constexpr uint64_t kMaxConfigBytes = 16 << 20;
-
-/// What the weights of a folder are.
-struct StoredWeights {
-  DType dtype = DType::f32;  ///< the widest floating type of Corten's models
-  int64_t elements = 0;
-};
-StoredWeights stored_weights(const std::string& folder) {
-  std::optional<DType> widest;
-  StoredWeights out;
-  for (const StoredTensor& tensor : Safetensors::open(folder).tensors()) {
-    const auto dtype = dtype_from_safetensors(tensor.dtype);
-    if (dtype && is_floating(*dtype)) widest = widest ? promote(*widest, *dtype) : *dtype;
-    out.elements +=
-        static_cast<int64_t>(tensor.bytes.size() * 8) / std::max(1, safetensors_bits(tensor.dtype));
-  }
-  if (widest && *widest != DType::f64) out.dtype = *widest;
-  return out;
-}
 
 /// "; did you mean ...?" for a misspelt type; "; the nearest is ..." for a relative of one.
 std::string nearest(std::string_view name) {

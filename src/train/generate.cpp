@@ -8,6 +8,7 @@
 #include "corten/generate.h"
 #include "corten/models.h"
 #include "corten/tokenizer.h"
+#include "train/eval_encoder.h"
 #include "train/run_folder.h"
 
 namespace corten {
@@ -207,8 +208,9 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
                 options.model.model);
   if (!options.attention_mask.empty())
     check_row("the attention mask", options.attention_mask, tokens);
-  if (!options.labels.empty()) check_row("labels", options.labels, tokens);
   const std::string folder = find_model_folder(options.model.model);
+  if (holds_encoder(folder)) return eval_encoder(options, folder);
+  if (!options.labels.empty()) check_row("labels", options.labels, tokens);
   auto model = open_model(options.model, folder);
   for (int64_t label : options.labels)
     if (label != -100 && (label < 0 || label >= model->vocab_size()))

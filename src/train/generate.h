@@ -62,14 +62,15 @@ struct EvalLogitsOptions {
   std::vector<int64_t> input_ids;
   std::vector<int64_t> attention_mask;     ///< empty: all ones
   std::vector<int64_t> decoder_input_ids;  ///< encoder-decoder models only
-  std::vector<int64_t> labels;             ///< empty: no loss; -100 is ignored
+  /// Empty: no loss; -100 is ignored. Of sequence classifiers: the class, or a number per label.
+  std::vector<int64_t> labels;
 };
 
 struct EvalLogitsResult {
-  std::vector<int64_t> shape;  ///< [1, tokens, vocabulary or width]
+  std::vector<int64_t> shape;  ///< [1, tokens, vocabulary or width], or [1, labels] of a sequence
   std::vector<float> values;   ///< row-major
   bool hidden_state = false;   ///< values are the last hidden state: the model has no head
-  std::optional<double> loss;  ///< nats per predicted token, labels shifted by one
+  std::optional<double> loss;  ///< nats per predicted token, labels shifted by one (decoders)
 };
 
 EvalLogitsResult eval_logits(const EvalLogitsOptions& options);

@@ -9,7 +9,9 @@ namespace corten::layers {
 namespace {
 
 constexpr std::array kActivations = {
-    "gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu", "relu", "silu", "swish", "tanh"};
+    "gelu_new",    "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate", "gelu",
+    "gelu_python", "relu",              "silu",             "swish",     "tanh",          "sigmoid",
+    "linear"};
 
 }  // namespace
 
@@ -20,12 +22,15 @@ void check_activation(std::string_view source, std::string_view key, std::string
 }
 
 std::unique_ptr<nn::Module> make_activation(std::string_view name) {
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_fast")
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_python_tanh" ||
+      name == "gelu_fast" || name == "gelu_accurate")
     return std::make_unique<nn::GELU>(true);
-  if (name == "gelu") return std::make_unique<nn::GELU>();
+  if (name == "gelu" || name == "gelu_python") return std::make_unique<nn::GELU>();
   if (name == "relu") return std::make_unique<nn::ReLU>();
   if (name == "silu" || name == "swish") return std::make_unique<nn::SiLU>();
   if (name == "tanh") return std::make_unique<nn::Tanh>();
+  if (name == "sigmoid") return std::make_unique<nn::Sigmoid>();
+  if (name == "linear") return std::make_unique<nn::Identity>();
   internal_error("no activation \"{}\"", name);
 }
 

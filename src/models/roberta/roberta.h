@@ -1,0 +1,12 @@
+// RoBERTa (Liu et al., 2019), with the parameter names of transformers' classes.
+//
+// Suffixes: see models/layers/encoder.h.
+#pragma once
+
+#include "models/layers/encoder.h"
+
+namespace corten::roberta {
+
+extern const layers::EncoderFamily kFamily;
+
+}  // namespace corten::roberta

@@ -1,0 +1,92 @@
+#include "train/eval_encoder.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/format.h"
+#include "base/json.h"
+#include "base/thread_pool.h"
+#include "corten/encoders.h"
+
+namespace corten {
+namespace {
+
+Json config_of(const std::string& folder) {
+  const std::string path = join_path(folder, "config.json");
+  return file_exists(path) ? Json::parse(read_file(path, 16 << 20), path) : Json::object();
+}
+
+std::string architecture_of(const std::string& folder) {
+  const Json config = config_of(folder);
+  const Json* names = config.find("architectures");
+  if (!names || !names->is_array() || names->elements().empty()) return "";
+  const Json& first = names->elements().front();
+  return first.is_string() ? first.as_string() : "";
+}
+
+void set_result(EvalLogitsResult& result, const Tensor& values) {
+  result.shape = values.shape();
+  result.values = values.to_vector<float>();
+}
+
+/// Classes as they are; numbers for each label as floating-point ones.
+Tensor sequence_labels(const SequenceClassifier& model, const std::vector<int64_t>& labels) {
+  const auto count = static_cast<int64_t>(labels.size());
+  const Tensor classes = from_vector(labels, {count});
+  if (model.problem_type(classes) != ProblemType::single_label_classification)
+    return classes.to(DType::f32).reshape({1, count});
+  for (int64_t label : labels)
+    if (label < 0 || label >= model.num_labels())
+      usage_error("label {} is outside the {} classes of the model", label, model.num_labels());
+  return classes;
+}
+
+}  // namespace
+
+bool holds_encoder(const std::string& folder) {
+  const Json config = config_of(folder);
+  const Json* type = config.is_object() ? config.find("model_type") : nullptr;
+  const std::vector<std::string> known = encoder_model_types();
+  return type && type->is_string() && std::ranges::find(known, type->as_string()) != known.end();
+}
+
+EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::string& folder) {
+  if (options.model.device != "cpu")
+    usage_error("evaluation needs device \"cpu\", not \"{}\"", options.model.device);
+  default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
+  const EncoderLoadOptions load{.dtype = options.model.dtype};
+  const Shape shape = {1, static_cast<int64_t>(options.input_ids.size())};
+  EncoderInput input{.ids = from_vector(options.input_ids, shape)};
+  if (!options.attention_mask.empty())
+    input.attention_mask = from_vector(options.attention_mask, shape);
+  const NoGradGuard no_grad;
+  EvalLogitsResult result;
+  const std::string architecture = architecture_of(folder);
+  if (architecture.ends_with("ForMaskedLM") || architecture.ends_with("ForPreTraining")) {
+    auto model = AutoModelForMaskedLM::from_pretrained(folder, load);
+    for (int64_t label : options.labels)
+      if (label != -100 && (label < 0 || label >= model->vocab_size()))
+        usage_error("label {} is outside the vocabulary of {}", label, model->vocab_size());
+    if (!options.labels.empty() && options.labels.size() != options.input_ids.size())
+      usage_error("{} numbers of labels do not fit {} input ids", options.labels.size(),
+                  options.input_ids.size());
+    set_result(result, (*model)(input));
+    if (!options.labels.empty())
+      result.loss = model->loss(input, from_vector(options.labels, shape)).item<double>();
+  } else if (architecture.ends_with("ForSequenceClassification")) {
+    auto model = AutoModelForSequenceClassification::from_pretrained(folder, load);
+    set_result(result, (*model)(input));
+    if (!options.labels.empty())
+      result.loss = model->loss(input, sequence_labels(*model, options.labels)).item<double>();
+  } else {
+    if (!options.labels.empty())
+      usage_error("labels need a model with a head, which {} (\"{}\") is not", folder,
+                  architecture);
+    auto model = AutoModel::from_pretrained(folder, load);
+    set_result(result, (*model)(input).last_hidden_state);
+    result.hidden_state = true;
+  }
+  return result;
+}
+
+}  // namespace corten
