@@ -49,6 +49,7 @@ PUBLIC = {
     "safetensors.h": "io",
     "models.h": "models",
     "generate.h": "models",
+    "encoders.h": "models",
 }
 
 # What belongs to a third-party library, which one file includes; LLVM has a folder of its own.

@@ -7,6 +7,7 @@
 #include "corten/custom_op.h"
 #include "corten/data.h"
 #include "corten/dtype.h"
+#include "corten/encoders.h"
 #include "corten/error.h"
 #include "corten/generate.h"
 #include "corten/init.h"

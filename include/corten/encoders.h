@@ -119,8 +119,8 @@ class MaskedLM : public EncoderModel {
  public:
   /// Logits [B, T, V] of the token at each position.
   Tensor operator()(const EncoderInput& input);
-  /// Mean (or sum, or none: [B, T]) cross entropy in nats of labels [B, T]: the hidden tokens; those
-  /// of -100 do not count.
+  /// Mean (or sum, or none: [B, T]) cross entropy in nats of labels [B, T]: the hidden tokens;
+  /// those of -100 do not count.
   Tensor loss(const EncoderInput& input, const Tensor& labels,
               Reduction reduction = Reduction::mean);
 

@@ -25,7 +25,8 @@ void save(const std::string& task, const std::string& folder, const std::string&
 }
 
 /// [B, C] of B texts.
-Tensor embeddings(Encoder& model, const Tokenizer& tokenizer, const std::vector<std::string>& texts) {
+Tensor embeddings(Encoder& model, const Tokenizer& tokenizer,
+                  const std::vector<std::string>& texts) {
   std::vector<TextInput> inputs;
   for (const std::string& text : texts) inputs.push_back({.first = text, .second = {}});
   EncodeOptions options;

@@ -67,8 +67,7 @@ std::unique_ptr<M> from_folder(const std::string& folder, const EncoderLoadOptio
   if (options.num_labels) layers::set_num_labels(config, *options.num_labels);
   const StoredWeights stored = stored_weights(folder);
   // Before a wrong config takes the memory for a model that the file cannot nearly fill.
-  if (const int64_t count = config.encoder_parameters();
-      count / 2 > stored.elements + (1 << 20))
+  if (const int64_t count = config.encoder_parameters(); count / 2 > stored.elements + (1 << 20))
     usage_error("{} describes {} parameters, but the weights in {} are {}", path, count, folder,
                 stored.elements);
   std::unique_ptr<M> model = make(family, config);

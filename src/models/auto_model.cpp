@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
+#include "corten/encoders.h"
 #include "models/gemma2/gemma2.h"
 #include "models/gpt2/config.h"
 #include "models/gpt2/gpt2.h"
@@ -87,6 +88,10 @@ const ModelType& model_type(const Json& config, std::string_view source) {
   const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
   for (const ModelType& type : types())
     if (type.name == wanted) return type;
+  const std::vector<std::string> encoders = encoder_model_types();
+  if (std::ranges::find(encoders, wanted) != encoders.end())
+    usage_error("{}: model_type \"{}\" is an encoder, which continues no text (decoders: {})",
+                source, wanted, fmt::join(model_types(), ", "));
   usage_error("{}: unknown model_type \"{}\"{} (known: {})", source, wanted, nearest(wanted),
               fmt::join(model_types(), ", "));
 }

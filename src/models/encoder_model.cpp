@@ -19,9 +19,9 @@ constexpr std::string_view kMaskedLM = "ForMaskedLM", kPlain = "Model";
 /// Names of the layer norms' parameters in the first checkpoints.
 std::string with_present_names(std::string_view stored) {
   std::string name(stored);
-  for (const auto& [old, present] : {std::pair<std::string_view, std::string_view>{
-                                         "LayerNorm.gamma", "LayerNorm.weight"},
-                                     {"LayerNorm.beta", "LayerNorm.bias"}})
+  for (const auto& [old, present] :
+       {std::pair<std::string_view, std::string_view>{"LayerNorm.gamma", "LayerNorm.weight"},
+        {"LayerNorm.beta", "LayerNorm.bias"}})
     if (name.ends_with(old)) name.replace(name.size() - old.size(), old.size(), present);
   return name;
 }
@@ -88,8 +88,8 @@ std::string EncoderModel::map_weight_name(std::string_view stored) const {
     if (name.starts_with(prefix)) name.erase(0, prefix.size());
     return name;
   }
-  for (const std::string& part : {std::string("embeddings."), std::string(family_.stack) + ".",
-                                  std::string("pooler.")})
+  for (const std::string& part :
+       {std::string("embeddings."), std::string(family_.stack) + ".", std::string("pooler.")})
     if (name.starts_with(part)) return prefix + name;
   return name;
 }
@@ -215,8 +215,8 @@ Tensor SequenceClassifier::loss(const EncoderInput& input, const Tensor& labels)
   const ProblemType type = problem_type(labels);
   const bool classes = type == ProblemType::single_label_classification;
   const Shape expected = classes ? Shape{B} : Shape{B, L};
-  const bool one_column = (classes || L == 1) && (labels.shape() == Shape{B} ||
-                                                  labels.shape() == Shape{B, 1});
+  const bool one_column =
+      (classes || L == 1) && (labels.shape() == Shape{B} || labels.shape() == Shape{B, 1});
   if ((labels.shape() != expected && !one_column) || (classes && is_floating(labels.dtype())))
     usage_error("[{}] labels {} do not fit the logits {}: expected {}[{}]", type_name(),
                 nn::type_text(labels), nn::type_text(logits_BL), classes ? "integers " : "numbers ",

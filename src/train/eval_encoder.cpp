@@ -29,6 +29,14 @@ void set_result(EvalLogitsResult& result, const Tensor& values) {
   result.values = values.to_vector<float>();
 }
 
+/// Numbers of a head that was drawn at random would say nothing.
+void check_complete(const EncoderModel& model, const std::string& folder) {
+  const std::vector<std::string>& drawn = model.load_report().initialized;
+  if (!drawn.empty())
+    usage_error("{} holds no {}, of {} in config.json's \"architectures\"", folder,
+                fmt::join(drawn, ", "), model.type_name());
+}
+
 /// Classes as they are; numbers for each label as floating-point ones.
 Tensor sequence_labels(const SequenceClassifier& model, const std::vector<int64_t>& labels) {
   const auto count = static_cast<int64_t>(labels.size());
@@ -64,6 +72,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::strin
   const std::string architecture = architecture_of(folder);
   if (architecture.ends_with("ForMaskedLM") || architecture.ends_with("ForPreTraining")) {
     auto model = AutoModelForMaskedLM::from_pretrained(folder, load);
+    check_complete(*model, folder);
     for (int64_t label : options.labels)
       if (label != -100 && (label < 0 || label >= model->vocab_size()))
         usage_error("label {} is outside the vocabulary of {}", label, model->vocab_size());
@@ -75,6 +84,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::strin
       result.loss = model->loss(input, from_vector(options.labels, shape)).item<double>();
   } else if (architecture.ends_with("ForSequenceClassification")) {
     auto model = AutoModelForSequenceClassification::from_pretrained(folder, load);
+    check_complete(*model, folder);
     set_result(result, (*model)(input));
     if (!options.labels.empty())
       result.loss = model->loss(input, sequence_labels(*model, options.labels)).item<double>();

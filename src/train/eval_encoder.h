@@ -9,8 +9,8 @@ namespace corten {
 
 /// Whether the config.json of `folder` is that of an encoder.
 bool holds_encoder(const std::string& folder);
-/// The logits of the head that the config's "architectures" names, or the last hidden state. Labels:
-/// the hidden tokens, -100 elsewhere; or the sequence's class, or a number for each label.
+/// The logits of the head that the config's "architectures" names, or the last hidden state.
+/// Labels: the hidden tokens, -100 elsewhere; or the sequence's class, or a number for each label.
 EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::string& folder);
 
 }  // namespace corten

@@ -92,13 +92,10 @@ std::unique_ptr<layers::EncoderBlock> make_block(const EncoderConfig& c) {
 /// A linear layer whose weight is the token embedding: of its own it has the bias.
 class TiedProjector : public nn::Module {
  public:
-  explicit TiedProjector(int64_t size) {
-    register_parameter("bias", bias_, {size}, init::zeros());
-  }
+  explicit TiedProjector(int64_t size) { register_parameter("bias", bias_, {size}, init::zeros()); }
   Tensor operator()(const Tensor& x_BTC, const Tensor& embedding_VC) {
-    return run({x_BTC}, [&](const std::vector<Tensor>& in) {
-      return linear(in[0], embedding_VC, bias_);
-    });
+    return run({x_BTC},
+               [&](const std::vector<Tensor>& in) { return linear(in[0], embedding_VC, bias_); });
   }
 
  private:

@@ -8,10 +8,19 @@
 namespace corten::layers {
 namespace {
 
-constexpr std::array kActivations = {
-    "gelu_new",    "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_fast", "gelu_accurate", "gelu",
-    "gelu_python", "relu",              "silu",             "swish",     "tanh",          "sigmoid",
-    "linear"};
+constexpr std::array kActivations = {"gelu_new",
+                                     "gelu_pytorch_tanh",
+                                     "gelu_python_tanh",
+                                     "gelu_fast",
+                                     "gelu_accurate",
+                                     "gelu",
+                                     "gelu_python",
+                                     "relu",
+                                     "silu",
+                                     "swish",
+                                     "tanh",
+                                     "sigmoid",
+                                     "linear"};
 
 }  // namespace
 

@@ -1,8 +1,8 @@
 // The encoder that the families share: embeddings, blocks and pooler, with the parameter names of
 // transformers' BertModel.
 //
-// Suffixes: B sequences, T tokens, C width (hidden_size), F width inside the MLP, H heads, D = C / H,
-// V vocabulary, L labels.
+// Suffixes: B sequences, T tokens, C width (hidden_size), F width inside the MLP, H heads, D = C /
+// H, V vocabulary, L labels.
 #pragma once
 
 #include <memory>

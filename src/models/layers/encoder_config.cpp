@@ -70,7 +70,8 @@ void read_labels(EncoderConfig& c, const Json& json, std::string_view source) {
     c.num_labels = static_cast<int64_t>(names->items(format("{}: \"id2label\"", source)).size());
   check_field(source, "num_labels", c.num_labels, 1, kManyTokens);
   read("problem_type", c.problem_type);
-  if (!c.problem_type.empty() && std::ranges::find(kProblemTypes, c.problem_type) == kProblemTypes.end())
+  if (!c.problem_type.empty() &&
+      std::ranges::find(kProblemTypes, c.problem_type) == kProblemTypes.end())
     usage_error("{}: \"problem_type\" \"{}\" is not supported (known: {})", source, c.problem_type,
                 fmt::join(kProblemTypes, ", "));
 }
@@ -79,10 +80,9 @@ void read_labels(EncoderConfig& c, const Json& json, std::string_view source) {
 Json without_aliases(const Json& json, const EncoderKeys& keys) {
   const EncoderKeys usual;
   Json out = json;
-  for (const auto& [alias, key] :
-       {std::pair{usual.hidden_size, keys.hidden_size},
-        {usual.num_hidden_layers, keys.num_hidden_layers},
-        {usual.num_attention_heads, keys.num_attention_heads}})
+  for (const auto& [alias, key] : {std::pair{usual.hidden_size, keys.hidden_size},
+                                   {usual.num_hidden_layers, keys.num_hidden_layers},
+                                   {usual.num_attention_heads, keys.num_attention_heads}})
     if (const Json* value = json.find(alias); value && alias != key) {
       out.erase(alias);
       if (!json.contains(key)) out.set(key, *value);

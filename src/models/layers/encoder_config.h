@@ -1,5 +1,5 @@
-// What the encoder families have in common, as read from their config.json. A family says in its own
-// folder under which keys it holds them and which defaults it has.
+// What the encoder families have in common, as read from their config.json. A family says in its
+// own folder under which keys it holds them and which defaults it has.
 #pragma once
 
 #include <optional>
@@ -48,8 +48,8 @@ struct EncoderConfig {
   int64_t encoder_parameters() const;
 };
 
-/// Reads the fields over the defaults in `config` and checks them. Usage error "source: ..." with the
-/// values for wrong types, impossible sizes and features that are missing here.
+/// Reads the fields over the defaults in `config` and checks them. Usage error "source: ..." with
+/// the values for wrong types, impossible sizes and features that are missing here.
 void read_encoder_fields(EncoderConfig& config, const Json& json, std::string_view source,
                          std::string_view model_type, const EncoderKeys& keys = {});
 /// Another number of labels, named LABEL_0, LABEL_1, ...
