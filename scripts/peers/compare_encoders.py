@@ -53,7 +53,6 @@ def compare(binary, peer, task, fields, seed, temp):
     model.save_pretrained(temp / "theirs")
     inputs = random_input(model.config, rows=1)
     inputs.pop("token_type_ids", None)
-    inputs["attention_mask"][:, -3:] = 0
     labels = {} if task == "base" else {"labels": random_labels(task, model.config, inputs["input_ids"])}
     if "labels" in labels and labels["labels"].is_floating_point():
         labels["labels"] = labels["labels"].round()
@@ -75,8 +74,10 @@ def compare(binary, peer, task, fields, seed, temp):
     again, info = TASKS[task].from_pretrained(temp / "ours", output_loading_info=True, attn_implementation="eager")
     with torch.no_grad():
         back = again(**inputs)
-    result["back"] = (0.0 if torch.equal(back[0] if task == "base" else back.logits, expected) else 1.0) + sum(
-        len(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    result["back"] = ((back[0] if task == "base" else back.logits) - expected).abs().max().item() / scale
+    theirs, ours = model.state_dict(), again.state_dict()
+    result["back_weights"] = float(sum(not torch.equal(theirs[key], ours[key]) for key in theirs) + sum(
+        len(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")))
     return result
 
 

@@ -50,14 +50,14 @@ def random_model(task, fields, seed=7):
 
 
 def random_input(config, rows=2, tokens=9):
-    """Ids with some padding at the end of the second row, and one padding id amid the first."""
+    """Ids with some padding at the end of the last row, and one padding id amid the first."""
     padding = 0 if config.pad_token_id is None else config.pad_token_id
     ids = torch.randint(0, config.vocab_size, (rows, tokens))
     ids[ids == padding] = (padding + 1) % config.vocab_size
     ids[0, 3] = padding
-    ids[1, tokens - 3:] = padding
+    ids[-1, tokens - 3:] = padding
     mask = torch.ones(rows, tokens, dtype=torch.int64)
-    mask[1, tokens - 3:] = 0
+    mask[-1, tokens - 3:] = 0
     inputs = dict(input_ids=ids, attention_mask=mask)
     if config.model_type != "distilbert":
         inputs["token_type_ids"] = torch.randint(0, config.type_vocab_size, (rows, tokens))
