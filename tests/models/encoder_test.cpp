@@ -373,6 +373,30 @@ TEST(EncoderConfig, MistakesAreNamed) {
   EXPECT_EQ(aliased->hidden_size(), 8);
 }
 
+/// Any value in any field is either read or refused in one line.
+TEST(EncoderConfig, StrangeValuesAreRefused) {
+  const char* values[] = {"null",  "true",  "-1", "0",     "1",  "3.5",
+                          "1e308", "\"x\"", "[]", "[[0]]", "{}", "18446744073709551615"};
+  int refused = 0;
+  for (const char* name : {"bert_single", "roberta_multi", "distilbert_regression"}) {
+    const std::string path = folder(name) + "/config.json";
+    const Json config = Json::parse(read_file(path), path);
+    for (const auto& [key, old] : config.items())
+      for (const char* value : values) {
+        Json changed = config;
+        changed.set(key, Json::parse(value, "value"));
+        try {
+          AutoModelForSequenceClassification::from_config(changed.dump(), "some.json");
+        } catch (const Error& error) {
+          EXPECT_EQ(error.kind(), ErrorKind::Usage) << key << " = " << value << error.what();
+          expect_contains(error.what(), "some.json");
+          ++refused;
+        }
+      }
+  }
+  EXPECT_GT(refused, 300);
+}
+
 TEST(EncoderErrors, NameTheNumbers) {
   auto model = AutoModelForMaskedLM::from_pretrained(folder("roberta_mlm"));
   EXPECT_EQ(model->max_positions(), 12);
