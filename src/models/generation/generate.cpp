@@ -66,11 +66,14 @@ Plan::Plan(const CausalLM& model, const std::vector<std::vector<int64_t>>& the_p
   constexpr int64_t kStep = 64;
   positions =
       std::min((length + max_new_tokens - 1 + kStep - 1) / kStep * kStep, model.max_positions());
-  if (o.stop_at_eos) eos = o.eos_token_ids.empty() ? model.eos_token_ids() : o.eos_token_ids;
-  for (int64_t id : eos)
-    if (id < 0 || id >= model.vocab_size())
+  const auto outside = [&](int64_t id) { return id < 0 || id >= model.vocab_size(); };
+  for (int64_t id : o.eos_token_ids)
+    if (outside(id))
       usage_error("[generate] the end token {} is outside the vocabulary of {}", id,
                   model.vocab_size());
+  if (o.stop_at_eos) eos = o.eos_token_ids.empty() ? model.eos_token_ids() : o.eos_token_ids;
+  // A default of the configuration that a small vocabulary lacks never comes.
+  std::erase_if(eos, outside);
   padded = prompt_tokens < length * std::ssize(prompts);
 }
 
