@@ -235,6 +235,7 @@ class Builder final : public Draft {
       for (int32_t s = first; s <= last; ++s) groups_[s] = {first, last};
     }
   }
+  /// Puts steps that could run in any order next to others of their kernel.
   void sort_by_kernel(int32_t first, int32_t last) {
     if (last - first < 2) return;
     std::map<const codegen::CpuKernel*, int32_t> rank;
