@@ -39,8 +39,6 @@ double seconds_since(double start) {
 struct Case {
   std::string name;
   Kernel kernel;
-  int inputs = 1;                // operands before the output
-  int64_t out_rows_divisor = 0;  // 0: the output is as large as the input
 };
 
 Expr rounded(DType dtype, Expr x) {
@@ -59,18 +57,18 @@ Case pointwise(const std::string& name, DType dtype, const std::function<Expr(Bo
 }
 
 Expr gelu_tanh(Body&, Expr x) {
-  const Expr u = x * fma(x * x, literal(x, 0.044715 * 0.7978845608028654), 0.7978845608028654);
-  return x * 0.5 * (tanh(u) + 1.0);
+  const Expr u = x * (x * x * 0.07135481627159 + 1.5957691216057308);
+  return x * (1.0 / (exp(-u) + 1.0));
 }
 Expr gelu_erf(Body&, Expr x) {
   return x * 0.5 * (erf(x * 0.7071067811865476) + 1.0);
 }
 Expr silu(Body&, Expr x) {
-  return x / (exp(-x) + 1.0);
+  return x * (1.0 / (exp(-x) + 1.0));
 }
 Expr softmax(Body& b, Expr x) {
   const Expr e = exp(x - b.reduce(ScalarOp::reduce_max, x, kRowTree));
-  return e / b.reduce(ScalarOp::reduce_sum, e, kRowTree);
+  return e * (1.0 / b.reduce(ScalarOp::reduce_sum, e, kRowTree));
 }
 Expr layer_norm(Body& b, Expr x) {
   const Expr mean = b.reduce(ScalarOp::reduce_sum, x, kRowTree) * (1.0 / 1024);
@@ -80,6 +78,19 @@ Expr layer_norm(Body& b, Expr x) {
 }
 Expr rms_norm(Body& b, Expr x) {
   return x * rsqrt(b.reduce(ScalarOp::reduce_sum, x * x, kRowTree) * (1.0 / 1024) + 1e-5);
+}
+
+Case softmax_grad(DType dtype) {  // reads the same tensor twice, as y and as g
+  Case c;
+  c.name = "softmax_grad " + std::string(corten::name(dtype));
+  c.kernel.outer_rank = 1;
+  c.kernel.operands = {{dtype, false}, {dtype, true}, {dtype, false}};
+  c.kernel.accesses = {{0, InnerStride::one}, {1, InnerStride::one}, {2, InnerStride::one}};
+  Body& b = c.kernel.body;
+  const Expr y = b.load(DType::f32, 0), g = b.load(DType::f32, 2);
+  c.kernel.stores = {
+      {1, rounded(dtype, y * (g - b.reduce(ScalarOp::reduce_sum, g * y, kRowTree))).id}};
+  return c;
 }
 
 Case column_sum(DType dtype) {
@@ -134,6 +145,7 @@ int main(int argc, char** argv) {
     cases.push_back(pointwise("softmax", t, softmax));
     cases.push_back(pointwise("layer_norm", t, layer_norm));
     cases.push_back(pointwise("rms_norm", t, rms_norm));
+    cases.push_back(softmax_grad(t));
     cases.push_back(column_sum(t));
   }
   std::string folder = "/tmp/corten-kernel-bench";
@@ -169,7 +181,7 @@ int main(int argc, char** argv) {
         static_cast<uint16_t*>(in)[i] = static_cast<uint16_t>(bits >> 16);
       }
     }
-    void* pointers[] = {in, out};
+    void* pointers[] = {in, out, in};
     const double small = measure(*kernel, c.kernel, 64, 768, pointers, scratch);
     const double large = measure(*kernel, c.kernel, kRows, kColumns, pointers, scratch);
     const double nt = measure(*streamed, c.kernel, kRows, kColumns, pointers, scratch);

@@ -200,38 +200,47 @@ void Emitter::begin_stage(Row& row, const Stage& stage) {
   }
 }
 
-// The nodes of a stage for one vector; values that later stages need go to scratch rows.
-void Emitter::evaluate(Row& row, Lanes& lanes, const Stage& stage) {
-  for (int32_t id : stage.restored) lanes.value[id] = restore(lanes, id);
-  for (int32_t id : stage.varying) {
-    const ScalarNode& n = node(id);
-    const auto arg = [&](int i) { return n.arg[i] >= 0 ? vector(row, lanes, n.arg[i]) : nullptr; };
-    switch (n.op) {
-      case ScalarOp::load:
-      case ScalarOp::index:
-        lanes.value[id] = load_lanes(row, lanes, n);
-        break;
-      case ScalarOp::reduce_sum:
-      case ScalarOp::reduce_max:
-      case ScalarOp::reduce_min:
-        for (const Reduction& r : p_.reductions)
-          if (r.node == id)
-            lanes.value[id] = b_.CreateLoad(type(n.type, kLanes), tile_address(r, i64(0), lanes.c));
-        break;
-      case ScalarOp::round_bf16:
-        lanes.bits[id] = bf16_bits(arg(0), kLanes);
-        lanes.value[id] = from_memory(DType::bf16, lanes.bits[id], kLanes);
-        break;
-      default:
-        lanes.value[id] =
-            op(n, n.arg[0] >= 0 ? node(n.arg[0]).type : n.type, arg(0), arg(1), arg(2), kLanes);
-    }
-  }
-  for (int32_t id : stage.kept) keep(lanes, lanes.value[id], node(id).type, p_.row[id]);
+// The nodes of a stage for a group of vectors, node by node: a chain of dependent operations of one
+// vector is far longer than what a processor looks ahead, so the vectors' chains are interleaved.
+// Values that later stages need go to scratch rows.
+void Emitter::evaluate(Row& row, std::vector<Lanes>& group, const Stage& stage) {
+  for (int32_t id : stage.restored)
+    for (Lanes& lanes : group) lanes.value[id] = restore(lanes, id);
+  for (int32_t id : stage.varying)
+    for (Lanes& lanes : group) evaluate_node(row, lanes, id);
+  for (int32_t id : stage.kept)
+    for (Lanes& lanes : group) keep(lanes, lanes.value[id], node(id).type, p_.row[id]);
   if (k_.form == KernelForm::columns) return;
   for (int32_t i : stage.reductions) {
     const Reduction& r = p_.reductions[static_cast<size_t>(i)];
-    if (!r.in_lanes) keep(lanes, vector(row, lanes, node(r.node).arg[0]), node(r.node).type, r.row);
+    if (r.in_lanes) continue;
+    const int32_t id = node(r.node).arg[0];
+    for (Lanes& lanes : group) keep(lanes, vector(row, lanes, id), node(r.node).type, r.row);
+  }
+}
+
+void Emitter::evaluate_node(Row& row, Lanes& lanes, int32_t id) {
+  const ScalarNode& n = node(id);
+  const auto arg = [&](int i) { return n.arg[i] >= 0 ? vector(row, lanes, n.arg[i]) : nullptr; };
+  switch (n.op) {
+    case ScalarOp::load:
+    case ScalarOp::index:
+      lanes.value[id] = load_lanes(row, lanes, n);
+      break;
+    case ScalarOp::reduce_sum:
+    case ScalarOp::reduce_max:
+    case ScalarOp::reduce_min:
+      for (const Reduction& r : p_.reductions)
+        if (r.node == id)
+          lanes.value[id] = b_.CreateLoad(type(n.type, kLanes), tile_address(r, i64(0), lanes.c));
+      break;
+    case ScalarOp::round_bf16:
+      lanes.bits[id] = bf16_bits(arg(0), kLanes);
+      lanes.value[id] = from_memory(DType::bf16, lanes.bits[id], kLanes);
+      break;
+    default:
+      lanes.value[id] =
+          op(n, n.arg[0] >= 0 ? node(n.arg[0]).type : n.type, arg(0), arg(1), arg(2), kLanes);
   }
 }
 
@@ -252,17 +261,21 @@ void Emitter::prefetch_row(Row& row, const Lanes& lanes) {
   }
 }
 
+// How many vectors a loop works on at a time: short bodies for fewer branches, long chains of
+// dependent operations for more of them in flight; registers and the time to compile set the end.
+int Emitter::interleaved(int cost) {
+  return cost <= 3 ? 4 : cost <= 10 ? 2 : cost <= 32 ? 4 : cost <= 100 ? 2 : 1;
+}
+
 void Emitter::row_stage(Row& row, const Stage& stage) {
   begin_stage(row, stage);
   if (&stage != &p_.stages.back()) return reduce_row(row, stage);
   if (!p_.loop_stores.empty()) {
-    const int unroll = stage.cost <= 3 ? 4 : stage.cost <= 10 ? 2 : 1;
+    const int unroll = interleaved(stage.cost);
     for_lanes(c0_, c1_, k_.form == KernelForm::scatter ? 1 : unroll, !streams_,
               [&](std::vector<Lanes>& group) {
-                for (Lanes& lanes : group) {
-                  prefetch_row(row, lanes);
-                  evaluate(row, lanes, stage);
-                }
+                for (const Lanes& lanes : group) prefetch_row(row, lanes);
+                evaluate(row, group, stage);
                 std::vector<Streamed> streamed;
                 for (Lanes& lanes : group)
                   for (int32_t s : p_.loop_stores)

@@ -48,12 +48,12 @@ void Emitter::column_rows(const Values& point, Value* lo, Value* hi, Value* chun
           sums.push_back(b_.CreateLoad(type(node(r.node).type, kLanes), places.back()));
         }
         for (Row& row : rows) {
-          Lanes mine = lanes;
+          std::vector<Lanes> mine{lanes};
           evaluate(row, mine, stage);
           for (size_t i = 0; i < sums.size(); ++i) {
             const ScalarNode& n =
                 node(p_.reductions[static_cast<size_t>(stage.reductions[i])].node);
-            sums[i] = combine(n.op, sums[i], vector(row, mine, n.arg[0]), n.type);
+            sums[i] = combine(n.op, sums[i], vector(row, mine[0], n.arg[0]), n.type);
           }
         }
         for (size_t i = 0; i < sums.size(); ++i) b_.CreateStore(sums[i], places[i]);
@@ -158,8 +158,8 @@ void Emitter::emit_columns() {
         begin_stage(row, stores);
         for_lanes(tile_begin_, tile_end_, 1, !streams_, [&](std::vector<Lanes>& group) {
           std::vector<Streamed> streamed;
+          evaluate(row, group, stores);
           for (Lanes& lanes : group) {
-            evaluate(row, lanes, stores);
             for (int32_t s : p_.loop_stores)
               store_lanes(row, lanes, k_.stores[static_cast<size_t>(s)], streamed);
           }

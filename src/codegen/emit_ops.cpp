@@ -209,6 +209,21 @@ Value* Emitter::bf16_bits(Value* x, int lanes) {
   return b_.CreateTrunc(b_.CreateLShr(rounded, 16), halves);
 }
 
+// x 2^n. Without the instruction 2^n is applied in two halves, so that the only rounding is the last
+// one: the magic number has 1 as its last place, so that an integer added to it is in its low bits,
+// here together with the biases of both halves.
+Value* Emitter::scaled(Value* x, Value* n, int lanes) {
+  llvm::Type *floats = type(DType::f32, lanes), *words = type(DType::i32, lanes);
+  if (target_.avx512() && lanes == kLanes)
+    return b_.CreateIntrinsic(llvm::Intrinsic::x86_avx512_mask_scalef_ps_512, {},
+                              {x, n, x, llvm::ConstantInt::get(b_.getInt16Ty(), 0xffff),
+                               b_.getInt32(4)});  // rounding as the environment says
+  Value* i = b_.CreateBitCast(b_.CreateFAdd(n, llvm::ConstantFP::get(floats, 0x1.8p+23 + 254)), words);
+  Value* half = b_.CreateLShr(i, 1);
+  const auto power = [&](Value* biased) { return b_.CreateBitCast(b_.CreateShl(biased, 23), floats); };
+  return b_.CreateFMul(b_.CreateFMul(x, power(half)), power(b_.CreateSub(i, half)));
+}
+
 Value* Emitter::float_op(const ScalarNode& n, Value* a, Value* b, Value* c, int lanes) {
   llvm::Type* t = type(n.type, lanes);
   switch (n.op) {
@@ -235,6 +250,8 @@ Value* Emitter::float_op(const ScalarNode& n, Value* a, Value* b, Value* c, int 
       return b_.CreateUnaryIntrinsic(llvm::Intrinsic::floor, a);
     case ScalarOp::rint:
       return b_.CreateUnaryIntrinsic(llvm::Intrinsic::rint, a);
+    case ScalarOp::scale:
+      return scaled(a, b, lanes);
     case ScalarOp::rsqrt:
       return b_.CreateFDiv(llvm::ConstantFP::get(t, 1.0),
                            b_.CreateUnaryIntrinsic(llvm::Intrinsic::sqrt, a));

@@ -138,32 +138,32 @@ void Emitter::accumulate_chunk(Row& row, const Stage& stage, Value* begin, Value
   };
   // Which accumulator a vector belongs to is known at run time only where one copy of the body
   // serves all of them.
-  const auto add_in_memory = [&](Lanes& lanes) {
-    evaluate(row, lanes, stage);
+  const auto add_in_memory = [&](std::vector<Lanes>& group) {
+    evaluate(row, group, stage);
     static_assert(kLanes == 16);
-    Value* slot = b_.CreateAnd(b_.CreateLShr(b_.CreateSub(lanes.c, begin), 4), i64(vectors - 1));
-    for (size_t k = 0; k < mine.size(); ++k) {
-      llvm::Type* t = accumulator_type(node(mine[k]->node), kLanes);
-      Value* place = at(t, memory[k], slot);
-      Value* a = b_.CreateLoad(t, place);
-      add(lanes, k, a);
-      b_.CreateStore(a, place);
+    for (Lanes& lanes : group) {
+      Value* slot = b_.CreateAnd(b_.CreateLShr(b_.CreateSub(lanes.c, begin), 4), i64(vectors - 1));
+      for (size_t k = 0; k < mine.size(); ++k) {
+        llvm::Type* t = accumulator_type(node(mine[k]->node), kLanes);
+        Value* place = at(t, memory[k], slot);
+        Value* a = b_.CreateLoad(t, place);
+        add(lanes, k, a);
+        b_.CreateStore(a, place);
+      }
     }
   };
   const auto add_group = [&](std::vector<Lanes>& group, Values& carried) {
     unflatten(carried);
-    for (int v = 0; v < vectors; ++v) {
-      Lanes& lanes = group[static_cast<size_t>(v)];
-      evaluate(row, lanes, stage);
+    evaluate(row, group, stage);
+    for (int v = 0; v < vectors; ++v)
       for (size_t k = 0; k < mine.size(); ++k)
-        add(lanes, k, accumulators[k][static_cast<size_t>(v)]);
-    }
+        add(group[static_cast<size_t>(v)], k, accumulators[k][static_cast<size_t>(v)]);
     carried = flat();
   };
 
   if (stage.cost >= kUnrollReductionsBelow) {
     spill();
-    for_lanes(begin, end, 1, true, [&](std::vector<Lanes>& group) { add_in_memory(group[0]); });
+    for_lanes(begin, end, std::min(2, interleaved(stage.cost)), true, add_in_memory);
     reload();
   } else if (target_.avx512()) {
     unflatten(masked_loop(begin, end, vectors, flat(), add_group));
@@ -176,7 +176,7 @@ void Emitter::accumulate_chunk(Row& row, const Stage& stage, Value* begin, Value
       add_group(group, carried);
     }));
     spill();
-    for_lanes(full_end, end, 1, true, [&](std::vector<Lanes>& group) { add_in_memory(group[0]); });
+    for_lanes(full_end, end, 1, true, add_in_memory);
     reload();
   }
 }
@@ -190,7 +190,7 @@ void Emitter::reduce_row(Row& row, const Stage& stage) {
   }
   if (in_lanes.empty()) {
     for_lanes(c0_, c1_, 1, true, [&](std::vector<Lanes>& group) {
-      for (Lanes& lanes : group) evaluate(row, lanes, stage);
+      evaluate(row, group, stage);
     });
   } else {
     const int64_t chunk = stage.tree.chunk;

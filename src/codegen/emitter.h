@@ -54,8 +54,10 @@ class Emitter {
   void emit_rows();
   void begin_row(Row& row, Values outer);
   void begin_stage(Row& row, const Stage& stage);
-  void evaluate(Row& row, Lanes& lanes, const Stage& stage);
+  void evaluate(Row& row, std::vector<Lanes>& group, const Stage& stage);
+  void evaluate_node(Row& row, Lanes& lanes, int32_t node);
   void place_access(Row& row, int access);
+  static int interleaved(int cost);
   void row_stage(Row& row, const Stage& stage);
   Values first_point(Value* item, int dims);
   Values next_point(const Values& point, int dims);
@@ -125,6 +127,7 @@ class Emitter {
   Value* extremum(bool maximum, Value* a, Value* b);
   Value* library_call(ir::ScalarOp op, Value* x, int lanes);
   Value* bf16_bits(Value* x, int lanes);
+  Value* scaled(Value* x, Value* n, int lanes);
   Value* constant(const ir::ScalarNode& node, int lanes);
 
   // helpers

@@ -115,6 +115,8 @@ int node_cost(const Kernel& k, const ScalarNode& n) {
     case ScalarOp::min:
     case ScalarOp::max:
       return 4;
+    case ScalarOp::scale:
+      return 3;
     case ScalarOp::umulhi:
       return 5;
     default:

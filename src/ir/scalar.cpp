@@ -91,6 +91,8 @@ bool well_typed(ScalarOp op, DType t, const DType (&a)[3]) {
     case ScalarOp::bitcast:
       return is_number(t) && is_number(a[0]) && is_float(t) != is_float(a[0]) &&
              size_of(t) == size_of(a[0]);
+    case ScalarOp::scale:
+      return t == DType::f32 && a[0] == t && a[1] == t;
     case ScalarOp::round_bf16:
     case ScalarOp::round_f16:
       return t == DType::f32 && a[0] == t;

@@ -32,6 +32,7 @@ namespace corten::ir {
   X(fma, 3) X(neg, 1) X(abs, 1) X(sqrt, 1)                                                        \
   X(min, 2) X(max, 2)  /* floats: NaN if either is NaN (IEEE minimum, maximum) */                  \
   X(floor, 1) X(rint, 1)  /* rint: to nearest, ties to even */                                     \
+  X(scale, 2)     /* f32 x, n: x 2^n rounded once; 1/2 <= |x| < 2 or NaN, n an integer in [-160, 160] */ \
   X(eq, 2) X(ne, 2) X(lt, 2) X(le, 2) /* boolean; with NaN only ne is true */                     \
   X(and_, 2) X(or_, 2) X(xor_, 2) X(not_, 1) /* integers bitwise, booleans */                     \
   X(shl, 2) X(lshr, 2) X(ashr, 2) /* integers; counts below the width */                          \
@@ -151,6 +152,7 @@ inline Expr lshr(Expr a, int n) { return binary(ScalarOp::lshr, a, a.body->const
 inline Expr ashr(Expr a, int n) { return binary(ScalarOp::ashr, a, a.body->constant_int(a.type(), n)); }
 inline Expr umulhi(Expr a, Expr b) { return binary(ScalarOp::umulhi, a, b); }
 inline Expr fma(Expr a, Expr b, Expr c) { return a.body->add({ScalarOp::fma, a.type(), {a.id, b.id, c.id}}); }
+inline Expr scale(Expr x, Expr n) { return binary(ScalarOp::scale, x, n); }
 inline Expr fma(Expr a, Expr b, double c) { return fma(a, b, literal(a, c)); }
 inline Expr select(Expr c, Expr a, Expr b) { return a.body->add({ScalarOp::select, a.type(), {c.id, a.id, b.id}}); }
 inline Expr select(Expr c, Expr a, double b) { return select(c, a, literal(a, b)); }

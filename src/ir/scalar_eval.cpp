@@ -65,6 +65,8 @@ double eval_float(const ScalarNode& n, std::span<const ScalarValue> args) {
       return std::floor(arg(0));
     case ScalarOp::rint:
       return std::nearbyint(arg(0));  // the library runs in round-to-nearest-even
+    case ScalarOp::scale:
+      return std::isnan(arg(0)) ? arg(0) : std::ldexp(arg(0), static_cast<int>(arg(1)));
     case ScalarOp::exp:
       return std::exp(arg(0));
     case ScalarOp::log:

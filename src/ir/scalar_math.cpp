@@ -49,22 +49,15 @@ Expr with_sign_of(Expr magnitude, Expr sign) {
   return as_float(bits_of(magnitude) | (bits_of(sign) & i32(sign, 0x80000000)));
 }
 
-// exp(x) = 2^n e^r with n = round(x / ln 2). 2^n is applied in two halves, so that the only
-// rounding after the polynomial is the last one, also for subnormal results. The magic constant
-// carries 2 * 127, the biases of the two halves. 0.89 ulp,
-// 18 operations.
+// exp(x) = 2^n e^r with n = round(x / ln 2). 0.89 ulp, 13 operations.
 Expr exp_f32(Expr x) {
-  constexpr float kBiased = kMagic + 2 * 127;
   x = select(x < -104, -104, x);  // exp(-104) < 2^-150, half of the smallest number
   x = select(x > 89, 89, x);
-  const Expr shifted = fma(x, f32(x, kLog2E), kBiased);
-  const Expr n = shifted - kBiased;
+  const Expr n = fma(x, f32(x, kLog2E), kMagic) - kMagic;
   const Expr r = fma(n, f32(x, -kLn2Low), fma(n, f32(x, -kLn2High), x));
-  const Expr p = polynomial(
-      r, {1, 1, 0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558aap-5f, 0x1.12396ep-7f, 0x1.6a524ep-10f});
-  const Expr i = bits_of(shifted);
-  const Expr half = lshr(i, 1);
-  return p * as_float(shl(half, 23)) * as_float(shl(i - half, 23));
+  return scale(polynomial(r, {1, 1, 0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558aap-5f,
+                              0x1.12396ep-7f, 0x1.6a524ep-10f}),
+               n);
 }
 
 // log(x) = e ln 2 + log(1 + f), 1 + f in [2/3, 4/3). The sum e ln 2 + f is kept as an exact pair:

@@ -4,7 +4,7 @@
 namespace corten::ops {
 namespace {
 
-/// Over the last axis, in the compute type. Rows of -inf give NaN, as in PyTorch.
+/// Over the last axis, in the compute type: one division per row. Rows of -inf give NaN, as in PyTorch.
 struct Softmax : Composite {
   static constexpr auto name = "softmax";
   static constexpr int arity = 1;
@@ -12,7 +12,7 @@ struct Softmax : Composite {
   static Values expand(const Attrs&, const Values& in) {
     Value x = cast(in[0], compute_type(in[0].dtype()));
     Value e = exp(x - max(x, {-1}, true));
-    return {cast(e / sum(e, {-1}, true), in[0].dtype())};
+    return {cast(e * div(1, sum(e, {-1}, true)), in[0].dtype())};
   }
   static Values vjp(const Attrs&, const Vjp& v);
 };

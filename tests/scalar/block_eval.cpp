@@ -63,6 +63,9 @@ void evaluate(const ScalarNode& n, DType arg, Bits a, Bits b, Bits c, uint32_t* 
       LOOP(a[i] & 0x7fffffffu);
     case ScalarOp::sqrt:
       LOOP(as_bits(__builtin_sqrtf(FA)));
+    case ScalarOp::scale:  // exact in double, then rounded once
+      LOOP(as_bits(static_cast<float>(
+          FA * std::bit_cast<double>(static_cast<uint64_t>(1023 + (FB == FB ? static_cast<int>(FB) : 0)) << 52))));
     case ScalarOp::eq:
       if (floats) LOOP(FA == FB);
       LOOP(a[i] == b[i]);

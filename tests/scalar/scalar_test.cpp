@@ -179,6 +179,12 @@ TEST(Eval, F32RoundsOnce) {
   EXPECT_SAME(f32(ScalarOp::rint, 2.5f), 2.0f);
   EXPECT_SAME(f32(ScalarOp::rint, 3.5f), 4.0f);
   EXPECT_SAME(f32(ScalarOp::rint, -0.25f), -0.0f);
+  EXPECT_SAME(f32(ScalarOp::scale, 1.5f, 3), 12.0f);
+  EXPECT_SAME(f32(ScalarOp::scale, -0.75f, -160), -0.0f);
+  EXPECT_SAME(f32(ScalarOp::scale, 1.5f, -149), 0x1p-148f);  // a tie, to even
+  EXPECT_SAME(f32(ScalarOp::scale, 0x1.8p0f, -140), 0x1.8p-140f);
+  EXPECT_SAME(f32(ScalarOp::scale, 1.999f, 128), kInf);
+  EXPECT_SAME(f32(ScalarOp::scale, kNaN, 1), kNaN);
 }
 
 TEST(Eval, FmaRoundsOnce) {
