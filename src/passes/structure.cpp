@@ -1,4 +1,4 @@
-// claim, schedule and materialize: from primitives to what kernels and kernel families can execute.
+// claim and materialize: from primitives to what kernels and kernel families can execute.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -68,72 +68,6 @@ Graph claim(const Graph& graph) {
       return ops::gemm(g.value(rw.at(p.inputs[0])), g.value(rw.at(p.inputs[1])), bias, n.types[0].dtype);
     })};
   });
-}
-
-Graph schedule(const Graph& graph) {
-  const auto& nodes = graph.nodes();
-  const int32_t count = static_cast<int32_t>(nodes.size());
-  struct User {
-    int32_t node, output;
-  };
-  std::vector<std::vector<User>> users(count);  // of any result, in order
-  std::vector<bool> output(count);
-  for (int32_t i = 0; i < count; ++i)
-    for (ValueRef r : nodes[i].inputs) users[r.node].push_back({i, r.output});
-  for (const ir::Output& o : graph.outputs()) output[o.value.node] = true;
-  // place[i]: the index before which node i is emitted; views follow their user for free.
-  std::vector<int32_t> place(count);
-  for (int32_t i = count; i-- > 0;) {
-    place[i] = i;
-    const Node& n = nodes[i];
-    if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp || users[i].empty()) continue;
-    int32_t target = count;
-    for (const User& u : users[i]) target = std::min(target, place[u.node]);
-    int64_t own = 0, kept = 0;  // bytes that need not live till then, and bytes that must
-    for (const ir::Type& t : n.types) own += t.bytes();
-    for (ValueRef r : n.inputs) {
-      const Node& operand = nodes[r.node];
-      bool lives_on = operand.op == &ir::kInputOp || operand.op == &ir::kConstantOp || operand.op->kind == OpKind::full ||
-                      operand.op->kind == OpKind::iota || output[r.node];
-      // Another user at or behind the target keeps the operand alive anyway; the later ones come first.
-      for (size_t u = users[r.node].size(); u-- > 0 && !lives_on && users[r.node][u].node >= target;)
-        lives_on = users[r.node][u].node != i && users[r.node][u].output == r.output;
-      if (!lives_on) kept += graph.type(r).bytes();
-    }
-    if (kept == 0 || kept < own) place[i] = target;
-  }
-  // Single numbers that depend on arguments only (the optimizer's bias corrections) come first: made later they would come
-  // between the parts of the kernels that read them. Unless they are new state whose old value has other readers.
-  std::vector<bool> early(count);
-  for (const ir::Output& o : graph.outputs())
-    if (o.alias >= 0 && users[graph.inputs()[o.alias].node].size() == 1) output[o.value.node] = false;
-  for (int32_t i = 0; i < count; ++i) {
-    const Node& n = nodes[i];
-    early[i] = n.op == &ir::kInputOp || n.op == &ir::kConstantOp;
-    if (early[i] || ir::product(n.types[0].dims) != 1 || (n.op->kind != OpKind::elementwise && n.op->kind != OpKind::view) || output[i]) continue;
-    early[i] = std::all_of(n.inputs.begin(), n.inputs.end(),
-                           [&](ValueRef r) { return early[r.node] || nodes[r.node].op->kind == OpKind::full; });
-    if (early[i]) place[i] = -1;
-  }
-  for (int32_t i = 0; i < count; ++i)
-    if (place[i] < 0)
-      for (ValueRef r : nodes[i].inputs)
-        if (!early[r.node]) place[r.node] = -1;
-  std::vector<int32_t> order(count);
-  for (int32_t i = 0; i < count; ++i) order[i] = i;
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return place[a] < place[b]; });
-  ir::ValueMap map;
-  Graph out = graph.header(map);
-  for (int32_t i : order) {
-    const Node& n = nodes[i];
-    if (n.op == &ir::kInputOp || n.op == &ir::kConstantOp) continue;
-    ir::ValueRefs in;
-    for (ValueRef r : n.inputs) in.push_back(map.at(r));
-    auto results = out.append(n, std::move(in));
-    for (size_t k = 0; k < results.size(); ++k) map[{i, static_cast<int32_t>(k)}] = results[k];
-  }
-  for (const ir::Output& o : graph.outputs()) out.output(map.at(o.value), o.alias);
-  return out;
 }
 
 Graph materialize(const Graph& graph) {
