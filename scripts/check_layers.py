@@ -50,6 +50,7 @@ PUBLIC = {
     "models.h": "models",
     "generate.h": "models",
     "encoders.h": "models",
+    "seq2seq.h": "models",
 }
 
 # What belongs to a third-party library, which one file includes; LLVM has a folder of its own.

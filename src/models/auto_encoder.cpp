@@ -5,6 +5,7 @@
 #include "corten/encoders.h"
 #include "models/bert/bert.h"
 #include "models/distilbert/distilbert.h"
+#include "models/model_folder.h"
 #include "models/roberta/roberta.h"
 #include "models/stored_weights.h"
 
@@ -13,8 +14,6 @@ namespace {
 
 using layers::EncoderConfig;
 using layers::EncoderFamily;
-
-constexpr uint64_t kMaxConfigBytes = 16 << 20;
 
 /// The table of encoders: one entry each.
 const std::vector<const EncoderFamily*>& families() {
@@ -60,8 +59,7 @@ template <typename M>
 std::unique_ptr<M> from_folder(const std::string& folder, const EncoderLoadOptions& options,
                                Make<M> make) {
   const std::string path = join_path(folder, "config.json");
-  if (!file_exists(path)) usage_error("{} holds no model: there is no {}", folder, path);
-  const Json json = Json::parse(read_file(path, kMaxConfigBytes), path);
+  const Json json = read_config_json(folder);
   const EncoderFamily& family = family_of(json, path);
   EncoderConfig config = family.read(json, path);
   if (options.num_labels) layers::set_num_labels(config, *options.num_labels);

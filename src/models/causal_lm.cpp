@@ -1,13 +1,11 @@
-#include <algorithm>
-#include <map>
-
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
 #include "corten/models.h"
 #include "corten/safetensors.h"
-#include "io/tensor_bytes.h"
 #include "models/layers/placement.h"
+#include "models/model_folder.h"
+#include "models/stored_weights.h"
 #include "models/token_ids.h"
 #include "nn/state.h"
 
@@ -97,10 +95,10 @@ Tensor CausalLM::extend(const Tensor& ids, const Tensor& position, KvCache& cach
   check_ids(ids, max_positions());
   if (ids.size(0) != cache.batch || ids.size(1) > cache.length || cache.visible.defined() ||
       position.dim() != 0 || position.dtype() != DType::i64)
-    usage_error("[{}] going on needs ids [{}, up to {}] without padding and a position i64[], got "
-                "{} and {}",
-                type_name(), cache.batch, cache.length, nn::type_text(ids),
-                nn::type_text(position));
+    usage_error(
+        "[{}] going on needs ids [{}, up to {}] without padding and a position i64[], got "
+        "{} and {}",
+        type_name(), cache.batch, cache.length, nn::type_text(ids), nn::type_text(position));
   NoGradGuard no_grad;
   return run({ids},
              [&](const std::vector<Tensor>& in) { return forward_extend(in[0], position, cache); });
@@ -135,47 +133,14 @@ void CausalLM::load_weights(const std::string& folder) {
   if (!folder_exists(folder)) usage_error("there is no folder {}", folder);
   const Safetensors file = Safetensors::open(folder);
   check_weights(file, folder);
-  const StateDict mine = state_dict();
-  std::map<std::string, const StoredTensor*, std::less<>> stored;
-  nn::StateDifference difference;
-  for (const StoredTensor& tensor : file.tensors()) {
-    const std::string name = map_weight_name(tensor.name);
-    if (name.empty()) continue;
-    const Tensor* target = find_tensor(mine, name);
-    auto dtype = dtype_from_safetensors(tensor.dtype);
-    if (!target || !stored.emplace(name, &tensor).second)
-      difference.unexpected.push_back(tensor.name);
-    else if (target->shape() != tensor.dims)
-      difference.misshapen.push_back(format("{} is [{}] in the model and [{}] in the file", name,
-                                            fmt::join(target->shape(), ","),
-                                            fmt::join(tensor.dims, ",")));
-    else if (!dtype || !is_floating(*dtype))
-      usage_error("{}: weights of type {} are not supported ({})", folder, tensor.dtype, name);
-  }
-  for (const auto& [name, tensor] : mine)
-    if (!stored.contains(name)) difference.missing.push_back(name);
-  nn::check_states(type_name(), folder, difference);
-
-  NoGradGuard no_grad;
-  for (const auto& [name, tensor] : mine) {
-    Tensor target = tensor;
-    target.copy_(tensor_from_stored(*stored.at(name)));
-  }
+  copy_weights(type_name(), folder, file, state_dict(),
+               [this](std::string_view stored) { return map_weight_name(stored); });
   mark_initialized();
 }
 
 void CausalLM::save_pretrained(const std::string& folder) const {
-  create_folders(folder);
-  Json config = Json::parse(config_json(), "config.json");
-  // The name of the weights' type in transformers, under its newer and its older key.
-  const std::string dtype_name = dtype() == DType::bf16  ? "bfloat16"
-                                 : dtype() == DType::f16 ? "float16"
-                                                         : "float32";
-  config.erase("torch_dtype");
-  config.set("dtype", dtype_name);
-  write_state(join_path(folder, "model.safetensors"), state_dict(), {{"format", "pt"}});
-  write_file_atomic(join_path(folder, "config.json"), config.dump(2) + "\n");
-
+  const Json config = Json::parse(config_json(), "config.json");
+  save_model(folder, config, dtype(), state_dict());
   Json generation = Json::parse(generation_config_json(), "generation_config.json");
   if (generation.empty()) {
     generation.set("_from_model_config", true);

@@ -2,9 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "corten/dtype.h"
+#include "corten/nn.h"
+#include "corten/safetensors.h"
 
 namespace corten {
 
@@ -14,5 +18,12 @@ struct StoredWeights {
 };
 /// Of the .safetensors files in `folder`.
 StoredWeights stored_weights(const std::string& folder);
+
+/// Copies the tensors of `file` into those of `state` that `map` names ("": to leave out). Usage
+/// error "[what] folder: ..." listing missing, unexpected and misshapen ones; then nothing was
+/// changed.
+void copy_weights(std::string_view what, const std::string& folder, const Safetensors& file,
+                  const StateDict& state,
+                  const std::function<std::string(std::string_view stored)>& map);
 
 }  // namespace corten

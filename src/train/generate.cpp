@@ -7,19 +7,44 @@
 #include "base/thread_pool.h"
 #include "corten/generate.h"
 #include "corten/models.h"
+#include "corten/seq2seq.h"
 #include "corten/tokenizer.h"
 #include "train/eval_encoder.h"
+#include "train/eval_seq2seq.h"
 #include "train/run_folder.h"
 
 namespace corten {
 namespace {
 
-std::unique_ptr<CausalLM> open_model(const ModelOptions& options, const std::string& folder) {
+void set_up_device(const ModelOptions& options) {
   if (options.device != "cpu")
     usage_error("generation needs device \"cpu\", not \"{}\"", options.device);
   default_thread_pool().set_num_threads(static_cast<int>(options.threads));
+}
+
+std::unique_ptr<CausalLM> open_model(const ModelOptions& options, const std::string& folder) {
+  set_up_device(options);
   return load_model(folder, options.dtype);
 }
+
+/// A decoder or an encoder-decoder.
+struct Writer {
+  Writer(const ModelOptions& options, const std::string& folder) {
+    set_up_device(options);
+    if (holds_seq2seq(folder))
+      seq2seq = AutoModelForSeq2SeqLM::from_pretrained(folder, options.dtype);
+    else
+      decoder = load_model(folder, options.dtype);
+  }
+  Generation operator()(const std::vector<std::vector<int64_t>>& prompts,
+                        const GenerationOptions& options, const TokenCallback& on_token = {}) {
+    return seq2seq ? generate(*seq2seq, prompts, options, on_token)
+                   : generate(*decoder, prompts, options, on_token);
+  }
+
+  std::unique_ptr<CausalLM> decoder;
+  std::unique_ptr<Seq2SeqLM> seq2seq;
+};
 
 Tokenizer open_tokenizer_of(const std::string& folder) {
   const std::string path = join_path(folder, "tokenizer.json");
@@ -121,6 +146,8 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
     prompts.push_back(prompt_ids(tokenizer, prompt));
     longest = std::max(longest, std::ssize(prompts.back()));
   }
+  // What an encoder-decoder writes stands after its start token alone.
+  if (holds_seq2seq(folder)) longest = 1;
   GenerationConfig config = stored_settings(folder);
   override_settings(config, options.settings);
   forbid_words(config, tokenizer, options.bad_words);
@@ -138,7 +165,9 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
         "streaming is for one sequence without beams, not for {} prompts, num_beams {} and "
         "num_return_sequences {}",
         prompts.size(), settings.num_beams, settings.num_return_sequences);
-  auto model = open_model(options.model, folder);
+  Writer model(options.model, folder);
+  if (model.seq2seq && !options.draft_model.empty())
+    usage_error("a draft model works with a decoder, which {} is not", folder);
 
   std::vector<RowText> texts;
   for (size_t row = 0; row < rows; ++row) texts.emplace_back(tokenizer, stops, on_text);
@@ -160,7 +189,7 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
     };
     if (!options.draft_model.empty())
       usage_error("a draft model works without beams, not with num_beams {}", settings.num_beams);
-    out = generate(*model, prompts, settings);
+    out = model(prompts, settings);
     for (size_t row = 0; row < rows; ++row)
       for (int64_t id : out.ids[row]) texts[row].push(id);
   } else if (!options.draft_model.empty()) {
@@ -169,10 +198,10 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
     ModelOptions draft_options = options.model;
     draft_options.model = options.draft_model;
     auto draft = open_model(draft_options, find_model_folder(options.draft_model));
-    out = generate_speculative(*model, *draft, prompts[0], settings, options.num_draft_tokens,
-                               on_token);
+    out = generate_speculative(*model.decoder, *draft, prompts[0], settings,
+                               options.num_draft_tokens, on_token);
   } else {
-    out = generate(*model, prompts, settings, on_token);
+    out = model(prompts, settings, on_token);
   }
 
   GenerateResult result;
@@ -203,12 +232,13 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
 EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
   const size_t tokens = options.input_ids.size();
   if (tokens == 0) usage_error("there are no input ids");
-  if (!options.decoder_input_ids.empty())
-    usage_error("decoder input ids need an encoder-decoder model, which {} is not",
-                options.model.model);
   if (!options.attention_mask.empty())
     check_row("the attention mask", options.attention_mask, tokens);
   const std::string folder = find_model_folder(options.model.model);
+  if (holds_seq2seq(folder)) return eval_seq2seq(options, folder);
+  if (!options.decoder_input_ids.empty())
+    usage_error("decoder input ids need an encoder-decoder model, which {} is not",
+                options.model.model);
   if (holds_encoder(folder)) return eval_encoder(options, folder);
   if (!options.labels.empty()) check_row("labels", options.labels, tokens);
   auto model = open_model(options.model, folder);

@@ -226,8 +226,8 @@ class Beams {
 
 }  // namespace
 
-Generation beam_search(CausalLM& model, const Plan& plan) {
-  const int64_t beams = plan.options.num_beams, vocab = model.vocab_size();
+Generation beam_search(Continuation& model, const Plan& plan) {
+  const int64_t beams = plan.options.num_beams, vocab = plan.vocab_size;
   const std::vector<int64_t> random_rows = plan.random_rows(1);
   std::vector<Beams> searches;
   for (size_t i = 0; i < plan.prompts.size(); ++i)
@@ -235,11 +235,8 @@ Generation beam_search(CausalLM& model, const Plan& plan) {
 
   Generation out;
   out.prompt_tokens = plan.prompt_tokens;
-  DecodeSession session(model, beams * std::ssize(searches), plan.positions, plan.options.compiled,
-                        plan.padded);
   auto start = std::chrono::steady_clock::now();
-  const Plan::Input input = plan.input();
-  std::vector<float> logits = session.prefill(input.ids, input.mask, beams);
+  std::vector<float> logits = model.start(beams);
   out.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   while (true) {
@@ -260,8 +257,8 @@ Generation beam_search(CausalLM& model, const Plan& plan) {
       }
     }
     if (!any_open) break;
-    session.reorder(parents);
-    logits = session.decode(next);
+    model.reorder(parents);
+    logits = model.next(next);
     ++out.decode_steps;
   }
   out.decode_seconds = seconds_since(start);

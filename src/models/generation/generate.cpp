@@ -30,10 +30,19 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 Plan::Plan(const CausalLM& model, const std::vector<std::vector<int64_t>>& the_prompts,
            const GenerationOptions& the_options)
-    : prompts(the_prompts), options(the_options) {
+    : Plan(ModelLimits{model.vocab_size(), model.max_positions(), model.eos_token_ids()},
+           the_prompts, the_options, the_prompts) {}
+
+Plan::Plan(const ModelLimits& model, const std::vector<std::vector<int64_t>>& the_prompts,
+           const GenerationOptions& the_options,
+           const std::vector<std::vector<int64_t>>& the_sources)
+    : prompts(the_prompts),
+      sources(the_sources),
+      options(the_options),
+      vocab_size(model.vocab_size) {
   const GenerationOptions& o = options;
   check_sampling(o.sampling);
-  check_constraints(o.constraints, model.vocab_size());
+  check_constraints(o.constraints, model.vocab_size);
   if (o.max_new_tokens < 1)
     usage_error("[generate] max_new_tokens {} is not positive", o.max_new_tokens);
   if (o.num_beams < 1 || o.num_return_sequences < 1)
@@ -49,15 +58,15 @@ Plan::Plan(const CausalLM& model, const std::vector<std::vector<int64_t>>& the_p
   for (const auto& prompt : prompts) {
     if (prompt.empty()) usage_error("[generate] the prompt is empty");
     for (int64_t id : prompt)
-      if (id < 0 || id >= model.vocab_size())
-        usage_error("[generate] token {} is outside the vocabulary of {}", id, model.vocab_size());
+      if (id < 0 || id >= model.vocab_size)
+        usage_error("[generate] token {} is outside the vocabulary of {}", id, model.vocab_size);
     length = std::max(length, std::ssize(prompt));
     prompt_tokens += std::ssize(prompt);
   }
-  const int64_t room = model.max_positions() - length;
+  const int64_t room = model.max_positions - length;
   if (room < 1)
     usage_error("[generate] a prompt of {} tokens leaves no room within the model's {} positions",
-                length, model.max_positions());
+                length, model.max_positions);
   max_new_tokens = std::min(o.max_new_tokens, room);
   if (o.constraints.min_new_tokens > max_new_tokens)
     usage_error("[generate] min_new_tokens {} exceeds the {} tokens that there is room for",
@@ -65,16 +74,20 @@ Plan::Plan(const CausalLM& model, const std::vector<std::vector<int64_t>>& the_p
   // Cache sizes in steps, so that prompts of similar length share programs and kernels.
   constexpr int64_t kStep = 64;
   positions =
-      std::min((length + max_new_tokens - 1 + kStep - 1) / kStep * kStep, model.max_positions());
-  const auto outside = [&](int64_t id) { return id < 0 || id >= model.vocab_size(); };
+      std::min((length + max_new_tokens - 1 + kStep - 1) / kStep * kStep, model.max_positions);
+  const auto outside = [&](int64_t id) { return id < 0 || id >= model.vocab_size; };
   for (int64_t id : o.eos_token_ids)
     if (outside(id))
       usage_error("[generate] the end token {} is outside the vocabulary of {}", id,
-                  model.vocab_size());
-  if (o.stop_at_eos) eos = o.eos_token_ids.empty() ? model.eos_token_ids() : o.eos_token_ids;
+                  model.vocab_size);
+  if (o.stop_at_eos) eos = o.eos_token_ids.empty() ? model.eos_token_ids : o.eos_token_ids;
   // A default of the configuration that a small vocabulary lacks never comes.
   std::erase_if(eos, outside);
   padded = prompt_tokens < length * std::ssize(prompts);
+}
+
+int64_t Plan::rows() const {
+  return std::ssize(prompts) * std::max(options.num_beams, options.num_return_sequences);
 }
 
 bool Plan::is_end(int64_t token) const {
@@ -98,10 +111,10 @@ Plan::Input Plan::input() const {
 std::vector<int64_t> Plan::random_rows(int64_t copies) const {
   std::map<std::vector<int64_t>, int64_t> seen;
   std::vector<int64_t> out;
-  for (const auto& prompt : prompts) {
-    const uint64_t key = hash64(std::as_bytes(std::span(prompt)));
+  for (const auto& source : sources) {
+    const uint64_t key = hash64(std::as_bytes(std::span(source)));
     for (int64_t copy = 0; copy < copies; ++copy)
-      out.push_back(static_cast<int64_t>(key + static_cast<uint64_t>(seen[prompt]++)));
+      out.push_back(static_cast<int64_t>(key + static_cast<uint64_t>(seen[source]++)));
   }
   return out;
 }
@@ -135,31 +148,44 @@ bool Row::add(const Plan& plan, int64_t token, const TokenCallback& on_token, in
   return done;
 }
 
-}  // namespace generation
+namespace {
 
-using namespace generation;
+class SessionContinuation : public Continuation {
+ public:
+  SessionContinuation(CausalLM& model, const Plan& plan, int64_t rows)
+      : plan_(plan), session_(model, rows, plan.positions, plan.options.compiled, plan.padded) {}
+  std::vector<float> start(int64_t copies) override {
+    const Plan::Input input = plan_.input();
+    return session_.prefill(input.ids, input.mask, copies);
+  }
+  std::vector<float> next(const std::vector<int64_t>& ids) override { return session_.decode(ids); }
+  void reorder(const std::vector<int64_t>& rows) override { session_.reorder(rows); }
 
-Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& prompts,
-                    const GenerationOptions& options, const TokenCallback& on_token) {
-  const Plan plan(model, prompts, options);
+ private:
+  const Plan& plan_;
+  DecodeSession session_;
+};
+
+}  // namespace
+
+Generation write(Continuation& model, const Plan& plan, const TokenCallback& on_token) {
+  const GenerationOptions& options = plan.options;
   if (options.num_beams > 1) {
     if (on_token)
       usage_error("[generate] {} beams cannot be streamed: their tokens are known at the end",
                   options.num_beams);
     return beam_search(model, plan);
   }
-  const int64_t copies = options.num_return_sequences, vocab = model.vocab_size();
+  const int64_t copies = options.num_return_sequences, vocab = plan.vocab_size;
   std::vector<Row> rows;
-  for (const auto& prompt : prompts)
+  for (const auto& prompt : plan.prompts)
     for (int64_t copy = 0; copy < copies; ++copy) rows.emplace_back(prompt);
   const std::vector<int64_t> random_rows = plan.random_rows(copies);
 
   Generation out;
   out.prompt_tokens = plan.prompt_tokens;
-  DecodeSession session(model, std::ssize(rows), plan.positions, options.compiled, plan.padded);
   auto start = std::chrono::steady_clock::now();
-  const Plan::Input input = plan.input();
-  std::vector<float> logits = session.prefill(input.ids, input.mask, copies);
+  std::vector<float> logits = model.start(copies);
   out.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
   while (true) {
@@ -178,7 +204,7 @@ Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& pr
       all_done = all_done && row.done;
     }
     if (all_done) break;
-    logits = session.decode(next);
+    logits = model.next(next);
     ++out.decode_steps;
   }
   out.decode_seconds = seconds_since(start);
@@ -187,6 +213,17 @@ Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& pr
     out.reasons.push_back(row.reason);
   }
   return out;
+}
+
+}  // namespace generation
+
+using namespace generation;
+
+Generation generate(CausalLM& model, const std::vector<std::vector<int64_t>>& prompts,
+                    const GenerationOptions& options, const TokenCallback& on_token) {
+  const Plan plan(model, prompts, options);
+  SessionContinuation continuation(model, plan, plan.rows());
+  return write(continuation, plan, on_token);
 }
 
 }  // namespace corten

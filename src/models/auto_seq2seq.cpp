@@ -1,0 +1,96 @@
+// Encoder-decoders by the model_type of their config.
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/format.h"
+#include "base/strings.h"
+#include "corten/safetensors.h"
+#include "corten/seq2seq.h"
+#include "models/model_folder.h"
+#include "models/stored_weights.h"
+#include "models/t5/t5.h"
+
+namespace corten {
+namespace {
+
+t5::Config read(const Json& json, std::string_view source) {
+  const Json* name = json.is_object() ? json.find("model_type") : nullptr;
+  if (!name || name->is_null())
+    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
+                fmt::join(seq2seq_model_types(), ", "));
+  const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
+  if (wanted != "t5")
+    usage_error("{}: model_type \"{}\" is no encoder-decoder that Corten knows{} (known: {})",
+                source, wanted, did_you_mean(wanted, seq2seq_model_types()),
+                fmt::join(seq2seq_model_types(), ", "));
+  return t5::read_config(json, source);
+}
+
+/// Whether "architectures" names an encoder alone.
+bool names_encoder(const Json& json) {
+  const Json* names = json.find("architectures");
+  return names && names->is_array() && !names->elements().empty() &&
+         names->elements()[0] == Json("T5EncoderModel");
+}
+
+/// A head in a file is one of its own where it differs from the token embedding or where the config
+/// says so; otherwise both are one, whatever the config says, as in transformers.
+bool is_tied(const t5::Config& config, const Safetensors& file) {
+  const StoredTensor* head = file.find("lm_head.weight");
+  const StoredTensor* shared = file.find("shared.weight");
+  if (!head || !shared) return !head;
+  return config.tie_word_embeddings && head->dtype == shared->dtype && head->dims == shared->dims &&
+         std::ranges::equal(head->bytes, shared->bytes);
+}
+
+template <typename M, typename Make>
+std::unique_ptr<M> from_folder(const std::string& folder, std::optional<DType> dtype, Make make) {
+  const std::string path = join_path(folder, "config.json");
+  const Json json = read_config_json(folder);
+  const t5::Config config = read(json, path);
+  const StoredWeights stored = stored_weights(folder);
+  // Before a wrong config takes the memory for a model that the file cannot nearly fill.
+  if (const int64_t count = config.num_parameters(); count / 8 > stored.elements + (1 << 20))
+    usage_error("{} describes {} parameters, but the weights in {} are {}", path, count, folder,
+                stored.elements);
+  std::unique_ptr<M> model = make(config, json);
+  if (const DType wanted = dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
+  model->load_weights(folder);
+  const std::string generation = join_path(folder, "generation_config.json");
+  if (file_exists(generation))
+    model->set_generation_config_json(read_file(generation, 16 << 20), generation);
+  model->eval();
+  return model;
+}
+
+}  // namespace
+
+std::vector<std::string> seq2seq_model_types() {
+  return {"t5"};
+}
+
+std::unique_ptr<Seq2SeqLM> AutoModelForSeq2SeqLM::from_pretrained(const std::string& folder,
+                                                                  std::optional<DType> dtype) {
+  return from_folder<Seq2SeqLM>(folder, dtype, [&](const t5::Config& config, const Json&) {
+    return t5::make_lm(config, is_tied(config, Safetensors::open(folder)));
+  });
+}
+std::unique_ptr<Seq2SeqLM> AutoModelForSeq2SeqLM::from_config(std::string_view config_json,
+                                                              std::string_view source) {
+  const t5::Config config = read(Json::parse(config_json, source), source);
+  return t5::make_lm(config, config.tie_word_embeddings);
+}
+
+std::unique_ptr<Seq2SeqModel> AutoSeq2SeqModel::from_pretrained(const std::string& folder,
+                                                                std::optional<DType> dtype) {
+  return from_folder<Seq2SeqModel>(folder, dtype, [](const t5::Config& config, const Json& json) {
+    return t5::make_model(config, names_encoder(json));
+  });
+}
+std::unique_ptr<Seq2SeqModel> AutoSeq2SeqModel::from_config(std::string_view config_json,
+                                                            std::string_view source) {
+  const Json json = Json::parse(config_json, source);
+  return t5::make_model(read(json, source), names_encoder(json));
+}
+
+}  // namespace corten
