@@ -51,6 +51,7 @@ PUBLIC = {
     "generate.h": "models",
     "encoders.h": "models",
     "seq2seq.h": "models",
+    "lora.h": "models",
 }
 
 # What belongs to a third-party library, which one file includes; LLVM has a folder of its own.

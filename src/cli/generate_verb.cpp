@@ -16,8 +16,10 @@
 namespace corten::cli {
 namespace {
 
-ModelOptions model_options(const std::string& model, const CommonFlags& common) {
+ModelOptions model_options(const std::string& model, const std::string& adapter,
+                           const CommonFlags& common) {
   ModelOptions options;
+  options.adapter = adapter;
   options.model = model;
   if (common.dtype) options.dtype = dtype_from_name(*common.dtype);
   if (common.device) options.device = *common.device;
@@ -40,6 +42,8 @@ int run_generate(const Args& args) {
   bool stream = false;
   ArgParser parser("generate", "Continues a prompt.");
   parser.positional("MODEL", model, "a folder in Hugging Face layout, or a run");
+  parser.option("--adapter", options.model.adapter,
+                "a LoRA adapter for it: a folder in PEFT's layout, or a run");
   parser.option("--prompt", options.prompts, "the text to continue; may be repeated");
   parser.option("--prompt-file", prompt_file, "read it from a file; - is stdin");
   parser.option("--max-new-tokens", s.max_new_tokens, "tokens to generate (100)", {1, 1e9});
@@ -90,7 +94,7 @@ int run_generate(const Args& args) {
     s.early_stopping = *early_stopping == "never"  ? EarlyStopping::never
                        : *early_stopping == "true" ? EarlyStopping::yes
                                                    : EarlyStopping::open;
-  options.model = model_options(model, common);
+  options.model = model_options(model, options.model.adapter, common);
   if (common.seed) options.seed = *common.seed;
   TextCallback on_text;
   if (stream && !common.json)
@@ -124,6 +128,8 @@ int run_eval_logits(const Args& args) {
   const Range ids{0, 2147483647};
   ArgParser parser("eval-logits", "Evaluates a model on given tokens.");
   parser.positional("MODEL", model, "a folder in Hugging Face layout, or a run");
+  parser.option("--adapter", options.model.adapter,
+                "a LoRA adapter for it: a folder in PEFT's layout, or a run");
   parser.option("--input-ids", options.input_ids, "token ids", ids);
   parser.option("--attention-mask", options.attention_mask, "1 for tokens to see, 0 for padding",
                 {0, 1});
@@ -142,7 +148,7 @@ int run_eval_logits(const Args& args) {
                   options.input_ids.size());
   };
   check_length("--attention-mask", options.attention_mask.size());
-  options.model = model_options(model, common);
+  options.model = model_options(model, options.model.adapter, common);
   const EvalLogitsResult result = eval_logits(options);
   if (common.json) {
     print_json(to_json(result));

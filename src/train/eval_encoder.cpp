@@ -58,7 +58,8 @@ bool holds_encoder(const std::string& folder) {
   return type && type->is_string() && std::ranges::find(known, type->as_string()) != known.end();
 }
 
-EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::string& folder) {
+EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace& place) {
+  const std::string& folder = place.folder;
   if (options.model.device != "cpu")
     usage_error("evaluation needs device \"cpu\", not \"{}\"", options.model.device);
   default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
@@ -73,6 +74,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::strin
   if (architecture.ends_with("ForMaskedLM") || architecture.ends_with("ForPreTraining")) {
     auto model = AutoModelForMaskedLM::from_pretrained(folder, load);
     check_complete(*model, folder);
+    const auto adapter = attach_adapter(*model, place);
     for (int64_t label : options.labels)
       if (label != -100 && (label < 0 || label >= model->vocab_size()))
         usage_error("label {} is outside the vocabulary of {}", label, model->vocab_size());
@@ -84,7 +86,9 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::strin
       result.loss = model->loss(input, from_vector(options.labels, shape)).item<double>();
   } else if (architecture.ends_with("ForSequenceClassification")) {
     auto model = AutoModelForSequenceClassification::from_pretrained(folder, load);
-    check_complete(*model, folder);
+    const auto adapter = attach_adapter(*model, place);
+    // An adapter may bring the head.
+    if (!adapter || adapter->config().modules_to_save.empty()) check_complete(*model, folder);
     set_result(result, (*model)(input));
     if (!options.labels.empty())
       result.loss = model->loss(input, sequence_labels(*model, options.labels)).item<double>();
@@ -93,6 +97,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::strin
       usage_error("labels need a model with a head, which {} (\"{}\") is not", folder,
                   architecture);
     auto model = AutoModel::from_pretrained(folder, load);
+    const auto adapter = attach_adapter(*model, place);
     set_result(result, (*model)(input).last_hidden_state);
     result.hidden_state = true;
   }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "train/generate.h"
+#include "train/model_place.h"
 
 namespace corten {
 
@@ -11,6 +12,6 @@ namespace corten {
 bool holds_encoder(const std::string& folder);
 /// The logits of the head that the config's "architectures" names, or the last hidden state.
 /// Labels: the hidden tokens, -100 elsewhere; or the sequence's class, or a number for each label.
-EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const std::string& folder);
+EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace& place);
 
 }  // namespace corten

@@ -34,7 +34,8 @@ bool holds_seq2seq(const std::string& folder) {
   return type && type->is_string() && std::ranges::find(known, type->as_string()) != known.end();
 }
 
-EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const std::string& folder) {
+EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const ModelPlace& place) {
+  const std::string& folder = place.folder;
   if (options.model.device != "cpu")
     usage_error("evaluation needs device \"cpu\", not \"{}\"", options.model.device);
   default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
@@ -53,6 +54,7 @@ EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const std::strin
       usage_error("labels need a model with a head, which {} (\"{}\") is not", folder,
                   names->at(0).as_string());
     const auto model = AutoSeq2SeqModel::from_pretrained(folder, options.model.dtype);
+    const auto adapter = attach_adapter(*model, place);
     if (model->has_decoder() && options.decoder_input_ids.empty())
       usage_error("{} needs decoder input ids, too: it is an encoder-decoder", folder);
     if (!model->has_decoder() && !options.decoder_input_ids.empty())
@@ -62,6 +64,7 @@ EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const std::strin
     result.hidden_state = true;
   } else {
     const auto model = AutoModelForSeq2SeqLM::from_pretrained(folder, options.model.dtype);
+    const auto adapter = attach_adapter(*model, place);
     check_labels(*model, options);
     if (options.decoder_input_ids.empty() && options.labels.empty())
       usage_error("{} needs decoder input ids or labels, too: it is an encoder-decoder", folder);

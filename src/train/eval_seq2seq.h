@@ -4,6 +4,7 @@
 #include <string>
 
 #include "train/generate.h"
+#include "train/model_place.h"
 
 namespace corten {
 
@@ -12,6 +13,6 @@ bool holds_seq2seq(const std::string& folder);
 /// The logits of the head, or the last hidden state of the model or encoder without one that the
 /// config's "architectures" names. Labels are the tokens to predict, not shifted, -100 where there
 /// are none; without decoder ids the decoder reads them shifted to the right.
-EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const std::string& folder);
+EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const ModelPlace& place);
 
 }  // namespace corten

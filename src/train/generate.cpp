@@ -11,7 +11,7 @@
 #include "corten/tokenizer.h"
 #include "train/eval_encoder.h"
 #include "train/eval_seq2seq.h"
-#include "train/run_folder.h"
+#include "train/model_place.h"
 
 namespace corten {
 namespace {
@@ -22,19 +22,17 @@ void set_up_device(const ModelOptions& options) {
   default_thread_pool().set_num_threads(static_cast<int>(options.threads));
 }
 
-std::unique_ptr<CausalLM> open_model(const ModelOptions& options, const std::string& folder) {
-  set_up_device(options);
-  return load_model(folder, options.dtype);
-}
-
-/// A decoder or an encoder-decoder.
+/// A decoder or an encoder-decoder, and its adapter.
 struct Writer {
-  Writer(const ModelOptions& options, const std::string& folder) {
+  Writer(const ModelOptions& options, const ModelPlace& place) {
     set_up_device(options);
-    if (holds_seq2seq(folder))
-      seq2seq = AutoModelForSeq2SeqLM::from_pretrained(folder, options.dtype);
-    else
-      decoder = load_model(folder, options.dtype);
+    if (holds_seq2seq(place.folder)) {
+      seq2seq = AutoModelForSeq2SeqLM::from_pretrained(place.folder, options.dtype);
+      adapter = attach_adapter(*seq2seq, place);
+    } else {
+      decoder = load_model(place.folder, options.dtype);
+      adapter = attach_adapter(*decoder, place);
+    }
   }
   Generation operator()(const std::vector<std::vector<int64_t>>& prompts,
                         const GenerationOptions& options, const TokenCallback& on_token = {}) {
@@ -44,6 +42,7 @@ struct Writer {
 
   std::unique_ptr<CausalLM> decoder;
   std::unique_ptr<Seq2SeqLM> seq2seq;
+  std::unique_ptr<LoraModel> adapter;
 };
 
 Tokenizer open_tokenizer_of(const std::string& folder) {
@@ -137,8 +136,9 @@ void check_row(std::string_view what, const std::vector<int64_t>& row, size_t to
 }  // namespace
 
 GenerateResult generate_text(const GenerateOptions& options, const TextCallback& on_text) {
-  const std::string folder = find_model_folder(options.model.model);
-  const Tokenizer tokenizer = open_tokenizer_of(folder);
+  const ModelPlace place = find_model(options.model.model, options.model.adapter);
+  const std::string& folder = place.folder;
+  const Tokenizer tokenizer = open_tokenizer_of(place.tokenizer_folder());
   if (options.prompts.empty()) usage_error("there is no prompt");
   std::vector<std::vector<int64_t>> prompts;
   int64_t longest = 0;
@@ -165,7 +165,7 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
         "streaming is for one sequence without beams, not for {} prompts, num_beams {} and "
         "num_return_sequences {}",
         prompts.size(), settings.num_beams, settings.num_return_sequences);
-  Writer model(options.model, folder);
+  Writer model(options.model, place);
   if (model.seq2seq && !options.draft_model.empty())
     usage_error("a draft model works with a decoder, which {} is not", folder);
 
@@ -195,10 +195,10 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
   } else if (!options.draft_model.empty()) {
     if (prompts.size() != 1)
       usage_error("a draft model works with one prompt, not with {}", prompts.size());
-    ModelOptions draft_options = options.model;
-    draft_options.model = options.draft_model;
-    auto draft = open_model(draft_options, find_model_folder(options.draft_model));
-    out = generate_speculative(*model.decoder, *draft, prompts[0], settings,
+    const Writer draft(options.model, find_model(options.draft_model));
+    if (!draft.decoder)
+      usage_error("a draft model is a decoder, which {} is not", options.draft_model);
+    out = generate_speculative(*model.decoder, *draft.decoder, prompts[0], settings,
                                options.num_draft_tokens, on_token);
   } else {
     out = model(prompts, settings, on_token);
@@ -234,14 +234,15 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
   if (tokens == 0) usage_error("there are no input ids");
   if (!options.attention_mask.empty())
     check_row("the attention mask", options.attention_mask, tokens);
-  const std::string folder = find_model_folder(options.model.model);
-  if (holds_seq2seq(folder)) return eval_seq2seq(options, folder);
+  const ModelPlace place = find_model(options.model.model, options.model.adapter);
+  if (holds_seq2seq(place.folder)) return eval_seq2seq(options, place);
   if (!options.decoder_input_ids.empty())
     usage_error("decoder input ids need an encoder-decoder model, which {} is not",
                 options.model.model);
-  if (holds_encoder(folder)) return eval_encoder(options, folder);
+  if (holds_encoder(place.folder)) return eval_encoder(options, place);
   if (!options.labels.empty()) check_row("labels", options.labels, tokens);
-  auto model = open_model(options.model, folder);
+  const Writer writer(options.model, place);
+  CausalLM* const model = writer.decoder.get();
   for (int64_t label : options.labels)
     if (label != -100 && (label < 0 || label >= model->vocab_size()))
       usage_error("label {} is outside the vocabulary of {}", label, model->vocab_size());

@@ -16,6 +16,7 @@ namespace corten {
 /// How a model folder is loaded.
 struct ModelOptions {
   std::string model;           ///< folder in Hugging Face layout, or a run folder
+  std::string adapter;         ///< folder in PEFT's layout, or a run that made one; "": none
   std::optional<DType> dtype;  ///< of the weights; unset: as in the file
   std::string device = "cpu";
   int64_t threads = 0;  ///< 0: all

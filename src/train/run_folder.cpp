@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "corten/lora.h"
 
 namespace corten {
 namespace {
@@ -96,7 +97,7 @@ void RunFolder::prune_checkpoints(int64_t keep_last, int64_t best_step) const {
 
 std::string find_model_folder(const std::string& path) {
   auto holds_model = [](const std::string& folder) {
-    return file_exists(join_path(folder, "config.json"));
+    return file_exists(join_path(folder, "config.json")) || holds_adapter(folder);
   };
   if (!folder_exists(path)) usage_error("no folder {}", path);
   if (holds_model(path)) return path;

@@ -47,8 +47,8 @@ class RunFolder {
   std::string root_;
 };
 
-/// The folder with config.json and weights that `path` stands for: itself, or of a run its final
-/// model or else its newest checkpoint. Usage error if there is none.
+/// The folder with config.json (or adapter_config.json) and weights that `path` stands for: itself,
+/// or of a run its final model or else its newest checkpoint. Usage error if there is none.
 std::string find_model_folder(const std::string& path);
 
 /// A run that is being set up: files are made in a folder of their own inside the run folder and
