@@ -102,7 +102,10 @@ int64_t gemm_tile_stride(const GemmArgs& args, std::optional<Isa> isa) {
   return family.plan(args).sums_stride * 4 / static_cast<int64_t>(size_of(args.c_dtype));
 }
 
-void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional<Isa> isa) {
+namespace {
+
+/// On the threads of `pool`, or on this one if it is null.
+void run(const GemmArgs& args, void* workspace, ThreadPool* pool, std::optional<Isa> isa) {
   check(args);
   const int64_t batch = batch_count(args);
   if (args.m == 0 || args.n == 0 || batch == 0) return;
@@ -110,7 +113,7 @@ void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional
   const Blocking blocking = family.plan(args);
   const double flops = 2.0 * static_cast<double>(batch) * static_cast<double>(args.m) *
                        static_cast<double>(args.n) * static_cast<double>(args.k);
-  const int threads = flops < kSerialFlops ? 1 : pool.num_threads();
+  const int threads = !pool || flops < kSerialFlops ? 1 : pool->num_threads();
   const Grid grid = make_grid(args, blocking, threads);
   const int64_t per_product = grid.row_parts * grid.col_parts, blocks = batch * per_product;
   const size_t c_bytes = static_cast<size_t>(batch * args.m * args.n) * size_of(args.c_dtype);
@@ -147,13 +150,24 @@ void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional
 
   // Blocks are taken in turn, so that a thread whose core is busy elsewhere holds nobody up.
   std::atomic<int64_t> next{0};
-  pool.parallel_for(std::min<int64_t>(threads, blocks), [&](int64_t task, int) {
+  const auto run_blocks = [&](int64_t task, int) {
     void* scratch = static_cast<char*>(workspace) + static_cast<size_t>(task) * scratch_stride(blocking);
     family.begin();
     for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < blocks;)
       run_block(i, scratch);
     family.end();
-  });
+  };
+  if (pool) pool->parallel_for(std::min<int64_t>(threads, blocks), run_blocks);
+  else run_blocks(0, 0);
+}
+
+}  // namespace
+
+void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional<Isa> isa) {
+  run(args, workspace, &pool, isa);
+}
+void gemm_serial(const GemmArgs& args, void* workspace, std::optional<Isa> isa) {
+  run(args, workspace, nullptr, isa);
 }
 
 }  // namespace corten

@@ -79,5 +79,8 @@ int64_t gemm_tile_stride(const GemmArgs& args, std::optional<Isa> isa = {});
 /// pool.num_threads()) bytes at an address divisible by 64; nothing is allocated. Usage error on
 /// negative sizes or dtypes outside the above; `isa` must be one that this machine has.
 void gemm(const GemmArgs& args, void* workspace, ThreadPool& pool, std::optional<Isa> isa = {});
+/// The same on this thread alone, in the FpEnvironment that it is in: a part of a task of a pool.
+/// `workspace` has gemm_workspace_bytes(args, 1) bytes.
+void gemm_serial(const GemmArgs& args, void* workspace, std::optional<Isa> isa = {});
 
 }  // namespace corten

@@ -23,6 +23,10 @@
   X(Embedding) X(CrossEntropy) X(CrossEntropyGrad)                                        \
   X(RandomUniform) X(RandomNormal) X(Dropout) X(Attention) X(AttentionGrad)                \
   X(ClaimedAttention) X(ClaimedAttentionGrad)                                             \
+  X(Conv2d) X(Conv2dDataGrad) X(Conv2dWeightGrad)                                         \
+  X(ClaimedConvolution) X(ClaimedConvolutionDataGrad) X(ClaimedConvolutionWeightGrad)     \
+  X(MaxPool2d) X(MaxPoolPlaces) X(AvgPool2d) X(AdaptiveAvgPool2d)                         \
+  X(BatchNorm) X(BatchNormGrad) X(BatchNormInference)                                     \
   X(AdamW) X(Sgd) X(GlobalNorm) X(DerivedVjp)                                              \
   /* definitions of users */                                                              \
   X(Custom) X(CustomPart)

@@ -115,6 +115,7 @@ std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<c
     return std::make_unique<GemmStep>(node, inputs, std::move(tiles));
   if (node.op->name == "attention") return make_attention_step(node, inputs);
   if (node.op->name == "attention_grad") return make_attention_grad_step(node, inputs);
+  if (node.op->name.starts_with("convolution")) return make_convolution_step(node, inputs);
   internal_error("no kernel family executes [{}]", node.op->name);
 }
 

@@ -47,5 +47,7 @@ std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<c
 // Those of src/attention.
 std::unique_ptr<LibraryStep> make_attention_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
 std::unique_ptr<LibraryStep> make_attention_grad_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
+// Those of src/convolution.
+std::unique_ptr<LibraryStep> make_convolution_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
 
 }  // namespace corten::runtime

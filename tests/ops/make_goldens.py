@@ -47,6 +47,11 @@ def projected(x):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 70, 24)
 
 
+def by_statistics(x, m, v, w, b):
+    """F.batch_norm outside of training, which has no gradients of the statistics."""
+    return (x - m) / torch.sqrt(v + 1e-5) * w + b
+
+
 CASES = {
     "add": ([a, a], lambda x, y: x + y),
     "add_row": ([a, row], lambda x, y: x + y),
@@ -136,6 +141,35 @@ CASES = {
                               lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)),
     "attention_bool_mask": ([((2, 3, 7, 8),), ((2, 1, 9, 8),), ((2, 1, 9, 8),), ids((1, 7, 9), 3)], bool_mask),
     "attention_projected": ([((2, 70, 72),)], projected),
+    "conv2d": ([((2, 3, 7, 6),), ((5, 3, 3, 2),), ((5,),)], F.conv2d),
+    "conv2d_strided": ([((2, 4, 9, 11),), ((6, 4, 3, 3),)], lambda x, w: F.conv2d(x, w, None, (2, 3), (1, 2))),
+    "conv2d_dilated": ([((1, 2, 11, 9),), ((3, 2, 3, 3),), ((3,),)], lambda x, w, b: F.conv2d(x, w, b, 2, 2, (2, 1))),
+    "conv2d_groups": ([((2, 6, 5, 8),), ((4, 3, 3, 3),), ((4,),)], lambda x, w, b: F.conv2d(x, w, b, 1, 1, 1, 2)),
+    "conv2d_depthwise": ([((2, 5, 6, 6),), ((5, 1, 3, 3),)], lambda x, w: F.conv2d(x, w, None, 1, 1, 1, 5)),
+    "conv2d_pointwise": ([((3, 6, 4, 5),), ((7, 6, 1, 1),), ((7,),)], F.conv2d),
+    "conv2d_pointwise_strided": ([((2, 6, 7, 5),), ((4, 6, 1, 1),)], lambda x, w: F.conv2d(x, w, None, 2)),
+    "conv2d_patches": ([((2, 3, 8, 12),), ((10, 3, 4, 4),), ((10,),)], lambda x, w, b: F.conv2d(x, w, b, 4)),
+    "conv2d_wide_padding": ([((1, 2, 3, 2),), ((2, 2, 3, 3),)], lambda x, w: F.conv2d(x, w, None, 1, 4)),
+    "conv2d_many_pixels": ([((1, 2, 40, 37),), ((3, 2, 3, 3),), ((3,),)], lambda x, w, b: F.conv2d(x, w, b, 1, 1)),
+    "conv2d_one_image": ([((3, 7, 6),), ((5, 3, 3, 2),)], F.conv2d),
+    "conv1d": ([((2, 4, 13),), ((6, 2, 3),), ((6,),)], lambda x, w, b: F.conv1d(x, w, b, 2, 1, 2, 2)),
+    "max_pool2d": ([((2, 3, 8, 7),)], lambda x: F.max_pool2d(x, 2)),
+    "max_pool2d_padded": ([((2, 3, 9, 7),)], lambda x: F.max_pool2d(x, 3, 2, 1)),
+    "max_pool2d_ceil": ([((1, 2, 10, 9),)], lambda x: F.max_pool2d(x, (3, 2), (3, 2), (1, 0), (1, 2), ceil_mode=True)),
+    "avg_pool2d": ([((2, 3, 8, 7),)], lambda x: F.avg_pool2d(x, 2)),
+    "avg_pool2d_padded": ([((2, 3, 9, 7),)], lambda x: F.avg_pool2d(x, 3, 2, 1)),
+    "avg_pool2d_inside": ([((2, 3, 9, 8),)], lambda x: F.avg_pool2d(x, (3, 4), (2, 3), (1, 2), True, False)),
+    "avg_pool2d_ceil": ([((2, 3, 8, 8),)], lambda x: F.avg_pool2d(x, 3, 2, 1, True)),
+    "avg_pool2d_divisor": ([((1, 2, 6, 6),)], lambda x: F.avg_pool2d(x, 3, padding=1, divisor_override=5)),
+    "adaptive_avg_pool2d": ([((2, 3, 7, 10),)], lambda x: F.adaptive_avg_pool2d(x, (3, 4))),
+    "adaptive_avg_pool2d_even": ([((2, 3, 6, 8),)], lambda x: F.adaptive_avg_pool2d(x, (3, 2))),
+    "adaptive_avg_pool2d_larger": ([((1, 2, 3, 4),)], lambda x: F.adaptive_avg_pool2d(x, (5, 6))),
+    "adaptive_avg_pool2d_one": ([((2, 3, 7, 5),)], lambda x: F.adaptive_avg_pool2d(x, 1)),
+    "batch_norm": ([((4, 3, 5, 6),), ((3,),), ((3,),)], lambda x, w, b: F.batch_norm(x, None, None, w, b, True)),
+    "batch_norm_vector": ([((9, 4),), ((4,),), ((4,),)], lambda x, w, b: F.batch_norm(x, None, None, w, b, True, eps=0.1)),
+    "batch_norm_plain": ([((4, 3, 7),)], lambda x: F.batch_norm(x, None, None, None, None, True)),
+    "batch_norm_inference": ([((4, 3, 5, 6),), ((3,),), ((3,), 0.25, 3.0), ((3,),), ((3,),)],
+                             lambda x, *channels: by_statistics(x, *(c[:, None, None] for c in channels))),
 }
 
 golden = {}
