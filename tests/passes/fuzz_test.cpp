@@ -123,7 +123,7 @@ TEST(Fuzz, ResultsAreNumbers) {
 // Products hand tiles to kernels and read float32 operands as bf16 in some of the programs above.
 TEST(Fuzz, ProductsAreJoined) {
   int tiles = 0, unstored = 0, wide = 0;
-  for (uint64_t seed = 1; seed <= 100; ++seed) {
+  for (uint64_t seed = 1; seed <= 160; ++seed) {
     const RandomGraph p = random_graph(seed, ops_per_graph());
     const runtime::Program program(p.graph, {});
     for (const runtime::StepReport& step : program.report().steps) {

@@ -11,8 +11,11 @@
 #include "grad/differentiate.h"
 #include "kernel/partition.h"
 #include "kernel/reference.h"
+#include "ops/batch_norm.h"
+#include "ops/convolution.h"
 #include "ops/custom.h"
 #include "ops/functions.h"
+#include "ops/pooling.h"
 #include "passes/passes.h"
 #include "passes/pipeline.h"
 #include "passes/rewrite.h"
@@ -188,7 +191,7 @@ class Generator {
       case 7: return layer(x);
       case 8: return view(x);
       case 9: return movement(x);
-      case 10: return chance(40) ? product(x) : integers(x);
+      case 10: return chance(40) ? product(x) : chance(35) ? image(x) : integers(x);
       case 11: return chance(50) ? random(x) : chance(70) ? loss(x) : head();
       case 12: return chance(50) ? optimizer(x) : arithmetic(x);
       default: return gradient(x);
@@ -355,6 +358,46 @@ class Generator {
     }
   }
 
+  /// [N, C, H, W], often with one image or one channel.
+  Value as_images(const Value& x) {
+    Dims dims = x.dims();
+    while (dims.size() < 4) dims.insert(dims.begin() + (chance(50) ? 0 : std::min<size_t>(1, dims.size())), 1);
+    return ops::reshape(x, dims);
+  }
+  ops::Pooling pooling(const Dims& dims) {
+    ops::Pooling p{{}, {}, {}, {1, 1}, chance(50)};
+    for (int d : {2, 3}) {
+      p.kernel.push_back(1 + pick(std::min<int64_t>(dims[d], 3)));
+      p.stride.push_back(1 + pick(3));
+      p.padding.push_back(pick(p.kernel.back() / 2 + 1));
+    }
+    return p;
+  }
+  void image(const Value& given) {
+    using namespace ops;
+    if (given.type().elements() > 8000) return;
+    Value x = as_images(given);
+    switch (pick(6)) {
+      case 4: {
+        Value mean = input({x.dims()[1]}, DType::f32);
+        return keep(batch_norm_inference(x, mean, abs(mean), Value(), chance(50) ? mean : Value(), 1e-3));
+      }
+      case 0: return keep(max_pool2d(x, pooling(x.dims())));
+      case 1: return keep(avg_pool2d(x, pooling(x.dims()), chance(50), {}));
+      case 2: return keep(adaptive_avg_pool2d(x, {1 + pick(4), 1 + pick(4)}));
+      case 3: return keep(batch_norm_training(x, chance(50) ? input({x.dims()[1]}, DType::f32) : Value(), Value(), 1e-3));
+      default: {
+        // Sums in another order than the definition's.
+        out_.exact_reference = false;
+        const Dims& d = x.dims();
+        const int64_t groups = d[1] % 2 == 0 && chance(40) ? 2 : 1;
+        const Dims kernel{groups * (1 + pick(9)), d[1] / groups, 1 + pick(std::min<int64_t>(d[2], 4)), 1 + pick(std::min<int64_t>(d[3], 4))};
+        Value w = input(kernel, chance(70) ? DType::f32 : x.dtype()), bias = chance(50) ? input({kernel[0]}, DType::f32) : Value();
+        return keep(conv2d(tamed(x), w, bias, {1 + pick(2), 1 + pick(2)}, {pick(3), pick(3)}, {1 + pick(2), 1}, groups));
+      }
+    }
+  }
+
   void integers(const Value& x) {
     using namespace ops;
     Value i = whole(integer());
@@ -404,7 +447,22 @@ class Generator {
       const Dims last{x.dims().back()};
       Value y = leaves[0];
       for (int i = 0, n = 1 + pick(2); i < n; ++i) {
-        switch (pick(14)) {
+        switch (pick(15)) {
+          case 14: {
+            Value images = as_images(y);
+            switch (pick(4)) {
+              case 0: y = max_pool2d(images, pooling(images.dims())); break;
+              case 1: y = avg_pool2d(images, pooling(images.dims()), chance(50), {}); break;
+              case 2: y = batch_norm_training(images, Value(), Value(), 1e-3)[0]; break;
+              default: {
+                out_.exact_reference = false;
+                const int64_t channels = images.dims()[1];
+                leaves.push_back(ops::full({1 + pick(9), channels, 1, std::min<int64_t>(images.dims()[3], 2)}, DType::f32, 0.125).with_edge(ir::make_leaf()));
+                y = conv2d(factor(images), leaves.back(), Value(), {1, 1 + pick(2)}, {pick(2), 1}, {1, 1}, 1);
+              }
+            }
+            break;
+          }
           case 12: y = chance(50) ? custom("fuzz_gated", {y, y}) : custom("fuzz_standardised", {y}); break;
           case 0: y = gelu(y); break;
           case 1: y = softmax(y, -1); break;
