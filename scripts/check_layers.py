@@ -55,6 +55,7 @@ PUBLIC = {
     "encoders.h": "models",
     "seq2seq.h": "models",
     "lora.h": "models",
+    "vision.h": "models",
 }
 
 # What belongs to a third-party library, which one file includes; LLVM has a folder of its own.

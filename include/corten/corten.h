@@ -22,3 +22,4 @@
 #include "corten/safetensors.h"
 #include "corten/tensor.h"
 #include "corten/tokenizer.h"
+#include "corten/vision.h"

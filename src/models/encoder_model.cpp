@@ -10,6 +10,7 @@
 #include "io/tensor_bytes.h"
 #include "models/layers/encoder.h"
 #include "models/model_folder.h"
+#include "models/layers/labels.h"
 #include "nn/state.h"
 
 namespace corten {
@@ -25,6 +26,10 @@ std::string with_present_names(std::string_view stored) {
         {"LayerNorm.beta", "LayerNorm.bias"}})
     if (name.ends_with(old)) name.replace(name.size() - old.size(), old.size(), present);
   return name;
+}
+
+layers::LabelsConfig labels_config(const layers::EncoderConfig& c) {
+  return {c.num_labels, c.problem_type};
 }
 
 }  // namespace
@@ -196,31 +201,11 @@ int64_t SequenceClassifier::num_labels() const {
 }
 
 ProblemType SequenceClassifier::problem_type(const Tensor& labels) const {
-  const std::string& type = config().problem_type;
-  if (type == "regression" || (type.empty() && num_labels() == 1)) return ProblemType::regression;
-  if (type == "single_label_classification" || (type.empty() && !is_floating(labels.dtype())))
-    return ProblemType::single_label_classification;
-  return ProblemType::multi_label_classification;
+  return layers::problem_type(labels_config(config()), labels);
 }
 
 Tensor SequenceClassifier::loss(const EncoderInput& input, const Tensor& labels) {
-  const Tensor logits_BL = (*this)(input);
-  const int64_t B = logits_BL.size(0), L = logits_BL.size(1);
-  const ProblemType type = problem_type(labels);
-  const bool classes = type == ProblemType::single_label_classification;
-  const Shape expected = classes ? Shape{B} : Shape{B, L};
-  const bool one_column =
-      (classes || L == 1) && (labels.shape() == Shape{B} || labels.shape() == Shape{B, 1});
-  if ((labels.shape() != expected && !one_column) || (classes && is_floating(labels.dtype())))
-    usage_error("[{}] labels {} do not fit the logits {}: expected {}[{}]", type_name(),
-                nn::type_text(labels), nn::type_text(logits_BL), classes ? "integers " : "numbers ",
-                fmt::join(expected, ","));
-  if (classes) return cross_entropy(logits_BL, labels.reshape({B}));
-  const Tensor x_BL = logits_BL.to(DType::f32), y_BL = labels.reshape({B, L}).to(DType::f32);
-  if (type == ProblemType::regression) return mean(square(x_BL - y_BL));
-  // log sigmoid(x) and log sigmoid(-x) are the log softmax of (x, 0), accurate on both sides.
-  Tensor log_BL2 = log_softmax(stack({x_BL, zeros_like(x_BL)}, 2), 2);
-  return -mean(y_BL * log_BL2.select(2, 0) + (1.0 - y_BL) * log_BL2.select(2, 1));
+  return layers::classification_loss(labels_config(config()), type_name(), (*this)(input), labels);
 }
 
 }  // namespace corten

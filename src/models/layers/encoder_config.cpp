@@ -1,16 +1,11 @@
 #include "models/layers/encoder_config.h"
 
-#include <algorithm>
-#include <array>
-
 #include "models/config_fields.h"
 #include "models/layers/activation.h"
+#include "models/layers/labels.h"
 
 namespace corten::layers {
 namespace {
-
-constexpr std::array kProblemTypes = {"regression", "single_label_classification",
-                                      "multi_label_classification"};
 
 template <typename Config, typename Visit>
 void visit_fields(Config& c, const EncoderKeys& keys, Visit&& visit) {
@@ -62,20 +57,6 @@ void check_sizes(const EncoderConfig& c, const EncoderKeys& keys, std::string_vi
   check_activation(source, keys.hidden_act, c.hidden_act);
 }
 
-/// "num_labels", or as many as "id2label" names.
-void read_labels(EncoderConfig& c, const Json& json, std::string_view source) {
-  FieldReader read(json, source);
-  read("num_labels", c.num_labels);
-  if (const Json* names = json.find("id2label"); names && !names->is_null())
-    c.num_labels = static_cast<int64_t>(names->items(format("{}: \"id2label\"", source)).size());
-  check_field(source, "num_labels", c.num_labels, 1, kManyTokens);
-  read("problem_type", c.problem_type);
-  if (!c.problem_type.empty() &&
-      std::ranges::find(kProblemTypes, c.problem_type) == kProblemTypes.end())
-    usage_error("{}: \"problem_type\" \"{}\" is not supported (known: {})", source, c.problem_type,
-                fmt::join(kProblemTypes, ", "));
-}
-
 /// Names of transformers for what the family calls differently: it reads them under both.
 Json without_aliases(const Json& json, const EncoderKeys& keys) {
   const EncoderKeys usual;
@@ -108,7 +89,9 @@ void read_encoder_fields(EncoderConfig& config, const Json& given, std::string_v
   const Json json = without_aliases(given, keys);
   visit_fields(config, keys, FieldReader(json, source));
   check_sizes(config, keys, source);
-  read_labels(config, json, source);
+  const LabelsConfig labels = read_labels(json, source);
+  config.num_labels = labels.num_labels;
+  config.problem_type = labels.problem_type;
 
   config.json = Json::object({{"model_type", model_type}});
   for (const auto& [key, value] : json.items("config"))
@@ -120,17 +103,8 @@ void read_encoder_fields(EncoderConfig& config, const Json& given, std::string_v
 }
 
 void set_num_labels(EncoderConfig& config, int64_t labels) {
-  check_field("from_pretrained", "num_labels", labels, 1, kManyTokens);
-  if (labels == config.num_labels) return;
+  if (labels != config.num_labels) name_labels(config.json, labels);
   config.num_labels = labels;
-  Json names = Json::object(), ids = Json::object();
-  for (int64_t i = 0; i < labels; ++i) {
-    names.set(std::to_string(i), format("LABEL_{}", i));
-    ids.set(format("LABEL_{}", i), i);
-  }
-  config.json.erase("num_labels");
-  config.json.set("id2label", names);
-  config.json.set("label2id", ids);
 }
 
 int64_t EncoderConfig::encoder_parameters() const {
