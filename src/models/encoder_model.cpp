@@ -9,8 +9,8 @@
 #include "corten/safetensors.h"
 #include "io/tensor_bytes.h"
 #include "models/layers/encoder.h"
-#include "models/model_folder.h"
 #include "models/layers/labels.h"
+#include "models/model_folder.h"
 #include "nn/state.h"
 
 namespace corten {
