@@ -126,7 +126,7 @@ int run_eval_logits(const Args& args) {
   EvalLogitsOptions options;
   std::string model;
   const Range ids{0, 2147483647};
-  ArgParser parser("eval-logits", "Evaluates a model on given tokens.");
+  ArgParser parser("eval-logits", "Evaluates a model on given tokens or images.");
   parser.positional("MODEL", model, "a folder in Hugging Face layout, or a run");
   parser.option("--adapter", options.model.adapter,
                 "a LoRA adapter for it: a folder in PEFT's layout, or a run");
@@ -135,13 +135,18 @@ int run_eval_logits(const Args& args) {
                 {0, 1});
   parser.option("--decoder-input-ids", options.decoder_input_ids, "of encoder-decoder models", ids);
   parser.option("--labels", options.labels,
-                "tokens to predict, -100: ignored; or the sequence's class", {-100, 2147483647});
+                "tokens to predict, -100: ignored; or the class of the sequence or of each image",
+                {-100, 2147483647});
+  parser.option("--pixel-values", options.pixel_values,
+                "image models: a safetensors file with pixel_values [images, channels, rows, "
+                "columns], normalised, instead of --input-ids");
   common.add_to(parser);
   if (!parser.parse(args)) {
     print_text(parser.help());
     return kOk;
   }
-  if (options.input_ids.empty()) usage_error("corten eval-logits: --input-ids is missing");
+  if (options.input_ids.empty() && options.pixel_values.empty())
+    usage_error("corten eval-logits: --input-ids is missing (or --pixel-values of an image model)");
   auto check_length = [&](const char* flag, size_t length) {
     if (length != 0 && length != options.input_ids.size())
       usage_error("corten eval-logits: {} has {} entries, --input-ids has {}", flag, length,

@@ -10,8 +10,10 @@
 #include "corten/seq2seq.h"
 #include "corten/tokenizer.h"
 #include "train/eval_encoder.h"
+#include "train/eval_image.h"
 #include "train/eval_seq2seq.h"
 #include "train/model_place.h"
+#include "train/run_folder.h"
 
 namespace corten {
 namespace {
@@ -231,6 +233,14 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
 
 EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
   const size_t tokens = options.input_ids.size();
+  if (!options.pixel_values.empty()) {
+    const std::string folder = find_model_folder(options.model.model);
+    if (!holds_image_model(folder))
+      usage_error("pixel values need an image model, which {} is not", folder);
+    if (tokens > 0 || !options.attention_mask.empty() || !options.decoder_input_ids.empty())
+      usage_error("an image model reads pixel values and no ids");
+    return eval_image_model(options, folder);
+  }
   if (tokens == 0) usage_error("there are no input ids");
   if (!options.attention_mask.empty())
     check_row("the attention mask", options.attention_mask, tokens);
@@ -239,6 +249,8 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
   if (!options.decoder_input_ids.empty())
     usage_error("decoder input ids need an encoder-decoder model, which {} is not",
                 options.model.model);
+  if (holds_image_model(place.folder))
+    usage_error("{} is an image model and needs pixel values", place.folder);
   if (holds_encoder(place.folder)) return eval_encoder(options, place);
   if (!options.labels.empty()) check_row("labels", options.labels, tokens);
   const Writer writer(options.model, place);

@@ -65,6 +65,7 @@ struct EvalLogitsOptions {
   std::vector<int64_t> decoder_input_ids;  ///< encoder-decoder models only
   /// Empty: no loss; -100 is ignored. Of sequence classifiers: the class, or a number per label.
   std::vector<int64_t> labels;
+  std::string pixel_values;  ///< image models: a safetensors file with the images, instead of ids
 };
 
 struct EvalLogitsResult {
