@@ -34,6 +34,8 @@ const Rule kRules[] = {
     {"linear", [](const Tensor& x) { return linear(x, ones({3, 8}), ones({3})); }, Rule::low},
     {"conv1d_linear", [](const Tensor& x) { return conv1d_linear(x, ones({8, 3})); }, Rule::low},
     {"attention", [](const Tensor& x) { return scaled_dot_product_attention(x, x, x); }, Rule::low},
+    {"conv2d", [](const Tensor& x) { return conv2d(x.reshape({1, 1, 4, 8}), ones({2, 1, 3, 3}), ones({2})); }, Rule::low},
+    {"conv1d", [](const Tensor& x) { return conv1d(x, ones({2, 4, 3})); }, Rule::low},
     {"exp", [](const Tensor& x) { return exp(x); }, Rule::f32},
     {"log", [](const Tensor& x) { return log(x * x + 1.0); }, Rule::f32},
     {"rsqrt", [](const Tensor& x) { return rsqrt(x * x + 1.0); }, Rule::f32},
@@ -61,6 +63,9 @@ const Rule kRules[] = {
     {"add number", [](const Tensor& x) { return x + 1.0; }, Rule::own},
     {"amax", [](const Tensor& x) { return amax(x); }, Rule::own},
     {"reshape", [](const Tensor& x) { return x.reshape({-1}); }, Rule::own},
+    {"batch_norm", [](const Tensor& x) { return batch_norm(x, {}, {}, ones({8}), zeros({8}), {.training = true}); }, Rule::own},
+    {"max_pool2d", [](const Tensor& x) { return max_pool2d(x.reshape({1, 1, 4, 8}), 2); }, Rule::own},
+    {"avg_pool2d", [](const Tensor& x) { return avg_pool2d(x.reshape({1, 1, 4, 8}), 2); }, Rule::own},
 };
 
 TEST(Autocast, DTypes) {
