@@ -18,7 +18,7 @@ LAYERS = [
     ["grad", "passes"],
     ["kernel"],
     ["codegen", "gemm", "attention"],
-    ["convolution"],
+    ["convolution", "quant"],
     ["runtime"],
     ["nn", "data", "text", "io"],
     ["optim"],

@@ -20,6 +20,7 @@ struct Simd {
   static void store(float* p, F x) { _mm256_storeu_ps(p, x); }
   static void stream(float* p, F x) { _mm256_stream_ps(p, x); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 
   static __m256i first(int count) {

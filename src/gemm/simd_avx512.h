@@ -26,6 +26,7 @@ struct Simd {
   static void store(float* p, F x) { _mm512_storeu_ps(p, x); }
   static void stream(float* p, F x) { _mm512_stream_ps(p, x); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 
   static __mmask16 first(int count) {
