@@ -14,18 +14,17 @@ inline __m512i broadcast4(const int8_t* a) { return _mm512_set1_epi32(*reinterpr
 
 inline void prefetch(const uint8_t* b) { _mm_prefetch(reinterpret_cast<const char*>(b), _MM_HINT_T0); }
 
+// VPDPBUSD by hand: with the intrinsic, GCC 12 copies accumulators from register to register and to the stack.
+inline void multiply_add(__m512i& sum, __m512i w, __m512i x) {
+  asm("vpdpbusd %[x], %[w], %[sum]" : [sum] "+v"(sum) : [w] "v"(w), [x] "v"(x));
+}
+
 // R rows times C panels. The sums are exact, so that k may be split over U accumulators, which hides the latency of few rows.
 template <int R, int C, int U>
 void tile8(const Strip& s) {
-  __m512i sum[U][R][C];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-    for (int c = 0; c < C; ++c) {
-      sum[0][r][c] = _mm512_set1_epi32(-128 * s.sums[r]);
-#pragma GCC unroll 4
-      for (int u = 1; u < U; ++u) sum[u][r][c] = _mm512_setzero_si512();
-    }
+  __m512i sum[U * R * C];
+#pragma GCC unroll 32
+  for (int i = 0; i < U * R * C; ++i) sum[i] = i < R * C ? _mm512_set1_epi32(-128 * s.sums[i / C]) : _mm512_setzero_si512();
   const int8_t* a = s.a;
   const uint8_t* b = s.b;
   for (int64_t left = s.padded_k / 4; left > 0; left -= U, a += U * R * 4, b += U * kLine) {
@@ -33,27 +32,23 @@ void tile8(const Strip& s) {
     for (int u = 0; u < U; ++u) {
       __m512i w[C];
 #pragma GCC unroll 2
-      for (int c = 0; c < C; ++c) {
-        w[c] = _mm512_loadu_si512(b + c * s.b_stride + u * kLine);
-        if (C == 1) prefetch(b + u * kLine + kAhead);
-      }
+      for (int c = 0; c < C; ++c) w[c] = _mm512_loadu_si512(b + c * s.b_stride + u * kLine);
+      if (C == 1) prefetch(b + u * kLine + kAhead);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         const __m512i x = broadcast4(a + (u * R + r) * 4);
 #pragma GCC unroll 2
-        for (int c = 0; c < C; ++c) sum[u][r][c] = _mm512_dpbusd_epi32(sum[u][r][c], w[c], x);
+        for (int c = 0; c < C; ++c) multiply_add(sum[(u * R + r) * C + c], w[c], x);
       }
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-    for (int c = 0; c < C; ++c) {
-      __m512i all = sum[0][r][c];
+#pragma GCC unroll 32
+  for (int i = 0; i < R * C; ++i) {
+    __m512i all = sum[i];
 #pragma GCC unroll 4
-      for (int u = 1; u < U; ++u) all = _mm512_add_epi32(all, sum[u][r][c]);
-      Simd::store(s.out + r * kTileColumns + c * kPanelColumns, _mm512_cvtepi32_ps(all));
-    }
+    for (int u = 1; u < U; ++u) all = _mm512_add_epi32(all, sum[u * R * C + i]);
+    Simd::store(s.out + i / C * kTileColumns + i % C * kPanelColumns, _mm512_cvtepi32_ps(all));
+  }
 }
 
 // The same with one float sum over groups. kPacked: b holds two weights per byte.
@@ -92,7 +87,7 @@ void tile4(const Strip& s) {
         for (int r = 0; r < R; ++r) {
           const __m512i x = broadcast4(a + (half * R + r) * 4);
 #pragma GCC unroll 2
-          for (int c = 0; c < C; ++c) sum[r][c] = _mm512_dpbusd_epi32(sum[r][c], w[c], x);
+          for (int c = 0; c < C; ++c) multiply_add(sum[r][c], w[c], x);
         }
       }
     }
