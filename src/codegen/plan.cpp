@@ -124,13 +124,11 @@ int node_cost(const Kernel& k, const ScalarNode& n) {
   }
 }
 
-// Above this many instructions a value is kept for later stages rather than computed again.
-constexpr int kKeepAbove = 6;
 constexpr int kCostCap = 1 << 20;
 
 class Planner {
  public:
-  explicit Planner(Plan& plan) : p_(plan), k_(plan.kernel) {}
+  Planner(Plan& plan, const KeepPolicy& keep) : p_(plan), k_(plan.kernel), keep_(keep) {}
 
   void run() {
     check();
@@ -163,7 +161,7 @@ class Planner {
       const int a = access_of(node);
       bool varies = a >= 0 && p_.access_varies(a), invariant = a < 0 && !is_reduce(node.op);
       int level = 0;
-      int64_t cost = node_cost(k_, node);
+      int64_t cost = node_cost(k_, node) + (node.op == ScalarOp::load ? keep_.load_cost : 0);
       for_each_source(k_, node, [&](int32_t s) {
         varies |= p_.varies[s] != 0;
         invariant &= p_.invariant[s] != 0;
@@ -284,11 +282,14 @@ class Planner {
         return;
       }
       const int before = computed_[id];
-      if (!columns && before >= 0 && before < index && recompute_cost_[id] > kKeepAbove) {
-        stage.restored.push_back(id);
+      if (!columns && before >= 0 && before < index && recompute_cost_[id] > keep_.above) {
         std::vector<int32_t>& kept = p_.stages[before].kept;
-        if (std::find(kept.begin(), kept.end(), id) == kept.end()) kept.push_back(id);
-        return;
+        const bool known = std::find(kept.begin(), kept.end(), id) != kept.end();
+        if (known || rows_kept_ < keep_.rows) {
+          stage.restored.push_back(id);
+          if (!known) kept.push_back(id), ++rows_kept_;
+          return;
+        }
       }
       if (before < 0) computed_[id] = index;
       if (!is_reduce(n.op)) for_each_source(k_, n, [&](int32_t s) { self(self, s); });
@@ -332,6 +333,8 @@ class Planner {
 
   Plan& p_;
   const Kernel& k_;
+  const KeepPolicy keep_;
+  int rows_kept_ = 0;
   std::vector<int> recompute_cost_;
   std::vector<int> computed_;  // by node: the first stage that computes it, or -1
 };
@@ -367,10 +370,10 @@ int64_t ScratchNeeds::bytes(const ir::Launch& launch) const {
   return tile_bytes + stack;
 }
 
-Plan make_plan(const Kernel& kernel) {
+Plan make_plan(const Kernel& kernel, const KeepPolicy& keep) {
   Plan plan;
   plan.kernel = Expander(kernel).take();
-  Planner(plan).run();
+  Planner(plan, keep).run();
   return plan;
 }
 

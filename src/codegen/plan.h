@@ -73,7 +73,15 @@ struct Plan {
   bool access_varies(int32_t access) const;
 };
 
-Plan make_plan(const ir::Kernel& kernel);
+/// What a value that a later stage needs again costs to keep: less on a GPU, whose threads keep their elements in
+/// registers, as long as there are any.
+struct KeepPolicy {
+  int above = 6;           ///< instructions that computing it again must take
+  int load_cost = 0;       ///< what reading memory again counts in addition
+  int rows = 1 << 20;      ///< values that can be kept
+};
+
+Plan make_plan(const ir::Kernel& kernel, const KeepPolicy& keep = {});
 
 /// Rows form: how many columns a scratch row of `inner` values has room for.
 inline int64_t scratch_row_length(int64_t inner) {

@@ -108,42 +108,6 @@ std::vector<std::string> execute(const Problem& problem, const Target& target, K
   return memory.contents();
 }
 
-bool same_element(DType dtype, const char* a, const char* b) {
-  const auto half_nan = [](uint16_t x, uint16_t exponent) { return (x & 0x7fff) > exponent; };
-  switch (dtype) {
-    case DType::f32: {
-      float x, y;
-      std::memcpy(&x, a, 4);
-      std::memcpy(&y, b, 4);
-      return (std::isnan(x) && std::isnan(y)) ||
-             std::bit_cast<uint32_t>(x) == std::bit_cast<uint32_t>(y);
-    }
-    case DType::f64: {
-      double x, y;
-      std::memcpy(&x, a, 8);
-      std::memcpy(&y, b, 8);
-      return (std::isnan(x) && std::isnan(y)) ||
-             std::bit_cast<uint64_t>(x) == std::bit_cast<uint64_t>(y);
-    }
-    case DType::bf16:
-    case DType::f16: {
-      uint16_t x, y;
-      std::memcpy(&x, a, 2);
-      std::memcpy(&y, b, 2);
-      const uint16_t exponent = dtype == DType::bf16 ? 0x7f80 : 0x7c00;
-      return x == y || (half_nan(x, exponent) && half_nan(y, exponent));
-    }
-    default:
-      return std::memcmp(a, b, size_of(dtype)) == 0;
-  }
-}
-
-std::string element_text(DType dtype, const char* p) {
-  uint64_t bits = 0;
-  std::memcpy(&bits, p, size_of(dtype));
-  return format("{:#x}", bits);
-}
-
 }  // namespace
 
 std::vector<Target> targets() {
@@ -169,16 +133,8 @@ std::string compare(const Problem& problem, uint64_t seed) {
                     target_name(target), fault.flagged, fault.access, fault.value,
                     expected_fault.flagged, expected_fault.access, expected_fault.value);
     if (fault.flagged) continue;
-    for (size_t i = 0; i < want.size(); ++i) {
-      const DType dtype = problem.kernel.operands[i].dtype;
-      const size_t bytes = size_of(dtype);
-      for (size_t at = 0; at + bytes <= want[i].size(); at += bytes)
-        if (!same_element(dtype, want[i].data() + at, got[i].data() + at))
-          return format("{}: operand {} ({}), element {} of {}: {} instead of {}",
-                        target_name(target), i, corten::name(dtype), at / bytes,
-                        want[i].size() / bytes, element_text(dtype, got[i].data() + at),
-                        element_text(dtype, want[i].data() + at));
-    }
+    if (const std::string found = difference(problem.kernel, want, got); !found.empty())
+      return format("{}: {}", target_name(target), found);
   }
   return "";
 }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "codegen/compile.h"
-#include "ir/kernel.h"
+#include "kernel_problem.h"
 
 namespace corten::codegen::test {
 
@@ -26,13 +26,6 @@ class GuardedMemory {
   size_t mapped_ = 0, size_ = 0;
 };
 
-/// A kernel with the arguments of one launch and the initial bytes of its operands.
-struct Problem {
-  ir::Kernel kernel;
-  ir::Launch launch;
-  std::vector<std::string> operands;
-};
-
 /// The targets this machine can run, AVX-512 without the bf16 instruction included.
 std::vector<Target> targets();
 
@@ -43,15 +36,5 @@ std::string compare(const Problem& problem, uint64_t seed);
 /// The operands after compiled code ran in one call.
 std::vector<std::string> run(const Problem& problem, const Target& target,
                              ir::KernelFault* fault = nullptr);
-
-template <typename T>
-std::string bytes_of(const std::vector<T>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
-}
-template <typename T>
-std::vector<T> values_of(const std::string& bytes) {
-  const auto* p = reinterpret_cast<const T*>(bytes.data());
-  return {p, p + bytes.size() / sizeof(T)};
-}
 
 }  // namespace corten::codegen::test
