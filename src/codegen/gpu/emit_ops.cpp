@@ -110,6 +110,8 @@ std::string Emitter::op(const ScalarNode& n) const {
       return call1("round_down");
     case ScalarOp::rint:
       return call1("round_even");
+    case ScalarOp::scale:
+      return call2("scaled");
     case ScalarOp::eq:
       return infix("==");
     case ScalarOp::ne:

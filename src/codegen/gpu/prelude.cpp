@@ -201,6 +201,12 @@ DEVICE double higher(double a, double b) {
   const double zero = f64(bit_copy<uint64>(a) & bit_copy<uint64>(b));
   return a < b ? b : b < a ? a : a == b ? zero : f64(0x7ff8000000000000ull);
 }
+// x 2^n in two halves, so that the only rounding is the last one: 1.5 2^23 + 254 has 1 as its last place and holds the biases of
+// both halves.
+DEVICE float scaled(float x, float n) {
+  const uint32 i = bit_copy<uint32>(n + 12583166.0f), half = i >> 1;
+  return x * f32(half << 23) * f32((i - half) << 23);
+}
 DEVICE float absolute(float x) { return f32(bit_copy<uint32>(x) & 0x7fffffffu); }
 DEVICE double absolute(double x) { return f64(bit_copy<uint64>(x) & 0x7fffffffffffffffull); }
 
