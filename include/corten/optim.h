@@ -28,6 +28,8 @@ struct ParamGroup {
 /// Two groups of the parameters that require grad: those with two axes and more decay, biases and
 /// norms (fewer axes) do not, as GPT-3 and nanoGPT do it.
 std::vector<ParamGroup> weight_decay_groups(const nn::Module& module, double weight_decay);
+/// The same of parameters by name.
+std::vector<ParamGroup> weight_decay_groups(const StateDict& params, double weight_decay);
 
 class Optimizer {
  public:

@@ -12,6 +12,7 @@ std::string summary(const TrainResult& result) {
                             result.steps, result.tokens);
   if (result.steps > 0) text += format("train loss   {:.4f}\n", result.train_loss);
   if (result.val_loss) text += format("val loss     {:.4f}\n", *result.val_loss);
+  if (result.val_accuracy) text += format("accuracy     {:.4f}\n", *result.val_accuracy);
   text += format("memory       {} peak, {} planned\n", format_bytes(result.peak_bytes),
                  format_bytes(result.planned_peak_bytes));
   if (!result.checkpoint.empty()) text += format("checkpoint   {}\n", result.checkpoint);

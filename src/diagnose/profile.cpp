@@ -53,6 +53,7 @@ StepMemory memory_now(int64_t step, const CausalLM& model, const TrainStep& trai
   know(train.state(), "optimizer");
   know(model.named_buffers(), "buffers");
   know(model.named_parameters(), "parameters");
+  know(train.trained(), "parameters");
   for (const runtime::LiveBlock& block : runtime::live_blocks()) {
     auto found = known.find(block.address);
     if (found != known.end()) {
@@ -100,6 +101,8 @@ ProfileResult profile_training(const Config& config, const ProfileOptions& optio
   if (options.steps < 1) usage_error("a profile of {} steps", options.steps);
   if (config.train.device != "cpu") usage_error("profiles need train.device = \"cpu\", not \"{}\"", config.train.device);
   default_thread_pool().set_num_threads(static_cast<int>(config.train.threads));
+  if (config.is_classification())
+    usage_error("profiles are for language models, not for classifiers");
   ScratchFolder folder;
   const RunDataCallbacks callbacks{.message = options.message};
   const TokenizerInfo tokenizer = make_tokenizer(config, "", callbacks);

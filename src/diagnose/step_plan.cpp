@@ -9,6 +9,7 @@
 #include "runtime/null_device.h"
 #include "train/model_setup.h"
 #include "train/run_data.h"
+#include "train/trained_model.h"
 
 namespace corten {
 
@@ -77,6 +78,10 @@ StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSetting
   for (const auto& [name, tensor] : step.state())
     known[tensor.impl()->cell.get()] = {name, name.starts_with("optimizer.") ? Owner::optimizer : Owner::other_state};
   for (const auto& [name, tensor] : model.named_parameters()) known[tensor.impl()->cell.get()] = {name, Owner::parameter};
+  for (const auto& [name, tensor] : step.trained()) {
+    known[tensor.impl()->cell.get()] = {name, Owner::parameter};
+    plan.trained_parameters += tensor.numel();
+  }
   for (const auto& [name, tensor] : model.named_buffers()) known[tensor.impl()->cell.get()] = {name, Owner::other_state};
   for (const CellPtr& cell : found.states) {
     auto entry = known.find(cell.get());
@@ -121,10 +126,14 @@ StepSettings step_settings(const Config& config) {
           .dtype = config.train.dtype,
           .compile = config.train.compile,
           .memory_budget = static_cast<int64_t>(config.train.memory_budget_bytes()),
-          .optim = config.optim};
+          .optim = config.optim,
+          .lora = lora_config(config),
+          .lora_seed = config.train.seed};
 }
 
 std::string planned_model_config(const Config& config, const std::function<void(const std::string&)>& message) {
+  if (config.is_classification())
+    usage_error("steps of classifiers are planned by corten train --plan");
   if (config.model.fields.contains("vocab_size") || !config.model.path.empty()) return model_config_json(config, 0, -1);
   const TokenizerInfo tokenizer = make_tokenizer(config, "", {.message = message});
   return model_config_json(config, tokenizer.vocab_size, tokenizer.end_of_text);

@@ -36,6 +36,7 @@ struct StateReport {
 /// A step, planned with tensors that have no values.
 struct StepPlan {
   int64_t parameters = 0;   ///< number of them
+  int64_t trained_parameters = 0;  ///< those of adapters are not among the former
   int64_t peak_bytes = 0;   ///< state, arguments, results and the arena
   OwnedBytes owners;        ///< at the peak; adds up to peak_bytes
   OwnedBytes most;          ///< the most that each owner has at any time

@@ -73,6 +73,7 @@ Json to_json(const TrainingPlan& plan) {
   const bool has_steps = !step.report.steps.empty();
   return Json::object(
       {{"parameters", step.parameters},
+       {"trained_parameters", step.trained_parameters},
        {"device", plan.device},
        {"threads", default_thread_pool().num_threads()},
        {"batch", plan.settings.batch},
@@ -87,7 +88,8 @@ Json to_json(const TrainingPlan& plan) {
                        : Json()},
        {"owners", owners},
        {"owners_most", most},
-       {"bytes_per_parameter", static_cast<double>(step.peak_bytes) / static_cast<double>(step.parameters)},
+       {"bytes_per_parameter",
+        static_cast<double>(step.peak_bytes) / static_cast<double>(step.parameters)},
        {"arena", Json::object({{"bytes", step.info.arena_bytes},
                                {"lower_bound", step.info.arena_lower_bound},
                                {"fragmentation", step.fragmentation()}})},

@@ -3,8 +3,12 @@
 namespace corten::optim {
 
 std::vector<ParamGroup> weight_decay_groups(const nn::Module& module, double weight_decay) {
+  return weight_decay_groups(module.named_parameters(), weight_decay);
+}
+
+std::vector<ParamGroup> weight_decay_groups(const StateDict& params, double weight_decay) {
   ParamGroup decayed{{}, weight_decay, 1}, others{{}, 0, 1};
-  for (auto& [name, tensor] : module.named_parameters())
+  for (const auto& [name, tensor] : params)
     if (tensor.requires_grad())
       (tensor.dim() >= 2 ? decayed : others).params.emplace_back(name, tensor);
   std::vector<ParamGroup> groups;

@@ -82,13 +82,13 @@ Json read_state(const std::string& folder) {
 }  // namespace
 
 std::string save_checkpoint(const RunFolder& run, const TrainState& state, const StateDict& tensors,
-                            const CausalLM& model) {
+                            const std::function<void(const std::string& folder)>& save_model) {
   const std::string partial = join_path(run.checkpoints(), format(".partial-{}", state.step));
   const std::string folder = run.checkpoint(state.step);
   remove_folder(partial);
   try {
     create_folders(partial);
-    model.save_pretrained(partial);
+    save_model(partial);
     if (folder_exists(run.tokenizer())) copy_tokenizer_files(run.tokenizer(), partial);
     save_state_tensors(join_path(partial, kStateTensors), state, tensors);
     Json files = Json::object();
@@ -102,6 +102,7 @@ std::string save_checkpoint(const RunFolder& run, const TrainState& state, const
                                        {"val_loss", optional_json(state.val_loss)},
                                        {"best_step", state.best_step},
                                        {"best_val_loss", optional_json(state.best_val_loss)},
+                                       {"val_accuracy", optional_json(state.val_accuracy)},
                                        {"files", std::move(files)}});
     const std::string hash = hex(hash128(content.dump()));
     write_file_atomic(join_path(partial, kStateJson),
@@ -134,7 +135,9 @@ void verify_checkpoint(const std::string& folder) {
   }
 }
 
-TrainState load_checkpoint(const std::string& folder, CausalLM& model, const StateDict& tensors) {
+TrainState load_checkpoint(const std::string& folder,
+                           const std::function<void(const std::string& folder)>& load_model,
+                           const StateDict& tensors) {
   const Json json = read_state(folder);
   const std::string path = join_path(folder, kStateTensors);
   const Safetensors file = Safetensors::open(path);
@@ -145,6 +148,8 @@ TrainState load_checkpoint(const std::string& folder, CausalLM& model, const Sta
   state.val_loss = optional_double(json.at("val_loss"), "val_loss");
   state.best_step = json.at("best_step").as_int("best_step");
   state.best_val_loss = optional_double(json.at("best_val_loss"), "best_val_loss");
+  if (const Json* accuracy = json.find("val_accuracy"))
+    state.val_accuracy = optional_double(*accuracy, "val_accuracy");
 
   const StoredTensor& losses = file.at(kLosses);
   if (losses.dtype != "F32" || losses.dims != Shape{state.step})
@@ -164,7 +169,7 @@ TrainState load_checkpoint(const std::string& folder, CausalLM& model, const Sta
                   fmt::join(stored.dims, ","), safetensors_name(tensor.dtype()),
                   fmt::join(tensor.shape(), ","));
   }
-  model.load_weights(folder);
+  load_model(folder);
   const NoGradGuard no_grad;
   for (auto [name, tensor] : tensors) {
     const StoredTensor& stored = file.at(name);

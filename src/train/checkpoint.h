@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,22 +26,25 @@ struct TrainState {
   std::optional<double> val_loss;
   int64_t best_step = -1;  ///< step of the lowest validation loss; -1: none yet
   std::optional<double> best_val_loss;
+  std::optional<double> val_accuracy;  ///< of the last evaluation, of classifiers
 };
 
-/// Writes checkpoints/step-N of the run, whole or not at all, whatever happens. `tensors` are the
-/// training state besides the weights; the files of the run's tokenizer are copied beside the
-/// model. Returns the folder. Resource error if the disk is full; older checkpoints are intact
-/// then.
+/// Writes checkpoints/step-N of the run, whole or not at all, whatever happens. `save_model` writes
+/// the model's files, `tensors` are the training state besides the weights; the files of the run's
+/// tokenizer are copied beside the model. Returns the folder. Resource error if the disk is full;
+/// older checkpoints are intact then.
 std::string save_checkpoint(const RunFolder& run, const TrainState& state, const StateDict& tensors,
-                            const CausalLM& model);
+                            const std::function<void(const std::string& folder)>& save_model);
 
 /// Checks every file of a checkpoint against its recorded size and hash. Usage error naming the
 /// file that is missing or damaged.
 void verify_checkpoint(const std::string& folder);
 
-/// Reads a checkpoint: copies its weights into `model` and its tensors into those of `tensors`.
+/// Reads a checkpoint: `load_model` takes over its weights; its tensors go into those of `tensors`.
 /// Usage error if names or shapes differ; then `tensors` are unchanged.
-TrainState load_checkpoint(const std::string& folder, CausalLM& model, const StateDict& tensors);
+TrainState load_checkpoint(const std::string& folder,
+                           const std::function<void(const std::string& folder)>& load_model,
+                           const StateDict& tensors);
 
 /// Makes the model folder of a run from a checkpoint of it, replacing an older one in one step. The
 /// weights' file is shared with the checkpoint where the file system can.

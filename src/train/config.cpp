@@ -226,12 +226,25 @@ class Loader {
 };
 
 void Loader::check_together() const {
-  const auto& [model, tokenizer, data, train, optim] = resolved_.config;
+  const auto& [model, tokenizer, data, train, optim, lora] = resolved_.config;
   if (model.preset.empty() && model.path.empty() && model.model_type.empty())
     usage_error("{}: [model] needs one of preset (\"gpt2\", ...), path and model_type", place());
   if (model.init == "pretrained" && model.path.empty())
     usage_error("{}: model.init = \"pretrained\" needs model.path, a folder with weights",
                 where("model.init"));
+  if (lora.r > 0 && (model.path.empty() || model.init == "random"))
+    usage_error("{}: lora.r = {} needs model.path, a folder with the weights that adapters are for",
+                where("lora.r"), lora.r);
+  if (resolved_.config.is_classification()) {
+    if (model.path.empty())
+      usage_error("{}: model.task = \"{}\" needs model.path, the folder of an encoder",
+                  where("model.task"), model.task);
+    if (!data.shards.empty())
+      usage_error("{}: data.shards hold no labels: set data.text", where("data.shards"));
+    if (tokenizer.vocab_size > 0)
+      usage_error("{}: an encoder brings its tokenizer, tokenizer.vocab_size makes another",
+                  where("tokenizer.vocab_size"));
+  }
   if (!model.model_type.empty())
     check_model_fields(model.fields, model.model_type,
                        [&](const std::string& key) { return where(key); });

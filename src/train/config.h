@@ -27,6 +27,8 @@ struct ModelConfig {
   std::string model_type;  ///< architecture described by `fields` alone
   /// "random": fresh weights; "pretrained": those of `path`. Empty: pretrained if `path` is set.
   std::string init;
+  /// "causal-lm": next tokens; "sequence-classification": the label of a text. Empty: the former.
+  std::string task;
   /// The Hugging Face config fields that were given, and those of the preset (without vocab_size
   /// and token ids, which the tokenizer decides), in the order of the schema. Merged over the
   /// config.json of `path`.
@@ -39,7 +41,8 @@ struct TokenizerConfig {
 };
 
 struct DataConfig {
-  std::vector<std::string> text;      ///< UTF-8 files; empty if `shards` is set
+  /// UTF-8 files; empty if `shards` is set. With labels for classification (train/labelled_text.h).
+  std::vector<std::string> text;
   std::string shards;                 ///< folder written by `corten data prepare`
   std::vector<std::string> val_text;  ///< validation files; empty: hold out val_fraction
   double val_fraction = 0.05;
@@ -84,12 +87,24 @@ struct OptimConfig {
   double clip_grad_norm = 1.0;  ///< 0: no clipping
 };
 
+/// Low-rank adapters (corten/lora.h), which are then all that is trained and stored.
+struct LoraSection {
+  int64_t r = 0;  ///< rank; 0: none, the whole model is trained
+  double alpha = 16;
+  double dropout = 0;
+  /// Names of layers or their last parts; {"all-linear"}; empty: by the model's type.
+  std::vector<std::string> target_modules;
+};
+
 struct Config {
   ModelConfig model;
   TokenizerConfig tokenizer;
   DataConfig data;
   TrainConfig train;
   OptimConfig optim;
+  LoraSection lora;
+
+  bool is_classification() const { return model.task == "sequence-classification"; }
 };
 
 /// What set a value; a later layer overrides an earlier one.

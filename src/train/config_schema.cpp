@@ -145,6 +145,11 @@ void add_model(Table& t) {
       .optional()
       .choices({"random", "pretrained"})
       .example("\"random\"");
+  t.add("model.task", section, &M::task,
+        "what to learn: next tokens, or the labels of texts (needs path)")
+      .optional()
+      .choices({"causal-lm", "sequence-classification"})
+      .example("\"sequence-classification\"");
   t.model_field("n_layer", Type::Integer, "transformer blocks").range(1, 1e4).example("4");
   t.model_field("n_embd", Type::Integer, "width of the residual stream").range(1, 1e6).example("256");
   t.model_field("n_head", Type::Integer, "attention heads; divides n_embd").range(1, 1e4).example("4");
@@ -235,7 +240,9 @@ void add_data(Table& t) {
       .example("4096");
   constexpr auto section = &Config::data;
   using D = DataConfig;
-  t.add("data.text", section, &D::text, "UTF-8 text files").optional().example("[\"book.txt\"]");
+  t.add("data.text", section, &D::text, "UTF-8 text files; with labels: .jsonl or .tsv")
+      .optional()
+      .example("[\"book.txt\"]");
   t.add("data.shards", section, &D::shards, "or a folder written by corten data prepare")
       .optional()
       .example("\"shards\"");
@@ -327,6 +334,19 @@ void add_optim(Table& t) {
       .range(0, 1e30);
 }
 
+void add_lora(Table& t) {
+  constexpr auto section = &Config::lora;
+  using L = LoraSection;
+  t.add("lora.r", section, &L::r, "rank of adapters, which alone are trained then; 0: none")
+      .range(0, 1e6);
+  t.add("lora.alpha", section, &L::alpha, "adapters count alpha / r times").range(0, 1e9);
+  t.add("lora.dropout", section, &L::dropout, "dropout before adapters").range(0).below(1);
+  t.add("lora.target_modules", section, &L::target_modules,
+        "last parts of the names of the layers, or \"all-linear\"; by default as PEFT")
+      .optional()
+      .example("[\"q_proj\", \"v_proj\"]");
+}
+
 std::string_view type_phrase(Type type) {
   switch (type) {
     case Type::Integer: return "an integer";
@@ -392,6 +412,7 @@ const std::vector<ConfigField>& config_fields() {
     add_data(table);
     add_train(table);
     add_optim(table);
+    add_lora(table);
     return std::move(table.fields);
   }();
   return fields;

@@ -31,6 +31,7 @@ Json to_json(const TrainResult& r) {
                            {"model_dir", r.model_dir},
                            {"peak_bytes", r.peak_bytes},
                            {"planned_peak_bytes", r.planned_peak_bytes}});
+  if (r.val_accuracy) out.set("val_accuracy", *r.val_accuracy);
   if (r.stopped != StopSignal::None) out.set("stopped", to_string(r.stopped));
   if (!r.plan.is_null()) out.set("plan", r.plan);
   return out;
@@ -46,6 +47,8 @@ TrainResult train_result_from_json(const Json& json, const std::string& source_n
     r.train_loss = json.at("train_loss").as_double("train_loss");
     if (const Json& loss = json.at("val_loss"); !loss.is_null())
       r.val_loss = loss.as_double("val_loss");
+    if (const Json* accuracy = json.find("val_accuracy"))
+      r.val_accuracy = accuracy->as_double("val_accuracy");
     for (const Json& loss : json.at("losses").elements("losses"))
       r.losses.push_back(static_cast<float>(loss.as_double("losses")));
     r.digest = json.at("digest").as_string("digest");

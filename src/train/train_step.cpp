@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/format.h"
+#include "base/json.h"
 #include "corten/ops.h"
 #include "corten/random.h"
 
@@ -34,13 +35,41 @@ class AnomalyScope {
   bool enabled_;
 };
 
+std::unique_ptr<LoraModel> make_lora(const Objective& objective, const StepSettings& settings) {
+  if (!settings.lora) return nullptr;
+  LoraConfig config = *settings.lora;
+  if (!config.has_targets()) config.set_default_targets(objective.model_type);
+  return std::make_unique<LoraModel>(*objective.model, config, settings.lora_seed);
+}
+
+std::vector<Tensor> tensors_of(const StateDict& state) {
+  std::vector<Tensor> out;
+  for (const auto& [name, tensor] : state) out.push_back(tensor);
+  return out;
+}
+
 }  // namespace
 
-TrainStep::TrainStep(CausalLM& model, const StepSettings& settings)
-    : model_(model),
+Objective next_tokens(CausalLM& model, int64_t seq) {
+  const Json config = Json::parse(model.config_json(), "config.json");
+  const auto loss = [&model](const Tensor& ids, const Tensor& targets) {
+    return model.loss(ids, targets, Reduction::sum);
+  };
+  return {.model = &model,
+          .model_type = config.at("model_type").as_string("model_type"),
+          .loss = loss,
+          .evaluation = [loss](const Tensor& ids,
+                               const Tensor& targets) { return std::vector{loss(ids, targets)}; },
+          .targets_per_row = seq};
+}
+
+TrainStep::TrainStep(const Objective& objective, const StepSettings& settings)
+    : objective_(objective),
       settings_(settings),
-      params_(model.parameters()),
-      optimizer_(optim::weight_decay_groups(model, settings.optim.weight_decay),
+      lora_(make_lora(objective, settings)),
+      trained_(lora_ ? lora_->trainable_parameters() : objective.model->named_parameters()),
+      params_(tensors_of(trained_)),
+      optimizer_(optim::weight_decay_groups(trained_, settings.optim.weight_decay),
                  adamw_options(settings.optim)),
       scaler_({.enabled = settings.dtype == DType::f16}) {
   const auto tokens = static_cast<size_t>(settings.batch * settings.seq);
@@ -64,13 +93,13 @@ TrainStep::~TrainStep() = default;
 std::vector<Tensor> TrainStep::step(const std::vector<Tensor>& in) {
   const Tensor &ids = in[0], &targets = in[1], &lr = in[2], &inverse_count = in[3];
   const int64_t rows = eval_rows();
-  model_.train();
+  objective_.model->train();
   std::vector<Tensor> sums = for_shards(settings_.virtual_shards, [&](int64_t shard) {
     Tensor loss;
     {
       const Autocast autocast(settings_.dtype, settings_.dtype != DType::f32);
-      loss = model_.loss(ids.slice(0, shard * rows, (shard + 1) * rows),
-                         targets.slice(0, shard * rows, (shard + 1) * rows), Reduction::sum) *
+      loss = objective_.loss(ids.slice(0, shard * rows, (shard + 1) * rows),
+                             targets.slice(0, shard * rows, (shard + 1) * rows)) *
              inverse_count;
     }
     std::vector<Tensor> results = grad({scaler_.scale(loss)}, params_);
@@ -98,14 +127,14 @@ std::vector<Tensor> TrainStep::step(const std::vector<Tensor>& in) {
 std::vector<Tensor> TrainStep::evaluation(const std::vector<Tensor>& in) {
   const NoGradGuard no_grad;
   const Autocast autocast(settings_.dtype, settings_.dtype != DType::f32);
-  model_.eval();
-  return {model_.loss(in[0], in[1], Reduction::sum)};
+  objective_.model->eval();
+  return objective_.evaluation(in[0], in[1]);
 }
 
 std::vector<Tensor> TrainStep::arguments(double lr) {
   const Shape shape = {settings_.batch, settings_.seq};
   return {wrap(ids_, shape), wrap(targets_, shape), scalar(lr),
-          scalar(1.0 / static_cast<double>(settings_.batch * settings_.seq))};
+          scalar(1.0 / static_cast<double>(settings_.batch * objective_.targets_per_row))};
 }
 
 std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, const Function& eager,
@@ -132,14 +161,17 @@ StepResult TrainStep::run(double lr) {
   return result;
 }
 
-double TrainStep::evaluate(std::span<const int64_t> ids, std::span<const int64_t> targets) {
+TrainStep::Evaluation TrainStep::evaluate(std::span<const int64_t> ids,
+                                          std::span<const int64_t> targets) {
   std::copy(ids.begin(), ids.end(), eval_ids_.begin());
   std::copy(targets.begin(), targets.end(), eval_targets_.begin());
   const Shape shape = {eval_rows(), settings_.seq};
-  return call(compiled_eval_.get(),
-              [this](const std::vector<Tensor>& in) { return evaluation(in); },
-              {wrap(eval_ids_, shape), wrap(eval_targets_, shape)})[0]
-      .item<double>();
+  const std::vector<Tensor> out =
+      call(compiled_eval_.get(), [this](const std::vector<Tensor>& in) { return evaluation(in); },
+           {wrap(eval_ids_, shape), wrap(eval_targets_, shape)});
+  Evaluation result{out[0].item<double>(), {}};
+  if (out.size() > 1) result.right = out[1].item<int64_t>();
+  return result;
 }
 
 const ProgramInfo& TrainStep::plan() {

@@ -1,15 +1,18 @@
-// One optimizer step of a language model, and its evaluation: the functions that are compiled, or
+// One optimizer step of a model, and its evaluation: the functions that are compiled, or
 // run op by op, with all their state.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "corten/amp.h"
 #include "corten/compile.h"
+#include "corten/lora.h"
 #include "corten/models.h"
 #include "corten/optim.h"
 #include "train/config.h"
@@ -22,9 +25,25 @@ struct StepSettings {
   DType dtype = DType::f32;    ///< compute type; the model's weights are f32
   bool compile = true;
   bool detect_anomaly = false;
-  int64_t memory_budget = 0;   ///< bytes the compiled step may use; 0: no limit
+  int64_t memory_budget = 0;  ///< bytes the compiled step may use; 0: no limit
   OptimConfig optim;
+  /// Adapters, which alone are trained then; without targets those of the model's type.
+  std::optional<LoraConfig> lora = {};
+  int64_t lora_seed = 0;
 };
+
+/// What a model is trained to do. Both functions take a micro-batch [rows, seq] of ids and targets.
+struct Objective {
+  nn::Module* model = nullptr;
+  std::string model_type;  ///< of its config.json
+  /// Sum of the losses, in nats.
+  std::function<Tensor(const Tensor& ids, const Tensor& targets)> loss;
+  /// For evaluation: that sum and, where answers are right or wrong, the number of right ones.
+  std::function<std::vector<Tensor>(const Tensor& ids, const Tensor& targets)> evaluation;
+  int64_t targets_per_row = 0;
+};
+/// The cross entropy of next tokens. `model` must outlive it.
+Objective next_tokens(CausalLM& model, int64_t seq);
 
 struct StepResult {
   float loss = 0;       ///< mean over the step's tokens, nats
@@ -36,17 +55,19 @@ struct StepResult {
   int64_t skipped_in_a_row = 0;  ///< up to this step
 };
 
-/// AdamW on the cross entropy of next tokens.
+/// AdamW on an objective.
 ///
 /// The batch is cut into V virtual shards of whole sequences. Each one's loss is its sum over
-/// tokens times 1 / (tokens of the step); losses and gradients of the shards are added by
+/// targets times 1 / (targets of the step); losses and gradients of the shards are added by
 /// for_shards().
 ///
 /// f16 keeps gradients in range by a GradScaler with its default constants.
 class TrainStep {
  public:
-  /// `model` must outlive this and hold f32 weights. Nothing is compiled yet.
-  TrainStep(CausalLM& model, const StepSettings& settings);
+  /// The model must outlive this and hold f32 weights. Nothing is compiled yet.
+  TrainStep(const Objective& objective, const StepSettings& settings);
+  TrainStep(CausalLM& model, const StepSettings& settings)
+      : TrainStep(next_tokens(model, settings.seq), settings) {}
   ~TrainStep();
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
@@ -58,9 +79,13 @@ class TrainStep {
 
   /// Sequences in one call of evaluate().
   int64_t eval_rows() const noexcept { return settings_.batch / settings_.virtual_shards; }
-  /// Sum of the losses of eval_rows() sequences [eval_rows, seq], in nats; targets of -100 do not
-  /// count. Changes no state.
-  double evaluate(std::span<const int64_t> ids, std::span<const int64_t> targets);
+  /// Of eval_rows() sequences [eval_rows, seq], where targets of -100 do not count. Changes no
+  /// state.
+  struct Evaluation {
+    double loss = 0;  ///< sum, in nats
+    std::optional<int64_t> right;
+  };
+  Evaluation evaluate(std::span<const int64_t> ids, std::span<const int64_t> targets);
 
   /// Compiles the step for its sizes and plans its memory, without running it. Usage error if
   /// settings.compile is false.
@@ -79,6 +104,10 @@ class TrainStep {
   /// Everything but the weights that the next step depends on: moments and step of the optimizer,
   /// random generator, loss scale. The tensors are those in use.
   StateDict state() const;
+  /// What the optimizer changes, by name.
+  const StateDict& trained() const { return trained_; }
+  /// The adapters; null if there are none.
+  LoraModel* lora() { return lora_.get(); }
 
  private:
   std::vector<Tensor> step(const std::vector<Tensor>& in);
@@ -87,8 +116,10 @@ class TrainStep {
   std::vector<Tensor> call(CompiledFunction* compiled, const Function& eager,
                            const std::vector<Tensor>& in);
 
-  CausalLM& model_;
+  Objective objective_;
   StepSettings settings_;
+  std::unique_ptr<LoraModel> lora_;
+  StateDict trained_;
   std::vector<Tensor> params_;
   optim::AdamW optimizer_;
   GradScaler scaler_;  // enabled for f16

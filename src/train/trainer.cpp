@@ -12,16 +12,19 @@
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "corten/random.h"
+#include "models/model_folder.h"
 #include "runtime/allocator.h"
 #include "runtime/null_device.h"
 #include "train/checkpoint.h"
 #include "train/device_peak.h"
+#include "train/examples.h"
 #include "train/model_setup.h"
 #include "train/result_json.h"
 #include "train/run_data.h"
 #include "train/run_folder.h"
 #include "train/run_header.h"
 #include "train/train_step.h"
+#include "train/trained_model.h"
 
 namespace corten {
 namespace {
@@ -34,7 +37,6 @@ double seconds_since(Clock::time_point start) {
 
 constexpr const char* kMemoryHint =
     "lower train.batch or data.seq, raise train.virtual_shards, or choose a smaller model";
-constexpr int64_t kIgnored = -100;       // target that cross_entropy() skips
 constexpr double kSmallestScale = 1e-4;  // an f16 run that scales further down will not recover
 constexpr int64_t kOverflowStorm = 20;   // skipped steps in a row that are worth a warning
 
@@ -63,6 +65,10 @@ class Trainer {
   void check_header(const Json& header) const;
   void load_newest_checkpoint();
   void make_model(const std::string& config_json, const std::string& weights);
+  void build(const std::string& config_json, const std::string& weights);
+  /// The config.json of the model that the run begins with.
+  std::string new_model_config();
+  void read_class_names();
   void make_step(bool compile);
   void check_memory();
   void open_datasets(const std::string& folder);
@@ -97,8 +103,9 @@ class Trainer {
 
   TokenizerInfo tokenizer_;
   std::string model_config_;
-  std::optional<RunData> data_;
-  std::unique_ptr<CausalLM> model_;
+  std::vector<std::string> class_names_;  // of a classifier
+  std::optional<TrainingData> data_;
+  std::optional<TrainedModel> model_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<RunLock> lock_;
   std::unique_ptr<MetricsLog> metrics_;
@@ -123,31 +130,55 @@ RunDataCallbacks Trainer::data_callbacks() const {
 
 void Trainer::make_model(const std::string& config_json, const std::string& weights) {
   model_config_ = config_json;
-  const auto parameters = static_cast<uint64_t>(count_parameters(config_json));
-  // Weights and two moments of four bytes each.
-  require_memory(
-      12 * parameters,
-      format("the training state of {:.1f} M parameters", static_cast<double>(parameters) * 1e-6),
-      "choose a smaller model");
+  if (!config_.is_classification()) {
+    const auto parameters = static_cast<uint64_t>(count_parameters(config_json));
+    // Weights of four bytes each, and two moments unless they are frozen.
+    require_memory(
+        (config_.lora.r > 0 ? 4 : 12) * parameters,
+        format("the training state of {:.1f} M parameters", static_cast<double>(parameters) * 1e-6),
+        "choose a smaller model");
+  }
   resident_before_model_ = resident_bytes();
   runtime::reset_peak_memory_stats();
-  model_ = build_model(config_json, weights, config_.train.seed);
+  build(config_json, weights);
   if (data_ && data_->max_token >= model_->vocab_size())
     usage_error("the data holds token {}, but the model's vocabulary has {} entries",
                 data_->max_token, model_->vocab_size());
   manual_seed(config_.train.seed);
 }
 
+void Trainer::build(const std::string& config_json, const std::string& weights) {
+  if (!config_.is_classification()) {
+    model_.emplace(build_model(config_json, weights, config_.train.seed));
+    return;
+  }
+  std::vector<std::string> drawn;
+  model_.emplace(build_classifier(config_json, weights, config_.train.seed, drawn));
+  if (!drawn.empty()) message(format("new weights: {}", fmt::join(drawn, ", ")));
+  if (config_.data.seq > model_->max_positions())
+    usage_error("data.seq = {} exceeds the model's {} positions", config_.data.seq,
+                model_->max_positions());
+}
+
+std::string Trainer::new_model_config() {
+  if (!config_.is_classification())
+    return model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text);
+  return classifier_config_json(config_, class_names_);
+}
+
 void Trainer::make_step(bool compile) {
-  step_ = std::make_unique<TrainStep>(*model_,
-                                      StepSettings{.batch = config_.train.batch,
-                                                   .seq = config_.data.seq,
-                                                   .virtual_shards = config_.train.virtual_shards,
-                                                   .dtype = config_.train.dtype,
-                                                   .compile = compile,
-                                                   .detect_anomaly = options_.detect_anomaly,
-                                                   .memory_budget = static_cast<int64_t>(config_.train.memory_budget_bytes()),
-                                                   .optim = config_.optim});
+  step_ = std::make_unique<TrainStep>(
+      model_->objective(config_.data.seq),
+      StepSettings{.batch = config_.train.batch,
+                   .seq = config_.data.seq,
+                   .virtual_shards = config_.train.virtual_shards,
+                   .dtype = config_.train.dtype,
+                   .compile = compile,
+                   .detect_anomaly = options_.detect_anomaly,
+                   .memory_budget = static_cast<int64_t>(config_.train.memory_budget_bytes()),
+                   .optim = config_.optim,
+                   .lora = lora_config(config_),
+                   .lora_seed = config_.train.seed});
 }
 
 void Trainer::check_memory() {
@@ -180,35 +211,48 @@ void Trainer::check_memory() {
 
 int64_t Trainer::total_steps() const {
   if (config_.train.steps > 0) return config_.train.steps;
-  const double sequences = config_.train.epochs * static_cast<double>(data_->train.windows());
+  const double sequences = config_.train.epochs * static_cast<double>(data_->train->size());
   return std::max<int64_t>(
       1, std::llround(std::ceil(sequences / static_cast<double>(config_.train.batch))));
 }
 
+void Trainer::read_class_names() {
+  if (!config_.is_classification()) return;
+  if (!tokenizer_.tokenizer) usage_error("there is no tokenizer for data.text: set tokenizer.path");
+  class_names_ = class_names(read_labelled_text(config_.data.text).labels,
+                             read_config_json(config_.model.path));
+}
+
 void Trainer::open_datasets(const std::string& folder) {
-  data_.emplace(open_data(config_, tokenizer_, folder));
+  data_.emplace(config_.is_classification()
+                    ? labelled_examples(config_, *tokenizer_.tokenizer, class_names_)
+                    : token_windows(open_data(config_, tokenizer_, folder), config_.data.seq));
   steps_ = total_steps();
   schedule_ = make_schedule(config_.optim, steps_);
-  const auto windows = static_cast<double>(data_->train.windows());
-  message(
-      format("data: {} tokens; {} training sequences of {} ({:.2f} epochs in {} steps), {} for "
-             "validation",
-             data_->train.shards().tokens(), data_->train.windows(), config_.data.seq,
-             static_cast<double>(steps_ * config_.train.batch) / windows, steps_,
-             data_->validation ? data_->validation->windows() : 0));
+  const auto examples = static_cast<double>(data_->train->size());
+  message(format("data: {} ({:.2f} epochs in {} steps), {} for validation", data_->summary,
+                 static_cast<double>(steps_ * config_.train.batch) / examples, steps_,
+                 data_->validation ? data_->validation->size() : 0));
 }
 
 TrainResult Trainer::plan_only() {
   tokenizer_ = make_tokenizer(config_, "", data_callbacks());
+  read_class_names();
   // Types are enough, so that models are planned that do not fit this machine.
   const runtime::NullDeviceScope no_values;
-  model_ = build_model(model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text), "", config_.train.seed);
+  build(new_model_config(), "");
   make_step(true);
   const ProgramInfo& info = step_->plan();
   result_.planned_peak_bytes = step_->planned_bytes();
   int64_t parameter_bytes = 0;
-  for (const Tensor& parameter : model_->parameters())
+  StateDict parameters = step_->trained();
+  if (step_->lora())
+    for (const auto& entry : model_->module().named_parameters())
+      if (!find_tensor(parameters, entry.first)) parameters.push_back(entry);
+  for (const auto& [name, parameter] : parameters)
     parameter_bytes += parameter.numel() * static_cast<int64_t>(size_of(parameter.dtype()));
+  int64_t trained = 0;
+  for (const auto& [name, parameter] : step_->trained()) trained += parameter.numel();
   const uint64_t budget = config_.train.memory_budget_bytes();
   result_.plan = Json::object(
       {{"peak_bytes", result_.planned_peak_bytes},
@@ -218,7 +262,8 @@ TrainResult Trainer::plan_only() {
                                 {"batches", info.argument_bytes},
                                 {"results", info.output_bytes}})},
        {"arena_lower_bound", info.arena_lower_bound},
-       {"parameters", model_->num_parameters()},
+       {"parameters", model_->module().num_parameters()},
+       {"trained_parameters", trained},
        {"flops_per_step", 3 * model_->forward_flops(config_.train.batch, config_.data.seq)},
        {"bytes_moved_per_step", info.bytes_moved},
        {"kernels", info.kernels},
@@ -238,9 +283,10 @@ void Trainer::start() {
   const RunFolder& staging = setup.staging();
   lock_ = std::make_unique<RunLock>(run_);
   tokenizer_ = make_tokenizer(config_, staging.tokenizer(), data_callbacks());
-  const std::string model_config =
-      model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text);
-  prepare_data(config_, tokenizer_, staging.data(), data_callbacks());
+  read_class_names();
+  const std::string model_config = new_model_config();
+  if (!config_.is_classification())
+    prepare_data(config_, tokenizer_, staging.data(), data_callbacks());
   open_datasets(staging.data());
   make_model(model_config, initial_weights());
   make_step(config_.train.compile);
@@ -250,7 +296,7 @@ void Trainer::start() {
                                          .train_fingerprint = data_->train_fingerprint,
                                          .validation_fingerprint = data_->validation_fingerprint,
                                          .model_config = model_config_,
-                                         .parameters = model_->num_parameters(),
+                                         .parameters = model_->module().num_parameters(),
                                          .steps = steps_}));
   metrics_ = std::make_unique<MetricsLog>(run_.metrics(), 0);
 }
@@ -302,6 +348,7 @@ std::optional<TrainResult> Trainer::open() {
   recover_folder(run_.model());
   const Json header = Json::parse(read_file(run_.header()), run_.header());
   tokenizer_ = open_tokenizer(run_.tokenizer());
+  read_class_names();
   open_datasets(run_.data());
   check_header(header);
   load_newest_checkpoint();
@@ -314,8 +361,7 @@ void Trainer::load_newest_checkpoint() {
   std::vector<int64_t> candidates = run_.checkpoint_steps();
   if (candidates.empty()) {
     message(format("the run in {} has no checkpoint: starting at step 0", run_.root()));
-    make_model(model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text),
-               initial_weights());
+    make_model(new_model_config(), initial_weights());
     make_step(config_.train.compile);
     return;
   }
@@ -334,9 +380,21 @@ void Trainer::load_newest_checkpoint() {
   if (candidates.empty())
     usage_error("no checkpoint of the run in {} is whole: {}", run_.root(), fault);
   const std::string folder = run_.checkpoint(candidates.back());
-  make_model(read_file(join_path(folder, "config.json"), 16 << 20), "");
+  // A checkpoint of adapters holds nothing of the model that they are for.
+  if (config_.lora.r > 0)
+    make_model(new_model_config(), initial_weights());
+  else
+    make_model(read_file(join_path(folder, "config.json"), 16 << 20), "");
   make_step(config_.train.compile);
-  state_ = load_checkpoint(folder, *model_, step_->state());
+  state_ = load_checkpoint(
+      folder,
+      [this](const std::string& from) {
+        if (step_->lora())
+          step_->lora()->load_weights(from);
+        else
+          model_->load_weights(from);
+      },
+      step_->state());
   saved_step_ = state_.step;
   result_.checkpoint = folder;
   message(format("resuming after step {} of {}", state_.step, steps_));
@@ -357,20 +415,27 @@ bool Trainer::save_due() const {
 }
 
 void Trainer::save() {
-  result_.checkpoint = save_checkpoint(run_, state_, step_->state(), *model_);
+  result_.checkpoint =
+      save_checkpoint(run_, state_, step_->state(), [this](const std::string& folder) {
+        if (step_->lora())
+          step_->lora()->save_pretrained(folder);
+        else
+          model_->save_pretrained(folder);
+      });
   saved_step_ = state_.step;
   run_.prune_checkpoints(config_.train.keep_last, config_.train.save_best ? state_.best_step : -1);
 }
 
 bool Trainer::evaluate() {
-  const TokenDataset& data = *data_->validation;
+  const Examples& data = *data_->validation;
   const int64_t rows = step_->eval_rows(), seq = config_.data.seq;
-  auto sequences = static_cast<int64_t>(data.windows());
+  auto sequences = static_cast<int64_t>(data.size());
   if (config_.train.eval_batches > 0)
     sequences = std::min(sequences, config_.train.eval_batches * config_.train.batch);
   const auto room = static_cast<size_t>(rows * seq);
   std::vector<int64_t> ids(room), targets(room);
   double sum = 0;
+  std::optional<int64_t> right;
   for (int64_t first = 0; first < sequences; first += rows) {
     if (first > 0 && stop_requested() != StopSignal::None) return false;
     const int64_t last = std::min(first + rows, sequences);
@@ -378,20 +443,25 @@ bool Trainer::evaluate() {
     data.fill(0, sequences, first, last, std::span(ids).first(used),
               std::span(targets).first(used));
     std::fill(ids.begin() + static_cast<int64_t>(used), ids.end(), 0);
-    std::fill(targets.begin() + static_cast<int64_t>(used), targets.end(), kIgnored);
-    sum += step_->evaluate(ids, targets);
+    std::fill(targets.begin() + static_cast<int64_t>(used), targets.end(), kIgnoredTarget);
+    const TrainStep::Evaluation one = step_->evaluate(ids, targets);
+    sum += one.loss;
+    if (one.right) right = right.value_or(0) + *one.right;
   }
   EvalInfo info;
   info.step = state_.eval_step = state_.step;
-  info.loss = sum / static_cast<double>(sequences * seq);
+  info.loss = sum / static_cast<double>(sequences * (config_.is_classification() ? 1 : seq));
+  if (right) info.accuracy = static_cast<double>(*right) / static_cast<double>(sequences);
   state_.val_loss = info.loss;
+  state_.val_accuracy = info.accuracy;
   info.best = !state_.best_val_loss || info.loss < *state_.best_val_loss;
   if (info.best) {
     state_.best_val_loss = info.loss;
     state_.best_step = state_.step;
   }
-  metrics_->write(
-      Json::object({{"step", info.step}, {"val_loss", info.loss}, {"best", info.best}}));
+  Json line = Json::object({{"step", info.step}, {"val_loss", info.loss}, {"best", info.best}});
+  if (info.accuracy) line.set("val_accuracy", *info.accuracy);
+  metrics_->write(line);
   if (callbacks_.on_eval) callbacks_.on_eval(info);
   return true;
 }
@@ -423,8 +493,9 @@ void Trainer::report_step(const StepResult& step, double lr, double seconds) {
   info.grad_norm = step.grad_norm;
   info.tokens_per_s = static_cast<double>(config_.train.batch * config_.data.seq) / seconds;
   const double flops = 3 * model_->forward_flops(config_.train.batch, config_.data.seq);
-  if (auto peak = theoretical_peak_flops(cpu_info().model, config_.train.dtype,
-                                         default_thread_pool().num_threads()))
+  if (auto peak = flops == 0 ? std::nullopt
+                             : theoretical_peak_flops(cpu_info().model, config_.train.dtype,
+                                                      default_thread_pool().num_threads()))
     info.mfu = flops / seconds / *peak;
   info.eta_s = seconds_per_step_ * static_cast<double>(steps_ - state_.step);
   if (state_.step % config_.train.log_every == 0 || state_.step == steps_) {
@@ -454,8 +525,8 @@ void Trainer::report_step(const StepResult& step, double lr, double seconds) {
 
 void Trainer::take_step() {
   const Clock::time_point start = Clock::now();
-  data_->train.fill(static_cast<uint64_t>(state_.step), config_.train.batch, 0, config_.train.batch,
-                    step_->ids(), step_->targets());
+  data_->train->fill(static_cast<uint64_t>(state_.step), config_.train.batch, 0,
+                     config_.train.batch, step_->ids(), step_->targets());
   const double lr = schedule_.at(state_.step);
   StepResult step;
   try {
@@ -468,7 +539,7 @@ void Trainer::take_step() {
   const double seconds = seconds_since(start);
   if (!check_finite(step, lr)) return;
   state_.step += 1;
-  state_.tokens += config_.train.batch * config_.data.seq;
+  state_.tokens += std::ranges::count_if(step_->ids(), [](int64_t id) { return id >= 0; });
   state_.losses.push_back(step.loss);
   if (result_.first_step == 0) result_.first_step = state_.step;
   report_step(step, lr, seconds);
@@ -496,6 +567,7 @@ TrainResult Trainer::finish() {
   result_.losses = state_.losses;
   result_.train_loss = state_.losses.empty() ? 0 : state_.losses.back();
   result_.val_loss = state_.val_loss;
+  result_.val_accuracy = state_.val_accuracy;
   result_.digest = losses_digest(state_.losses);
   result_.contract = kContract;
   result_.planned_peak_bytes = step_->planned_bytes();

@@ -1,4 +1,5 @@
-// Training a language model from a configuration: the run folder, the loop, checkpoints and resume.
+// Training a language model or a classifier from a configuration: the run folder, the loop,
+// checkpoints and resume.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ struct StepInfo {
 /// One evaluation on the validation text.
 struct EvalInfo {
   int64_t step = 0;  ///< optimizer steps taken
-  double loss = 0;   ///< mean over tokens, nats
+  double loss = 0;   ///< mean over tokens (of a classifier: over texts), nats
+  std::optional<double> accuracy = {};  ///< of a classifier: share of texts that it judged right
   bool best = false;
 };
 
@@ -58,6 +60,7 @@ struct TrainResult {
   int64_t tokens = 0;           ///< tokens that those steps saw
   double train_loss = 0;        ///< loss of the last step
   std::optional<double> val_loss;  ///< of the last evaluation; unset if there is no validation text
+  std::optional<double> val_accuracy;  ///< of a classifier, at the last evaluation
   std::vector<float> losses;
   std::string digest;      ///< losses_digest(losses)
   std::string contract;    ///< level of the numerics contract that the run keeps: "L1"
