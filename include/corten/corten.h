@@ -2,6 +2,7 @@
 #pragma once
 
 #include "corten/amp.h"
+#include "corten/check_folder.h"
 #include "corten/checkpoint.h"
 #include "corten/compile.h"
 #include "corten/conv.h"
@@ -12,6 +13,7 @@
 #include "corten/error.h"
 #include "corten/generate.h"
 #include "corten/init.h"
+#include "corten/lora.h"
 #include "corten/memory.h"
 #include "corten/models.h"
 #include "corten/nn.h"
@@ -20,6 +22,7 @@
 #include "corten/optim.h"
 #include "corten/random.h"
 #include "corten/safetensors.h"
+#include "corten/seq2seq.h"
 #include "corten/tensor.h"
 #include "corten/tokenizer.h"
 #include "corten/vision.h"

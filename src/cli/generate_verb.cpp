@@ -11,6 +11,7 @@
 #include "base/strings.h"
 #include "cli/output.h"
 #include "cli/verbs.h"
+#include "train/model_place.h"
 #include "train/result_json.h"
 
 namespace corten::cli {
@@ -25,6 +26,12 @@ ModelOptions model_options(const std::string& model, const std::string& adapter,
   if (common.device) options.device = *common.device;
   if (common.threads) options.threads = *common.threads;
   return options;
+}
+
+/// Says what in the model's folder contradicts what.
+void check_files(const ModelOptions& options) {
+  for (const std::string& line : check_place(find_model(options.model, options.adapter)))
+    print_note("warning: " + line);
 }
 
 std::string read_stdin() {
@@ -102,6 +109,7 @@ int run_generate(const Args& args) {
       print_text(text);
       return std::fflush(stdout) == 0;
     };
+  check_files(options.model);
   const GenerateResult result = generate_text(options, on_text);
   if (common.json)
     print_json(to_json(result));
@@ -154,6 +162,7 @@ int run_eval_logits(const Args& args) {
   };
   check_length("--attention-mask", options.attention_mask.size());
   options.model = model_options(model, options.model.adapter, common);
+  check_files(options.model);
   const EvalLogitsResult result = eval_logits(options);
   if (common.json) {
     print_json(to_json(result));

@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 #include "cli/train_report.h"
 #include "cli/verbs.h"
+#include "corten/check_folder.h"
 #include "train/trainer.h"
 
 namespace corten::cli {
@@ -31,7 +32,13 @@ int run_train(const Args& args) {
   if (no_compile) inputs.flags.push_back({"train.compile", false, "--no-compile"});
   const ResolvedConfig resolved = load_config(inputs);
   // A run that goes on has its own copy of the data.
-  if (!options.resume) check_config_paths(resolved);
+  if (!options.resume) {
+    check_config_paths(resolved);
+    const ModelConfig& model = resolved.config.model;
+    if (!model.path.empty() && model.init != "random")
+      for (const FolderProblem& problem : check_model_folder(model.path))
+        print_note(format("warning: {}: {}; {}", model.path, problem.what, problem.fix));
+  }
   install_stop_handlers();
   Progress progress;
   const TrainResult result = train(resolved, options, progress.callbacks());

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "corten/check_folder.h"
 #include "train/run_folder.h"
 
 namespace corten {
@@ -32,6 +33,16 @@ ModelPlace find_model(const std::string& model, const std::string& adapter) {
     usage_error("{} holds no adapter: there is no {}", place.adapter,
                 join_path(place.adapter, "adapter_config.json"));
   return place;
+}
+
+std::vector<std::string> check_place(const ModelPlace& place) {
+  std::vector<std::string> lines;
+  for (const FolderProblem& problem : check_model_folder(place.folder)) {
+    std::string line = format("{}: {}; {}", place.folder, problem.what, problem.fix);
+    if (problem.fatal) usage_error("{}", line);
+    lines.push_back(std::move(line));
+  }
+  return lines;
 }
 
 std::unique_ptr<LoraModel> attach_adapter(nn::Module& model, const ModelPlace& place) {
