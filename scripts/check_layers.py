@@ -52,6 +52,7 @@ PUBLIC = {
     "safetensors.h": "io",
     "models.h": "models",
     "generate.h": "models",
+    "auto.h": "models",
     "check_folder.h": "models",
     "encoders.h": "models",
     "seq2seq.h": "models",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "corten/amp.h"
+#include "corten/auto.h"
 #include "corten/check_folder.h"
 #include "corten/checkpoint.h"
 #include "corten/compile.h"
