@@ -1,8 +1,11 @@
 // Encoders by the model_type of their config.
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
 #include "corten/encoders.h"
+#include "corten/vision.h"
 #include "models/bert/bert.h"
 #include "models/distilbert/distilbert.h"
 #include "models/model_folder.h"
@@ -30,6 +33,11 @@ const EncoderFamily& family_of(const Json& config, std::string_view source) {
   const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
   for (const EncoderFamily* family : families())
     if (family->model_type == wanted) return *family;
+  const std::vector<std::string> image_models = image_model_types();
+  if (std::ranges::find(image_models, wanted) != image_models.end())
+    usage_error("{}: model_type \"{}\" is an image model: use AutoImageModel or "
+                "AutoModelForImageClassification",
+                source, wanted);
   usage_error("{}: model_type \"{}\" is no encoder that Corten knows{} (known: {})", source, wanted,
               did_you_mean(wanted, encoder_model_types()), fmt::join(encoder_model_types(), ", "));
 }

@@ -6,6 +6,7 @@
 #include "base/format.h"
 #include "base/strings.h"
 #include "corten/encoders.h"
+#include "corten/vision.h"
 #include "models/gemma2/gemma2.h"
 #include "models/gpt2/config.h"
 #include "models/gpt2/gpt2.h"
@@ -91,6 +92,10 @@ const ModelType& model_type(const Json& config, std::string_view source) {
   const std::vector<std::string> encoders = encoder_model_types();
   if (std::ranges::find(encoders, wanted) != encoders.end())
     usage_error("{}: model_type \"{}\" is an encoder, which continues no text (decoders: {})",
+                source, wanted, fmt::join(model_types(), ", "));
+  const std::vector<std::string> image_models = image_model_types();
+  if (std::ranges::find(image_models, wanted) != image_models.end())
+    usage_error("{}: model_type \"{}\" is an image model, which continues no text (decoders: {})",
                 source, wanted, fmt::join(model_types(), ", "));
   usage_error("{}: unknown model_type \"{}\"{} (known: {})", source, wanted, nearest(wanted),
               fmt::join(model_types(), ", "));

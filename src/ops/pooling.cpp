@@ -169,8 +169,8 @@ Values MaxPool2d::vjp(const Attrs& a, const Vjp& v) {
 
 /// Checks operands and gives the attributes with the size of the result.
 PoolingAttrs check(std::string_view what, const Value& x, const Pooling& p) {
-  if (x.rank() != 4 || !is_floating(x.dtype()) || ir::product(x.dims()) == 0)
-    usage_error("[{}] needs floating-point images [images, channels, rows, columns] with elements, got {}", what, to_string(x.type()));
+  if (x.rank() != 4 || !is_floating(x.dtype()) || x.dims()[2] * x.dims()[3] == 0)
+    usage_error("[{}] needs floating-point images [images, channels, rows, columns] with pixels, got {}", what, to_string(x.type()));
   PoolingAttrs a{p.kernel, p.stride, p.padding, p.dilation, {}};
   for (int d : {0, 1}) {
     constexpr int64_t kMost = 1 << 30;
@@ -205,7 +205,7 @@ Value avg_pool2d(Value x, const Pooling& pooling, bool count_include_pad, std::o
   return emit1(kAvgPool2d, {x}, attrs);
 }
 Value adaptive_avg_pool2d(Value x, Dims out) {
-  if (x.rank() != 4 || !is_floating(x.dtype()) || ir::product(x.dims()) == 0 || out.size() != 2 || out[0] < 1 || out[1] < 1)
+  if (x.rank() != 4 || !is_floating(x.dtype()) || x.dims()[2] * x.dims()[3] == 0 || out.size() != 2 || out[0] < 1 || out[1] < 1)
     usage_error("[adaptive_avg_pool2d] {} (images, channels, rows, columns) cannot be pooled to {}", to_string(x.type()), ir::to_string(out));
   return emit1(kAdaptiveAvgPool2d, {x}, AdaptiveAvgPool2d::Attrs{std::move(out)});
 }

@@ -4,6 +4,8 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "corten/vision.h"
+#include "io/tensor_bytes.h"
 #include "run_corten.h"
 #include "temp_folder.h"
 
@@ -91,6 +93,25 @@ TEST_F(Verbs, TrainGenerateEvaluate) {
   EXPECT_EQ(logits.at("shape"), Json(std::vector<int>{1, 3, 300}));
   EXPECT_EQ(logits.at("logits").size(), 900u);
   EXPECT_TRUE(logits.at("loss").is_double());
+}
+
+TEST_F(Verbs, EvaluatesImages) {
+  const std::string model = folder_ / "resnet", pixels = folder_ / "pixels.safetensors";
+  auto net = AutoModelForImageClassification::from_config(
+      R"({"model_type": "resnet", "embedding_size": 4, "hidden_sizes": [8], "depths": [1]})");
+  net->initialize(1);
+  net->save_pretrained(model);
+  write_state(pixels, {{"pixel_values", ones({2, 3, 9, 7})}});
+  const Json out =
+      run_corten({"eval-logits", model, "--pixel-values", pixels, "--labels", "0,1", "--json"})
+          .json();
+  EXPECT_EQ(out.at("shape"), Json(std::vector<int>{2, 2}));
+  EXPECT_EQ(out.at("logits").size(), 4u);
+  EXPECT_TRUE(out.at("loss").is_double());
+  const Outcome missing = run_corten({"eval-logits", model});
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_NE(missing.err.find("--pixel-values"), std::string::npos) << missing.err;
+  EXPECT_EQ(run_corten({"eval-logits", model, "--pixel-values", "/nowhere"}).code, 2);
 }
 
 TEST_F(Verbs, PlanRunsNothing) {

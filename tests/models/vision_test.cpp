@@ -248,6 +248,27 @@ void to_timm_resnet(StateDict& state) {
   }
 }
 
+/// As transformers 5 calls them in memory.
+void to_memory_names(StateDict& state) {
+  for (auto& [name, tensor] : state)
+    for (const auto& [from, to] : {std::pair<std::string, std::string>{"encoder.layer.", "layers."},
+                                   {"attention.attention.query", "attention.q_proj"},
+                                   {"attention.attention.key", "attention.k_proj"},
+                                   {"attention.attention.value", "attention.v_proj"},
+                                   {"attention.output.dense", "attention.o_proj"},
+                                   {"intermediate.dense", "mlp.fc1"},
+                                   {"output.dense", "mlp.fc2"}})
+      name = replaced(name, from, to);
+}
+
+TEST(VisionFiles, OtherNames) {
+  TempFolder temp;
+  copy_changed("vit_single", temp, keep, to_memory_names);
+  auto model = AutoModelForImageClassification::from_pretrained(temp.path());
+  EXPECT_TRUE(model->load_report().initialized.empty() && model->load_report().unused.empty());
+  expect_near((*model)(golden_of("vit_single")["pixel_values"]), golden_of("vit_single")["logits"]);
+}
+
 TEST(VisionFiles, NamesOfTimm) {
   for (const std::string& name : kClasses) {
     SCOPED_TRACE(name);
@@ -358,6 +379,9 @@ TEST(VisionErrors, NameTheNumbers) {
   resnet->train();
   expect_contains(message(resnet, zeros({1, 3, 8, 8})), "more than one value per channel");
   expect_contains(usage_message([&] { AutoImageModel::from_pretrained("/nowhere"); }), "/nowhere");
+  expect_contains(usage_message([&] { AutoModel::from_pretrained(folder("vit_base")); }),
+                  "is an image model: use AutoImageModel");
+  expect_contains(usage_message([&] { load_model(folder("vit_base")); }), "is an image model");
 }
 
 TEST(VisionConfig, MistakesAreNamed) {

@@ -186,6 +186,19 @@ TEST(OpsTable, EmptyTensors) {
   EXPECT_EQ(matmul(zeros({3, 0}), zeros({0, 2})).to_vector<float>(), std::vector<float>(6, 0.0f));
   EXPECT_EQ(concat({none, ones({2, 4})}, 0).shape(), (Shape{2, 4}));
   EXPECT_THROW(amax(none), Error);
+  // A batch of no images.
+  for (DType dtype : {DType::f32, DType::f64}) {
+    Tensor images = zeros({0, 2, 5, 6}, dtype), w = ones({3, 2, 3, 3}, dtype);
+    w.set_requires_grad();
+    Tensor y = conv2d(images, w, {}, {.padding = 1});
+    EXPECT_EQ(y.shape(), (Shape{0, 3, 5, 6}));
+    y.sum().backward();
+    EXPECT_EQ(w.grad().to_vector<double>(), std::vector<double>(54, 0.0));
+    EXPECT_EQ(max_pool2d(images, 2).shape(), (Shape{0, 2, 2, 3}));
+    EXPECT_EQ(avg_pool2d(images, 2).shape(), (Shape{0, 2, 2, 3}));
+    EXPECT_EQ(adaptive_avg_pool2d(images, {3, 4}).shape(), (Shape{0, 2, 3, 4}));
+  }
+  EXPECT_THROW(max_pool2d(zeros({1, 2, 0, 6}), 2), Error);
 }
 
 TEST(OpsTable, NaNAndInfinity) {

@@ -5,8 +5,12 @@
 #include <cstdlib>
 #include <new>
 
+#include "corten/compile.h"
 #include "corten/memory.h"
 #include "corten/models.h"
+#include "corten/optim.h"
+#include "corten/random.h"
+#include "corten/vision.h"
 #include "train/train_step.h"
 
 namespace {
@@ -59,6 +63,32 @@ TEST(Allocation, NothingLargeInAStep) {
   std::vector<char> large(2 * kLarge);  // this test would see one
   EXPECT_GE(largest.exchange(0), 2 * kLarge);
   run();
+  watching = false;
+  EXPECT_LE(largest, kLarge);
+  EXPECT_EQ(memory_reserved(), reserved);
+}
+
+// Convolutions lay their patches out in planned workspace.
+TEST(Allocation, NothingLargeInAStepOnImages) {
+  auto model = AutoModelForImageClassification::from_config(
+      R"({"model_type": "resnet", "embedding_size": 16, "hidden_sizes": [32, 64], "depths": [1, 2],
+          "num_labels": 10})");
+  model->initialize(1);
+  optim::SGD optimizer(model->parameters(), {.lr = 0.01, .momentum = 0.9});
+  CompiledFunction step = compile([&](const std::vector<Tensor>& in) {
+    Tensor loss = model->loss(in[0], in[1]);
+    loss.backward();
+    optimizer.step();
+    optimizer.zero_grad();
+    return std::vector<Tensor>{loss.detach()};
+  });
+  const std::vector<Tensor> batch = {normal_init({4, 3, 96, 96}, 0, 1, 1, "pixels"),
+                                     tensor({1, 2, 3, 4})};
+  for (int i = 0; i < 3; ++i) step(batch);
+  const int64_t reserved = memory_reserved();
+  largest = 0;
+  watching = true;
+  step(batch);
   watching = false;
   EXPECT_LE(largest, kLarge);
   EXPECT_EQ(memory_reserved(), reserved);
