@@ -3,6 +3,7 @@
 #include "base/format.h"
 #include "base/strings.h"
 #include "models/layers/image_model.h"
+#include "models/model_folder.h"
 #include "models/resnet/resnet.h"
 #include "models/stored_weights.h"
 #include "models/vit/vit.h"
@@ -12,8 +13,6 @@ namespace {
 
 using layers::ImageConfig;
 using layers::ImageFamily;
-
-constexpr uint64_t kMaxConfigBytes = 16 << 20;
 
 /// The table of image models: one entry each.
 const std::vector<const ImageFamily*>& families() {
@@ -69,8 +68,7 @@ template <typename M>
 std::unique_ptr<M> from_folder(const std::string& folder, const EncoderLoadOptions& options,
                                Maker<M> make) {
   const std::string path = join_path(folder, "config.json");
-  if (!file_exists(path)) usage_error("{} holds no model: there is no {}", folder, path);
-  const Json json = without_timm(Json::parse(read_file(path, kMaxConfigBytes), path), path);
+  const Json json = without_timm(read_config_json(folder), path);
   const ImageFamily& family = family_of(json, path);
   std::shared_ptr<ImageConfig> config = family.read(json, path);
   if (const int64_t labels = options.num_labels.value_or(config->labels.num_labels);

@@ -8,6 +8,7 @@
 #include "io/tensor_bytes.h"
 #include "models/config_fields.h"
 #include "models/layers/image_model.h"
+#include "models/model_folder.h"
 #include "nn/state.h"
 
 namespace corten {
@@ -87,14 +88,7 @@ std::string ImageModel::config_json() const {
 }
 
 void ImageModel::save_pretrained(const std::string& folder) const {
-  create_folders(folder);
-  Json config = Json::parse(config_json(), "config.json");
-  config.erase("torch_dtype");  // the older key
-  config.set("dtype", dtype() == DType::bf16  ? "bfloat16"
-                      : dtype() == DType::f16 ? "float16"
-                                              : "float32");
-  write_state(join_path(folder, "model.safetensors"), state_dict(), {{"format", "pt"}});
-  write_file_atomic(join_path(folder, "config.json"), config.dump(2) + "\n");
+  save_model(folder, Json::parse(config_json(), "config.json"), dtype(), state_dict());
 }
 
 /// The tensors that the file must have.
