@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/cpu.h"
-#include "base/half.h"
 #include "convolution/patches.h"
 #include "gemm/gemm.h"
 
@@ -19,6 +18,7 @@ namespace {
 
 using convolution_detail::add_patches;
 using convolution_detail::gather_patches;
+using convolution_detail::round_to;
 
 constexpr int64_t kPatchBytes = 512 << 10;  // of patches in workspace: within L2, beside what the product packs
 constexpr int64_t kUnit = 32;               // the largest k-unit of the GEMM families
@@ -189,8 +189,7 @@ class DataGradient {
         if (!pointwise(a_)) add_patches(a_, reinterpret_cast<const float*>(columns), p.c_row_stride, count, r0, r1, sums);
       }
       if (plane_bytes_ == 0) return;
-      auto* rounded = reinterpret_cast<uint16_t*>(out);
-      for (int64_t i = 0; i < count * plane; ++i) rounded[i] = a_.dtype == DType::bf16 ? to_bf16(sums[i]) : to_f16(sums[i]);
+      round_to(a_.dtype, sums, count * plane, reinterpret_cast<uint16_t*>(out));
     });
   }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/half.h"
+
 namespace corten::convolution_detail {
 namespace {
 
@@ -37,10 +39,12 @@ void gather(const ConvolutionArgs& a, const T* x, int64_t c0, int64_t c1, int64_
           if (row < 0 || row >= a.size[0]) begin = end = last;
           std::fill(to, to + (begin - first), T{});
           if (begin < end) {
-            const T* from = x + c * a.x_stride[1] + row * a.x_stride[2] + start + begin * step;
-            T* at = to + (begin - first);
+            const T* __restrict from = x + c * a.x_stride[1] + row * a.x_stride[2] + start + begin * step;
+            T* __restrict at = to + (begin - first);
             if (step == 1)
               std::memcpy(at, from, static_cast<size_t>(end - begin) * sizeof(T));
+            else if (step == 2)  // the compiler knows shuffles for it
+              for (int64_t q = 0; q < end - begin; ++q) at[q] = from[q * 2];
             else
               for (int64_t q = 0; q < end - begin; ++q) at[q] = from[q * step];
           }
@@ -72,8 +76,8 @@ void add_patches(const ConvolutionArgs& a, const float* columns, int64_t ld, int
         for (int64_t j = a.kernel[1]; j-- > 0;) {
           const int64_t start = j * a.dilation[1] - a.padding[1];
           const Range valid = inside(a.out[1], a.size[1], step, start);
-          const float* from = columns + ((c * a.kernel[0] + i) * a.kernel[1] + j) * ld + (r - r0) * a.out[1] + valid.first;
-          float* to = dx + row * a.size[1] + start + valid.first * step;
+          const float* __restrict from = columns + ((c * a.kernel[0] + i) * a.kernel[1] + j) * ld + (r - r0) * a.out[1] + valid.first;
+          float* __restrict to = dx + row * a.size[1] + start + valid.first * step;
           const int64_t n = valid.last - valid.first;
           if (step == 1)
             for (int64_t q = 0; q < n; ++q) to[q] += from[q];
@@ -81,6 +85,13 @@ void add_patches(const ConvolutionArgs& a, const float* columns, int64_t ld, int
             for (int64_t q = 0; q < n; ++q) to[q * step] += from[q];
         }
       }
+}
+
+void round_to(DType dtype, const float* from, int64_t count, uint16_t* to) {
+  if (dtype == DType::bf16)
+    for (int64_t i = 0; i < count; ++i) to[i] = to_bf16(from[i]);
+  else
+    for (int64_t i = 0; i < count; ++i) to[i] = to_f16(from[i]);
 }
 
 }  // namespace corten::convolution_detail

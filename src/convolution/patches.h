@@ -16,4 +16,7 @@ void gather_patches(const ConvolutionArgs& args, const char* x, int64_t element_
 /// `count` channels at dx, contiguous. Each element gets its terms in ascending order of p.
 void add_patches(const ConvolutionArgs& args, const float* columns, int64_t ld, int64_t count, int64_t r0, int64_t r1, float* dx);
 
+/// `count` numbers to bf16 or f16.
+void round_to(DType dtype, const float* from, int64_t count, uint16_t* to);
+
 }  // namespace corten::convolution_detail
