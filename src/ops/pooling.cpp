@@ -57,7 +57,18 @@ struct MaxPoolPlaces : Composite {
     Value column = iota(dims, 4) * static_cast<double>(a.dilation[1]) + iota(dims, 5) * static_cast<double>(a.stride[1]);
     Value place = row * static_cast<double>(columns) + column;
     place = where(logical_or(eq(x, most), ne(x, x)), place, static_cast<double>(int64_t{1} << 62));
-    return {reshape(min(min(place, {4}, true), {2}, true), {dims[0], dims[1], dims[3] * dims[5]})};
+    place = reshape(min(min(place, {4}, true), {2}, true), in[1].dims());
+    // Where all of a window is -infinity, padding is as large as its elements, the first of which it is then.
+    const auto first = [&](int d) {
+      const auto constant = [&](int64_t value) { return full(place.dims(), DType::i64, static_cast<double>(value)); };
+      Value start = iota(place.dims(), 2 + d) * static_cast<double>(a.stride[d]);
+      Value before = maximum(constant(a.padding[d]) - start, constant(0));
+      Value taps = (before + static_cast<double>(a.dilation[d] - 1)) / constant(a.dilation[d]);
+      return start + taps * static_cast<double>(a.dilation[d]);
+    };
+    if (a.padding[0] + a.padding[1] > 0)
+      place = where(eq(in[1], full_like(in[1], -std::numeric_limits<double>::infinity())), first(0) * static_cast<double>(columns) + first(1), place);
+    return {reshape(place, {dims[0], dims[1], dims[3] * dims[5]})};
   }
 };
 

@@ -166,6 +166,12 @@ TEST(Pooling, Modules) {
   const auto y = values(max_pool2d(odd, {1, 2}));
   EXPECT_EQ(y[0], -inf);
   EXPECT_TRUE(std::isnan(y[1]));
+  // The gradient goes to the first largest element of each window, never to padding.
+  for (double value : {-static_cast<double>(inf), 0.0}) {
+    Tensor flat = full({1, 1, 3, 3}, value).set_requires_grad();
+    max_pool2d(flat, 3, {.stride = Size2(2), .padding = 1}).sum().backward();
+    EXPECT_EQ(values(flat.grad()), (std::vector<double>{1, 1, 0, 1, 1, 0, 0, 0, 0}));
+  }
 }
 
 TEST(Convolution, MistakesAreNamed) {
