@@ -18,7 +18,7 @@ LAYERS = [
     ["grad", "passes"],
     ["kernel"],
     ["codegen", "gemm", "attention"],
-    ["convolution", "quant"],
+    ["convolution", "quant", "cuda"],
     ["runtime"],
     ["nn", "data", "text", "io"],
     ["optim"],
@@ -69,6 +69,9 @@ THIRD_PARTY = {
     "PCRE2": r"pcre2",
     "xxHash": r"xxhash|xxh3",
     "LLVM": r"llvm",
+    "NVRTC": r"nvrtc",
+    "cuBLASLt": r"cublas",
+    "CUDA driver": r"cuda\.h",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
@@ -114,7 +117,7 @@ def check(faults):
             where = f"{path}:{number}"
             for library, pattern in THIRD_PARTY.items():
                 if re.match(pattern, target) and angled:
-                    owner = os.path.dirname(path) if library == "LLVM" else path
+                    owner = os.path.dirname(path) if library in ("LLVM", "CUDA driver") else path
                     users[library].setdefault(owner, where)
             try:
                 below = layer_of_include(target)

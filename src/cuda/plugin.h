@@ -1,0 +1,129 @@
+// The boundary between Corten and its CUDA plug-in (libcorten_cuda.so, src/cuda/plugin): everything that needs NVIDIA's
+// libraries is behind it. The plug-in loads them when they are first used, so that it can say which one is missing.
+//
+// No exception crosses the boundary: calls that can fail return a Status, "" or one line that says what is wrong and what
+// to do about it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace corten::cuda {
+
+/// Of this header: a plug-in of another version is refused.
+inline constexpr int kPluginVersion = 1;
+inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
+
+using Status = std::string;
+
+/// NVRTC.
+struct CompilerInfo {
+  Status missing;       ///< "" if there is one
+  int major = 0, minor = 0;
+  std::string library;  ///< path
+  std::vector<int> architectures;  ///< that it compiles for: 80, 90, ...
+};
+
+/// What ptxas says of a kernel.
+struct KernelResources {
+  std::string name;
+  int registers = 0;    ///< per thread
+  int shared_bytes = 0, stack_bytes = 0, spill_store_bytes = 0, spill_load_bytes = 0;
+};
+
+struct DeviceInfo {
+  std::string name;
+  int major = 0, minor = 0;  ///< compute capability
+  uint64_t memory_bytes = 0;
+  int multiprocessors = 0;
+  int64_t l2_bytes = 0;
+};
+
+/// The driver and its devices.
+struct DriverInfo {
+  Status missing;  ///< "" if there is a device that can be used
+  int version = 0; ///< 13000 is 13.0
+  std::vector<DeviceInfo> devices;
+};
+
+enum class ProductType : uint8_t { f32, tf32, bf16, f16, f64 };
+
+/// c[m, n] = a[m, k] b[k, n] (+ bias[n]) for `batch` matrices, row-major. Leading dimensions and batch strides are in elements;
+/// a transposed operand is stored as its transpose.
+struct Product {
+  ProductType type = ProductType::f32;  ///< of the operands; sums are f32 (f64)
+  bool wide_result = false;             ///< bf16 and f16: c is f32
+  bool transpose_a = false, transpose_b = false;
+  int64_t m = 0, n = 0, k = 0, batch = 1;
+  int64_t lda = 0, ldb = 0, ldc = 0, stride_a = 0, stride_b = 0, stride_c = 0;
+  bool bias = false;                    ///< of c's type
+  int alignment = 16;                   ///< bytes that all addresses are multiples of
+  bool operator==(const Product&) const = default;
+};
+/// A product with its algorithm: opaque bytes that can be stored, valid for one device model and library version.
+struct ProductPlan {
+  std::string algorithm;
+  int64_t workspace_bytes = 0;
+};
+
+/// A device that is open: its primary context, one stream for work, one for copies. Calls come from one thread at a time.
+/// Addresses are the device's; nothing waits but what says so.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual const DeviceInfo& info() const = 0;
+
+  virtual Status allocate(int64_t bytes, uint64_t& address) = 0;
+  virtual Status release(uint64_t address) = 0;
+  virtual Status memory(int64_t& free, int64_t& total) = 0;
+  /// Page-locked host memory, which copies run from and to without waiting.
+  virtual Status allocate_host(int64_t bytes, void*& address) = 0;
+  virtual Status release_host(void* address) = 0;
+
+  virtual Status to_device(uint64_t to, const void* from, int64_t bytes) = 0;
+  virtual Status to_host(void* to, uint64_t from, int64_t bytes) = 0;
+  virtual Status copy(uint64_t to, uint64_t from, int64_t bytes) = 0;
+  virtual Status fill(uint64_t address, uint8_t byte, int64_t bytes) = 0;
+  /// Waits for everything that was asked for.
+  virtual Status synchronize() = 0;
+
+  virtual Status load_module(const std::string& cubin, uint64_t& module) = 0;
+  virtual Status unload_module(uint64_t module) = 0;
+  virtual Status find_function(uint64_t module, const std::string& name, uint64_t& function) = 0;
+  /// `arguments[i]` is the address of argument i's value.
+  virtual Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) = 0;
+
+  virtual Status plan_product(const Product& product, ProductPlan& plan) = 0;
+  virtual Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c,
+                             uint64_t bias, uint64_t workspace) = 0;
+
+  /// What is asked for between begin and end becomes a graph instead of being done; copies from and to the host must not
+  /// be among it.
+  virtual Status begin_capture() = 0;
+  virtual Status end_capture(uint64_t& graph) = 0;
+  virtual Status launch_graph(uint64_t graph) = 0;
+  virtual Status release_graph(uint64_t graph) = 0;
+
+  virtual Status create_event(uint64_t& event) = 0;
+  virtual Status record_event(uint64_t event) = 0;
+  virtual Status milliseconds(uint64_t from, uint64_t to, float& ms) = 0;  ///< waits for `to`
+  virtual Status release_event(uint64_t event) = 0;
+};
+
+class Plugin {
+ public:
+  virtual ~Plugin() = default;
+  virtual CompilerInfo compiler() = 0;
+  /// CUDA C++ to a binary for an architecture ("sm_90"). `log`: what the compilers printed. Thread-safe.
+  virtual Status compile(const std::string& text, const std::vector<std::string>& options, std::string& cubin,
+                         std::string& log) = 0;
+  virtual DriverInfo driver() = 0;
+  virtual Status open(int device, std::unique_ptr<Device>& out) = 0;
+};
+
+/// The plug-in's only symbol: null if it was built for another kPluginVersion.
+using PluginEntry = Plugin* (*)(int version);
+
+}  // namespace corten::cuda

@@ -1,0 +1,38 @@
+// The CUDA driver, loaded when something asks for a device.
+#pragma once
+
+#include <cuda.h>
+
+#include "cuda/plugin.h"
+
+namespace corten::cuda {
+
+#define CORTEN_CUDA_FUNCTIONS(X)                                                                                \
+  X(cuInit) X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString)                                          \
+  X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem)              \
+  X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent)                                    \
+  X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost)                                  \
+  X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)                              \
+  X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture) X(cuStreamEndCapture)      \
+  X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuLaunchKernel)                                 \
+  X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)                        \
+  X(cuEventCreate) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuEventDestroy)
+
+/// The driver's functions under their names without version.
+struct Driver {
+#define CORTEN_X(name) decltype(&::name) name##_ = nullptr;
+  CORTEN_CUDA_FUNCTIONS(CORTEN_X)
+#undef CORTEN_X
+  Status missing;  ///< "" if it was loaded and started
+  int version = 0;
+
+  /// "" or what a call that failed means, and what to do.
+  Status check(CUresult result, const char* what) const;
+};
+
+const Driver& driver();
+DriverInfo driver_info();
+/// Of device number `index`.
+Status device_info(int index, CUdevice& device, DeviceInfo& info);
+
+}  // namespace corten::cuda

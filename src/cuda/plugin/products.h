@@ -1,0 +1,22 @@
+// Matrix products by cuBLASLt, loaded with the first product.
+#pragma once
+
+#include <cuda.h>
+
+#include <memory>
+
+#include "cuda/plugin.h"
+
+namespace corten::cuda {
+
+/// The library's handle in one context.
+class Products {
+ public:
+  virtual ~Products() = default;
+  virtual Status plan(const Product& product, ProductPlan& plan) = 0;
+  virtual Status run(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias,
+                     uint64_t workspace, CUstream stream) = 0;
+};
+Status make_products(std::unique_ptr<Products>& out);
+
+}  // namespace corten::cuda
