@@ -80,6 +80,8 @@ class Program {
   const ProgramReport& report() const;
   const std::vector<passes::PassRecord>& passes() const { return passes_; }
   const std::vector<std::string>& kernel_texts() const { return kernel_texts_; }
+  /// After the passes: what its steps are made of.
+  const ir::Graph& graph() const { return graph_; }
 
  private:
   /// Result, place in the source and ops of a step.
