@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -54,8 +55,9 @@ int run(int argc, char** argv) {
   const double emit_ms = ms_since(start);
   if (const char* file = std::getenv("CORTEN_TEXT")) write_file_atomic(file, codegen::gpu::module_text(kernels.texts));
   start = Clock::now();
+  const std::clock_t cpu = std::clock();
   const std::vector<cuda::Binary> binaries = cuda::compile_kernels(kernels.texts, architecture, modules);
-  const double compile_ms = ms_since(start);
+  const double compile_ms = ms_since(start), cpu_ms = static_cast<double>(std::clock() - cpu) * 1e3 / CLOCKS_PER_SEC;
   size_t bytes = 0, products = 0;
   std::vector<cuda::KernelResources> resources;
   for (const cuda::Binary& b : binaries) {
@@ -70,20 +72,19 @@ int run(int argc, char** argv) {
   for (const cuda::KernelResources& r : resources) {
     size_t times = 0;
     std::string schedule;
-    for (const cuda::StepKernels::Group& g : kernels.groups) {
-      const cuda::GpuLaunch& l = kernels.launches[static_cast<size_t>(g.first)];
-      if (kernels.texts[static_cast<size_t>(l.text)].name != r.name) continue;
+    for (const cuda::GpuStep& g : kernels.steps) {
+      if (g.library >= 0 || kernels.texts[static_cast<size_t>(g.text)].name != r.name) continue;
       ++times;
-      schedule = to_string(l.schedule);
+      schedule = to_string(g.schedule);
     }
     spilling += r.spill_store_bytes > 0;
     std::printf("%-18s %9d %7d %6d %6d %6zu  %s\n", r.name.c_str(), r.registers, r.shared_bytes, r.stack_bytes,
                 r.spill_store_bytes + r.spill_load_bytes, times, schedule.c_str());
   }
   std::printf("%s, %s, batch %d, seq %d: %zu kernel launches in %zu groups, %zu texts, %zu library steps; emitted in %.0f ms, compiled in %.0f "
-              "ms, %zu KiB, %d kernels spill\n",
-              name.c_str(), architecture.c_str(), batch, seq, kernels.launches.size(), kernels.groups.size(), kernels.texts.size(), products,
-              emit_ms, compile_ms, bytes / 1024, spilling);
+              "ms (%.0f ms of processor time), %zu KiB, %d kernels spill\n",
+              name.c_str(), architecture.c_str(), batch, seq, kernels.launches(), kernels.groups(), kernels.texts.size(), products,
+              emit_ms, compile_ms, cpu_ms, bytes / 1024, spilling);
   return 0;
 }
 

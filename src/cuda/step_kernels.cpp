@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <set>
 
 #include "codegen/compile.h"
@@ -16,116 +15,152 @@ using kernel::Storage;
 
 namespace {
 
-// Memory that a kernel touches. New state may lie where the old does: both count as one.
-class Memory {
- public:
-  explicit Memory(const kernel::Partition& p) {
-    for (const ir::Output& o : p.graph->outputs())
-      if (o.alias >= 0) old_[p.places[o.value].root] = p.graph->inputs()[static_cast<size_t>(o.alias)];
-  }
-  void add(const LoweredKernel& k, std::set<Storage>& read, std::set<Storage>& written) const {
-    for (size_t i = 0; i < k.operands.size(); ++i) (k.kernel.operands[i].written ? written : read).insert(place(k.operands[i]));
-  }
+// A launch is moved up to others of its kernel past at most so many steps, and only if what it writes does not lie in memory
+// for longer: state, or so few bytes.
+constexpr size_t kWindow = 512;
+constexpr int64_t kSmallResult = 64 << 10;
 
- private:
-  Storage place(const Storage& s) const {
-    const auto found = old_.find(s.root);
-    return found == old_.end() || s.partial ? s : Storage{found->second};
-  }
-  std::map<ir::ValueRef, ir::ValueRef> old_;
-};
+using Touched = std::set<Storage>;
+
+bool meet(const Touched& a, const Touched& b) {
+  const Touched& small = a.size() < b.size() ? a : b;
+  const Touched& large = a.size() < b.size() ? b : a;
+  return std::any_of(small.begin(), small.end(), [&](const Storage& s) { return large.count(s) > 0; });
+}
 
 class Builder {
  public:
-  Builder(const kernel::Partition& p, bool group) : p_(p), memory_(p), group_(group) {}
+  Builder(const kernel::Partition& p, bool group) : p_(p), group_(group) {
+    for (const ir::Output& o : p.graph->outputs())
+      if (o.alias >= 0) old_[p.places[o.value].root] = p.graph->inputs()[static_cast<size_t>(o.alias)];
+  }
 
   StepKernels run() {
     for (size_t s = 0; s < p_.steps.size(); ++s) {
       if (p_.steps[s].library) {
-        flush();
+        library(static_cast<int32_t>(s));
         continue;
       }
       for (LoweredKernel& k : kernel::lower(p_, p_.steps[s])) {
         out_.kernels.push_back(std::move(k));
-        out_.steps.push_back(static_cast<int32_t>(s));
+        out_.steps_of.push_back(static_cast<int32_t>(s));
         add(static_cast<int32_t>(out_.kernels.size()) - 1);
       }
     }
-    flush();
+    emit();
     return std::move(out_);
   }
 
  private:
-  struct Pending {
-    GpuLaunch launch;
+  struct Accesses {
+    Touched read, written;
     Hash128 structure;
+    bool conflicts(const Accesses& later) const { return meet(read, later.written) || meet(written, later.read) || meet(written, later.written); }
   };
+
+  // New state may lie where the old does: both count as one.
+  Storage place(const Storage& s) const {
+    const auto found = old_.find(s.root);
+    return found == old_.end() || s.partial ? s : Storage{found->second};
+  }
+
+  void library(int32_t step) {
+    Accesses touched;
+    const int32_t index = p_.steps[static_cast<size_t>(step)].members[0];
+    const ir::Node& n = p_.graph->nodes()[static_cast<size_t>(index)];
+    for (ir::ValueRef r : n.inputs) touched.read.insert(place({p_.places[r].root}));
+    for (size_t k = 0; k < n.types.size(); ++k) touched.written.insert(place({p_.places.of(index)[k].root}));
+    if (n.op->in_place >= 0) touched.written.insert(place({p_.places[n.inputs[static_cast<size_t>(n.op->in_place)]].root}));
+    out_.steps.push_back({.library = step});
+    touched_.push_back(std::move(touched));
+  }
+
+  int64_t fresh_bytes(const LoweredKernel& k) const {
+    int64_t bytes = 0;
+    for (size_t i = 0; i < k.operands.size(); ++i) {
+      const Storage& s = k.operands[i];
+      if (!k.kernel.operands[i].written || (!s.partial && old_.count(s.root))) continue;
+      bytes += s.partial ? kernel::partial_type(*p_.graph, s.root.node).bytes() : p_.graph->type(s.root).bytes();
+    }
+    return bytes;
+  }
 
   void add(int32_t index) {
     LoweredKernel& k = out_.kernels[static_cast<size_t>(index)];
     const std::vector<uint64_t> addresses(k.operands.size(), codegen::gpu::kMaxAlignment);
-    const Hash128 structure = codegen::structure_hash(k.kernel);
-    // Launches that could run in any order may change places.
-    std::set<Storage> read, written;
-    memory_.add(k, read, written);
-    bool apart = group_ && k.kernel.form == ir::KernelForm::rows && k.launches.size() == 1;
-    for (const Storage& w : written) apart &= !read_.count(w) && !written_.count(w);
-    for (const Storage& r : read) apart &= !written_.count(r);
-    if (!apart) flush();
+    Accesses touched;
+    for (size_t i = 0; i < k.operands.size(); ++i)
+      (k.kernel.operands[i].written ? touched.written : touched.read).insert(place(k.operands[i]));
+    touched.structure = codegen::structure_hash(k.kernel);
+    const bool movable = fresh_bytes(k) <= kSmallResult;
+    // The launches of one kernel write different elements: they may share a step.
+    const size_t own = out_.steps.size();
     for (ir::Launch& launch : k.launches) {
       GpuLaunch made;
       made.kernel = index;
-      made.schedule = codegen::gpu::choose_schedule(k.kernel, launch, addresses);
+      Schedule schedule = codegen::gpu::choose_schedule(k.kernel, launch, addresses);
       made.launch = std::move(launch);
-      pending_.push_back({std::move(made), structure});
+      GpuStep* home = group_ ? find(schedule, touched, movable, own) : nullptr;
+      if (home) {
+        Accesses& there = touched_[static_cast<size_t>(home - out_.steps.data())];
+        there.read.insert(touched.read.begin(), touched.read.end());
+        there.written.insert(touched.written.begin(), touched.written.end());
+        home->launches.push_back(std::move(made));
+        continue;
+      }
+      GpuStep step;
+      step.schedule = schedule;
+      step.launches.push_back(std::move(made));
+      out_.steps.push_back(std::move(step));
+      touched_.push_back(touched);
     }
     k.launches.clear();
-    if (!apart && (k.kernel.form != ir::KernelForm::rows || pending_.size() > 1)) return flush();
-    read_.merge(read);
-    written_.merge(written);
   }
 
-  // Closes a run of launches that could go in any order: those of one kernel and of schedules that can be joined are one.
-  void flush() {
-    std::vector<char> done(pending_.size(), 0);
-    for (size_t i = 0; i < pending_.size(); ++i) {
-      if (done[i]) continue;
-      std::vector<size_t> members{i};
-      Schedule schedule = pending_[i].launch.schedule;
-      for (size_t j = i + 1; j < pending_.size() && group_; ++j)
-        if (!done[j] && pending_[j].structure == pending_[i].structure && codegen::gpu::join(schedule, pending_[j].launch.schedule)) {
-          members.push_back(j);
-          done[j] = 1;
-        }
-      schedule.grouped = members.size() > 1;
-      const LoweredKernel& k = out_.kernels[static_cast<size_t>(pending_[i].launch.kernel)];
-      KernelText text = codegen::gpu::emit(k.kernel, schedule);
-      auto [known, is_new] = texts_.emplace(text.name, static_cast<int32_t>(out_.texts.size()));
-      if (is_new) out_.texts.push_back(std::move(text));
-      out_.groups.push_back({static_cast<int32_t>(out_.launches.size()), static_cast<int32_t>(members.size())});
-      for (size_t m : members) {
-        GpuLaunch& l = pending_[m].launch;
-        l.schedule = schedule;
-        l.text = known->second;
-        l.blocks = codegen::gpu::block_count(out_.kernels[static_cast<size_t>(l.kernel)].kernel, l.launch, schedule);
-        out_.launches.push_back(std::move(l));
-      }
+  // The last step that a launch can join.
+  GpuStep* find(const Schedule& schedule, const Accesses& touched, bool movable, size_t own) {
+    const size_t count = out_.steps.size();
+    for (size_t back = 0; back < std::min(count, kWindow); ++back) {
+      const size_t i = count - 1 - back;
+      GpuStep& step = out_.steps[i];
+      if (i < own && touched_[i].conflicts(touched)) return nullptr;
+      if (i < own && back > 0 && !movable && out_.steps[count - 1 - back + 1].library >= 0) return nullptr;
+      if (step.library < 0 && touched_[i].structure == touched.structure && codegen::gpu::join(step.schedule, schedule)) return &step;
     }
-    pending_.clear();
-    read_.clear();
-    written_.clear();
+    return nullptr;
+  }
+
+  void emit() {
+    std::map<std::string, int32_t> known;
+    for (GpuStep& step : out_.steps) {
+      if (step.library >= 0) continue;
+      step.schedule.grouped = step.launches.size() > 1;
+      KernelText text = codegen::gpu::emit(out_.kernels[static_cast<size_t>(step.launches[0].kernel)].kernel, step.schedule);
+      auto [place, is_new] = known.emplace(text.name, static_cast<int32_t>(out_.texts.size()));
+      if (is_new) out_.texts.push_back(std::move(text));
+      step.text = place->second;
+      for (GpuLaunch& l : step.launches)
+        l.blocks = codegen::gpu::block_count(out_.kernels[static_cast<size_t>(l.kernel)].kernel, l.launch, step.schedule);
+    }
   }
 
   const kernel::Partition& p_;
-  const Memory memory_;
   const bool group_;
+  std::map<ir::ValueRef, ir::ValueRef> old_;  // new state: the input that it may be written over
   StepKernels out_;
-  std::vector<Pending> pending_;
-  std::set<Storage> read_, written_;  // of the pending launches
-  std::map<std::string, int32_t> texts_;
+  std::vector<Accesses> touched_;  // by step of out_
 };
 
 }  // namespace
+
+size_t StepKernels::launches() const {
+  size_t n = 0;
+  for (const GpuStep& s : steps) n += s.launches.size();
+  return n;
+}
+size_t StepKernels::groups() const {
+  return static_cast<size_t>(std::count_if(steps.begin(), steps.end(), [](const GpuStep& s) { return s.library < 0; }));
+}
 
 StepKernels step_kernels(const kernel::Partition& partition, bool group) { return Builder(partition, group).run(); }
 

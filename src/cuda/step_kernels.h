@@ -1,5 +1,6 @@
-// The GPU kernels of a program: every kernel step of a partition lowered, scheduled and emitted, and neighbours that have
-// nothing to do with each other (the optimizer's, one for each parameter) joined into one launch.
+// The GPU kernels of a program: every kernel step of a partition lowered, scheduled and emitted. Launches of one kernel that
+// have nothing to do with each other, nor with what lies between them, are joined into one: the optimizer's for all
+// parameters, the gradients' norms.
 #pragma once
 
 #include <vector>
@@ -12,21 +13,25 @@ namespace corten::cuda {
 /// A launch of a kernel.
 struct GpuLaunch {
   int32_t kernel = 0;  ///< index into StepKernels::kernels
-  int32_t text = 0;    ///< index into StepKernels::texts
   ir::Launch launch;
-  codegen::gpu::Schedule schedule;
   int64_t blocks = 0;
 };
 
+/// What is launched together, or a library step.
+struct GpuStep {
+  int32_t library = -1;  ///< the step of the partition; or
+  int32_t text = -1;     ///< index into StepKernels::texts
+  codegen::gpu::Schedule schedule;
+  std::vector<GpuLaunch> launches;
+};
+
 struct StepKernels {
-  std::vector<kernel::LoweredKernel> kernels;  ///< in order; without their launches
-  std::vector<int32_t> steps;                  ///< by kernel: its step of the partition
-  std::vector<GpuLaunch> launches;             ///< in order
-  struct Group {
-    int32_t first = 0, count = 1;              ///< launches
-  };
-  std::vector<Group> groups;                   ///< what is launched together; all of a group have one text
+  std::vector<kernel::LoweredKernel> kernels;  ///< in order of the partition; without their launches
+  std::vector<int32_t> steps_of;               ///< by kernel: its step of the partition
+  std::vector<GpuStep> steps;                  ///< in order of execution
   std::vector<codegen::gpu::KernelText> texts; ///< distinct ones
+  size_t launches() const;
+  size_t groups() const;                       ///< steps that are no library's
 };
 
 /// `group`: launches may be joined. Operands are taken to lie at multiples of 16 bytes.
