@@ -218,7 +218,9 @@ void Emitter::store_rows(const Stage& stage) {
   if (!p_.loop_stores.empty()) {
     const bool looped = s_.steps == 0;
     const int warps = std::max(1, s_.group / kWarp), lanes = std::min(s_.group, kWarp);
-    const int steps = looped ? kStoreSteps : std::min(s_.steps, stage.cost > 40 ? 2 : kStoreSteps);
+    // Long bodies have enough independent work in a pair.
+    const int together = stage.cost > 100 ? 1 : stage.cost > 40 ? 2 : kStoreSteps;
+    const int steps = looped ? together : std::min(s_.steps, together);
     std::string c;
     if (looped) {
       open("for ({} first = 2 * thread; first < inner; first += {}) {{", index_, 2 * s_.group * steps);

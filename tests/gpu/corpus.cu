@@ -1,0 +1,1376 @@
+// ---- gelu, bf16 vectors
+
+// points, 256 threads, vectors of 8
+KERNEL(k_c335342836078b8b, 256, 7) {
+  const int inner = (int)a.w[0];
+  const float q0 = f32((uint32)a.w[4]);
+  const float q1 = f32((uint32)a.w[5]);
+  const float q2 = f32((uint32)a.w[6]);
+  const int columns = inner / 8;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t * 8;
+  const uint16* const p0 = (const uint16*)a.w[2];
+  uint16* const p1 = (uint16*)a.w[3];
+  uint16 y0[8];
+  uint16 x0[8];
+  read_pack(x0, p0 + c);
+  #pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    const float v0 = from_bf16(x0[e]);
+    const float v2 = v0 * q0;
+    const float v4 = v0 * q1;
+    const float v5 = absolute(v4);
+    const float v7 = v5 - f32(0x4016c000u);
+    const float v10 = fused(f32(0xb71b091bu), v7, f32(0x381a626eu));
+    const float v12 = fused(v10, v7, f32(0x378e1e7fu));
+    const float v14 = fused(v12, v7, f32(0xb9b15621u));
+    const float v16 = fused(v14, v7, f32(0x3a356937u));
+    const float v18 = fused(v16, v7, f32(0x373c85fbu));
+    const float v20 = fused(v18, v7, f32(0xbb4e55bau));
+    const float v22 = fused(v20, v7, f32(0x3c0f0f50u));
+    const float v24 = fused(v22, v7, f32(0xbc64b86bu));
+    const float v26 = fused(v24, v7, f32(0x3c724505u));
+    const float v28 = fused(v26, v7, f32(0xbc2998b0u));
+    const float v30 = fused(v28, v7, f32(0x3b8ffed3u));
+    const float v32 = fused(v30, v7, f32(0x3f7fc751u));
+    const float v33 = v5 * v5;
+    const float v36 = fused(f32(0x389421eau), v33, f32(0xba4b9362u));
+    const float v38 = fused(v36, v33, f32(0x3ba91764u));
+    const float v40 = fused(v38, v33, f32(0xbcdbddeeu));
+    const float v42 = fused(v40, v33, f32(0x3de714c2u));
+    const float v44 = fused(v42, v33, f32(0xbec09397u));
+    const float v46 = fused(v44, v33, f32(0x3e0375d4u));
+    const bool v48 = f32(0x407ae148u) < v5;
+    const float v50 = v48 ? 1.0000f : v32;
+    const float v51 = fused(v46, v5, v5);
+    const bool v53 = v5 < 1.1250f;
+    const float v54 = v53 ? v51 : v50;
+    const int v56 = bit_copy<int>(v4);
+    const int v57 = v56 & ((int)0x80000000u);
+    const int v58 = bit_copy<int>(v54);
+    const int v59 = v58 | v57;
+    const float v60 = bit_copy<float>(v59);
+    const float v62 = v60 + q2;
+    const float v63 = v2 * v62;
+    const float v64 = from_bf16(to_bf16(v63));
+    y0[e] = to_bf16(v63);
+  }
+  write_pack(p1 + c, y0);
+}
+
+// ---- add, odd rows
+
+// points, 256 threads
+KERNEL(k_f4ded0392dbdb8ea, 256, 9) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int columns = inner > 0 ? inner : 1;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= (int)n0 * columns) return;
+  const int row = (int)((uint32)t / (uint32)columns);
+  const int c = (t - row * columns);
+  const int o0 = row;
+  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+  const float* const p1 = (const float*)a.w[5] + (i64)o0 * a.w[6];
+  float* const p2 = (float*)a.w[7] + (i64)o0 * a.w[8];
+  float y0[1];
+  {
+    const int e = 0;
+    if (c < inner) {
+      const float v0 = read(p0 + (c + e));
+      const float v1 = read(p1 + (c + e));
+      const float v2 = v0 + v1;
+      y0[e] = v2;
+    }
+  }
+  {
+    const int e = 0;
+    if (c < inner) {
+      write(p2 + (c + e), y0[e]);
+    }
+  }
+}
+
+// ---- transpose
+
+// points, 256 threads, vectors of 4
+KERNEL(k_737f34356d992c63, 256, 9) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[8]);
+  const int columns = inner / 4;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= (int)n0 * columns) return;
+  const int row = (int)((uint32)t / (uint32)columns);
+  const int c = (t - row * columns) * 4;
+  const int o0 = row;
+  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
+  float y0[4];
+  #pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const float v0 = read(p0 + (i64)((c + e)) * a.w[5]);
+    const float v2 = v0 * q0;
+    y0[e] = v2;
+  }
+  write_pack(p1 + c, y0);
+}
+
+// ---- softmax, short rows
+
+// rows, 128 threads, 8 a row, 1 steps
+KERNEL(k_9deaea04ddd8ed13, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int thread = THREAD % 8;
+  const int lane = thread;
+  const int number = (int)BLOCK * 16 + THREAD / 8;
+  const bool active = number < (int)n0;
+  const int row = active ? number : 0;
+  const int o0 = row;
+  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float k0[2];
+  float k39[2];
+  float u1;
+  {
+    float x1;
+    float r1[2] = {f32(0xff800000u), f32(0xff800000u)};
+    #pragma unroll
+    for (int s = 0; s < 1; ++s) {
+      const int c = s * 16 + 2 * lane;
+      float x0[2];
+      read_pack(x0, p0 + c);
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = x0[e];
+        k0[2 * s + e] = v0;
+        r1[e] = higher(r1[e], v0);
+      }
+    }
+    #pragma unroll
+    for (int m = 4; m > 0; m /= 2) {
+      r1[0] = higher(r1[0], SHUFFLE(r1[0], m));
+      r1[1] = higher(r1[1], SHUFFLE(r1[1], m));
+    }
+    x1 = higher(r1[0], r1[1]);
+    u1 = x1;
+  }
+  float u40;
+  {
+    float x40;
+    float r40[2] = {0.0f, 0.0f};
+    #pragma unroll
+    for (int s = 0; s < 1; ++s) {
+      const int c = s * 16 + 2 * lane;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = k0[2 * s + e];
+        const float v2 = v0 - u1;
+        const bool v4 = v2 < (-104.0000f);
+        const float v5 = v4 ? (-104.0000f) : v2;
+        const bool v7 = 89.0000f < v5;
+        const float v8 = v7 ? 89.0000f : v5;
+        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
+        const float v12 = v11 - f32(0x4b4000feu);
+        const float v14 = fused(v12, f32(0xbf317200u), v8);
+        const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
+        const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
+        const float v21 = fused(v19, v16, f32(0x3d2aac55u));
+        const float v23 = fused(v21, v16, f32(0x3e2aaa49u));
+        const float v25 = fused(v23, v16, f32(0x3efffffeu));
+        const float v27 = fused(v25, v16, 1.0000f);
+        const float v28 = fused(v27, v16, 1.0000f);
+        const int v29 = bit_copy<int>(v11);
+        const int v31 = shift_right(v29, 1);
+        const int v32 = subtract(v29, v31);
+        const int v34 = shift_left(v32, 23);
+        const float v35 = bit_copy<float>(v34);
+        const int v36 = shift_left(v31, 23);
+        const float v37 = bit_copy<float>(v36);
+        const float v38 = v28 * v37;
+        const float v39 = v38 * v35;
+        k39[2 * s + e] = v39;
+        r40[e] = add(r40[e], v39);
+      }
+    }
+    #pragma unroll
+    for (int m = 4; m > 0; m /= 2) {
+      r40[0] = add(r40[0], SHUFFLE(r40[0], m));
+      r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+    }
+    x40 = add(r40[0], r40[1]);
+    u40 = x40;
+  }
+  if (active) {
+    #pragma unroll
+    for (int step = 0; step < 1; step += 1) {
+      float y0[2];
+      #pragma unroll
+      for (int s = step; s < step + 1; ++s) {
+        const int c = s * 16 + 2 * lane;
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const float v39 = k39[2 * s + e];
+          const float v41 = divide(v39, u40);
+          y0[2 * (s - step) + e] = v41;
+        }
+      }
+      #pragma unroll
+      for (int s = step; s < step + 1; ++s) {
+        const int c = s * 16 + 2 * lane;
+        write_pack(p1 + c, *(float (*)[2])(y0 + 2 * (s - step)));
+      }
+    }
+  }
+}
+
+// ---- softmax, rows in registers
+
+// rows, 128 threads, 32 a row, 12 steps
+KERNEL(k_b8f4dc706f0cd897, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int thread = THREAD % 32;
+  const int lane = thread;
+  const int number = (int)BLOCK * 4 + THREAD / 32;
+  const bool active = number < (int)n0;
+  const int row = active ? number : 0;
+  const int o0 = row;
+  const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
+  uint16* const p1 = (uint16*)a.w[5] + (i64)o0 * a.w[6];
+  float k0[24];
+  float k39[24];
+  float u1;
+  {
+    float x1;
+    float r1[2] = {f32(0xff800000u), f32(0xff800000u)};
+    #pragma unroll
+    for (int s = 0; s < 12; ++s) {
+      const int c = s * 64 + 2 * lane;
+      uint16 x0[2];
+      read_pack(x0, p0 + c);
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = from_bf16(x0[e]);
+        k0[2 * s + e] = v0;
+        r1[e] = higher(r1[e], v0);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r1[0] = higher(r1[0], SHUFFLE(r1[0], m));
+      r1[1] = higher(r1[1], SHUFFLE(r1[1], m));
+    }
+    x1 = higher(r1[0], r1[1]);
+    u1 = x1;
+  }
+  float u40;
+  {
+    float x40;
+    float r40[2] = {0.0f, 0.0f};
+    #pragma unroll
+    for (int s = 0; s < 12; ++s) {
+      const int c = s * 64 + 2 * lane;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = k0[2 * s + e];
+        const float v2 = v0 - u1;
+        const bool v4 = v2 < (-104.0000f);
+        const float v5 = v4 ? (-104.0000f) : v2;
+        const bool v7 = 89.0000f < v5;
+        const float v8 = v7 ? 89.0000f : v5;
+        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
+        const float v12 = v11 - f32(0x4b4000feu);
+        const float v14 = fused(v12, f32(0xbf317200u), v8);
+        const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
+        const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
+        const float v21 = fused(v19, v16, f32(0x3d2aac55u));
+        const float v23 = fused(v21, v16, f32(0x3e2aaa49u));
+        const float v25 = fused(v23, v16, f32(0x3efffffeu));
+        const float v27 = fused(v25, v16, 1.0000f);
+        const float v28 = fused(v27, v16, 1.0000f);
+        const int v29 = bit_copy<int>(v11);
+        const int v31 = shift_right(v29, 1);
+        const int v32 = subtract(v29, v31);
+        const int v34 = shift_left(v32, 23);
+        const float v35 = bit_copy<float>(v34);
+        const int v36 = shift_left(v31, 23);
+        const float v37 = bit_copy<float>(v36);
+        const float v38 = v28 * v37;
+        const float v39 = v38 * v35;
+        k39[2 * s + e] = v39;
+        r40[e] = add(r40[e], v39);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r40[0] = add(r40[0], SHUFFLE(r40[0], m));
+      r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+    }
+    x40 = add(r40[0], r40[1]);
+    u40 = x40;
+  }
+  if (active) {
+    #pragma unroll
+    for (int step = 0; step < 12; step += 4) {
+      uint16 y0[8];
+      #pragma unroll
+      for (int s = step; s < step + 4; ++s) {
+        const int c = s * 64 + 2 * lane;
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const float v39 = k39[2 * s + e];
+          const float v41 = divide(v39, u40);
+          const float v42 = from_bf16(to_bf16(v41));
+          y0[2 * (s - step) + e] = to_bf16(v41);
+        }
+      }
+      #pragma unroll
+      for (int s = step; s < step + 4; ++s) {
+        const int c = s * 64 + 2 * lane;
+        write_pack(p1 + c, *(uint16 (*)[2])(y0 + 2 * (s - step)));
+      }
+    }
+  }
+}
+
+// ---- softmax, rows of a block
+
+// rows, 128 threads, 128 a row, 16 steps
+KERNEL(k_35cbfc7776257a2e, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int thread = THREAD;
+  const int lane = thread % 32, warp = thread / 32;
+  const int row = BLOCK;
+  const int o0 = row;
+  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float k0[32];
+  float k39[32];
+  float u1;
+  {
+    float x1;
+    float r1[2] = {f32(0xff800000u), f32(0xff800000u)};
+    #pragma unroll
+    for (int s = 0; s < 16; ++s) {
+      const int c = warp * 1024 + s * 64 + 2 * lane;
+      float x0[2];
+      read_pack(x0, p0 + c);
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = x0[e];
+        k0[2 * s + e] = v0;
+        r1[e] = higher(r1[e], v0);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r1[0] = higher(r1[0], SHUFFLE(r1[0], m));
+      r1[1] = higher(r1[1], SHUFFLE(r1[1], m));
+    }
+    x1 = higher(r1[0], r1[1]);
+    SHARED(float, m1, 4);
+    if (lane == 0) {
+      m1[THREAD / 32] = x1;
+    }
+    BARRIER();
+    u1 = m1[lane % 4];
+    #pragma unroll
+    for (int m = 1; m < 4; m *= 2) u1 = higher(u1, SHUFFLE(u1, m));
+  }
+  float u40;
+  {
+    float x40;
+    float r40[2] = {0.0f, 0.0f};
+    #pragma unroll
+    for (int s = 0; s < 16; ++s) {
+      const int c = warp * 1024 + s * 64 + 2 * lane;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = k0[2 * s + e];
+        const float v2 = v0 - u1;
+        const bool v4 = v2 < (-104.0000f);
+        const float v5 = v4 ? (-104.0000f) : v2;
+        const bool v7 = 89.0000f < v5;
+        const float v8 = v7 ? 89.0000f : v5;
+        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
+        const float v12 = v11 - f32(0x4b4000feu);
+        const float v14 = fused(v12, f32(0xbf317200u), v8);
+        const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
+        const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
+        const float v21 = fused(v19, v16, f32(0x3d2aac55u));
+        const float v23 = fused(v21, v16, f32(0x3e2aaa49u));
+        const float v25 = fused(v23, v16, f32(0x3efffffeu));
+        const float v27 = fused(v25, v16, 1.0000f);
+        const float v28 = fused(v27, v16, 1.0000f);
+        const int v29 = bit_copy<int>(v11);
+        const int v31 = shift_right(v29, 1);
+        const int v32 = subtract(v29, v31);
+        const int v34 = shift_left(v32, 23);
+        const float v35 = bit_copy<float>(v34);
+        const int v36 = shift_left(v31, 23);
+        const float v37 = bit_copy<float>(v36);
+        const float v38 = v28 * v37;
+        const float v39 = v38 * v35;
+        k39[2 * s + e] = v39;
+        r40[e] = add(r40[e], v39);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r40[0] = add(r40[0], SHUFFLE(r40[0], m));
+      r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+    }
+    x40 = add(r40[0], r40[1]);
+    SHARED(float, m40, 4);
+    if (lane == 0) {
+      m40[THREAD / 32] = x40;
+    }
+    BARRIER();
+    u40 = m40[lane % 4];
+    #pragma unroll
+    for (int m = 1; m < 4; m *= 2) u40 = add(u40, SHUFFLE(u40, m));
+  }
+  #pragma unroll
+  for (int step = 0; step < 16; step += 4) {
+    float y0[8];
+    #pragma unroll
+    for (int s = step; s < step + 4; ++s) {
+      const int c = warp * 1024 + s * 64 + 2 * lane;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v39 = k39[2 * s + e];
+        const float v41 = divide(v39, u40);
+        y0[2 * (s - step) + e] = v41;
+      }
+    }
+    #pragma unroll
+    for (int s = step; s < step + 4; ++s) {
+      const int c = warp * 1024 + s * 64 + 2 * lane;
+      write_pack(p1 + c, *(float (*)[2])(y0 + 2 * (s - step)));
+    }
+  }
+}
+
+// ---- softmax, long rows
+
+// rows, 512 threads, 512 a row, any length
+KERNEL(k_b89d133c91a70702, 512, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int thread = THREAD;
+  const int lane = thread % 32, warp = thread / 32;
+  const int row = BLOCK;
+  const int o0 = row;
+  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float u1;
+  {
+    float x1;
+    float stack1[32];
+    const int chunks = (inner + 1023) / 1024;
+    int run = 1;
+    while (run * 16 < chunks) run *= 2;
+    for (int k = 0; k < run; ++k) {
+      float r1[2] = {f32(0xff800000u), f32(0xff800000u)};
+      #pragma unroll 8
+      for (int s = 0; s < 16; ++s) {
+        const int c = (warp * run + k) * 1024 + s * 64 + 2 * lane;
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          if (c + e < inner) {
+            const float v0 = read(p0 + (c + e));
+            r1[e] = higher(r1[e], v0);
+          }
+        }
+      }
+      #pragma unroll
+      for (int m = 16; m > 0; m /= 2) {
+        r1[0] = higher(r1[0], SHUFFLE(r1[0], m));
+        r1[1] = higher(r1[1], SHUFFLE(r1[1], m));
+      }
+      x1 = higher(r1[0], r1[1]);
+      int l1 = 0;
+      for (; k >> l1 & 1; ++l1) x1 = higher(stack1[l1], x1);
+      stack1[l1] = x1;
+    }
+    SHARED(float, m1, 16);
+    if (lane == 0) {
+      m1[THREAD / 32] = x1;
+    }
+    BARRIER();
+    u1 = m1[lane % 16];
+    #pragma unroll
+    for (int m = 1; m < 16; m *= 2) u1 = higher(u1, SHUFFLE(u1, m));
+  }
+  float u40;
+  {
+    float x40;
+    float stack40[32];
+    const int chunks = (inner + 1023) / 1024;
+    int run = 1;
+    while (run * 16 < chunks) run *= 2;
+    for (int k = 0; k < run; ++k) {
+      float r40[2] = {0.0f, 0.0f};
+      #pragma unroll 4
+      for (int s = 0; s < 16; ++s) {
+        const int c = (warp * run + k) * 1024 + s * 64 + 2 * lane;
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          if (c + e < inner) {
+            const float v0 = read(p0 + (c + e));
+            const float v2 = v0 - u1;
+            const bool v4 = v2 < (-104.0000f);
+            const float v5 = v4 ? (-104.0000f) : v2;
+            const bool v7 = 89.0000f < v5;
+            const float v8 = v7 ? 89.0000f : v5;
+            const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
+            const float v12 = v11 - f32(0x4b4000feu);
+            const float v14 = fused(v12, f32(0xbf317200u), v8);
+            const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
+            const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
+            const float v21 = fused(v19, v16, f32(0x3d2aac55u));
+            const float v23 = fused(v21, v16, f32(0x3e2aaa49u));
+            const float v25 = fused(v23, v16, f32(0x3efffffeu));
+            const float v27 = fused(v25, v16, 1.0000f);
+            const float v28 = fused(v27, v16, 1.0000f);
+            const int v29 = bit_copy<int>(v11);
+            const int v31 = shift_right(v29, 1);
+            const int v32 = subtract(v29, v31);
+            const int v34 = shift_left(v32, 23);
+            const float v35 = bit_copy<float>(v34);
+            const int v36 = shift_left(v31, 23);
+            const float v37 = bit_copy<float>(v36);
+            const float v38 = v28 * v37;
+            const float v39 = v38 * v35;
+            r40[e] = add(r40[e], v39);
+          }
+        }
+      }
+      #pragma unroll
+      for (int m = 16; m > 0; m /= 2) {
+        r40[0] = add(r40[0], SHUFFLE(r40[0], m));
+        r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+      }
+      x40 = add(r40[0], r40[1]);
+      int l40 = 0;
+      for (; k >> l40 & 1; ++l40) x40 = add(stack40[l40], x40);
+      stack40[l40] = x40;
+    }
+    SHARED(float, m40, 16);
+    if (lane == 0) {
+      m40[THREAD / 32] = x40;
+    }
+    BARRIER();
+    u40 = m40[lane % 16];
+    #pragma unroll
+    for (int m = 1; m < 16; m *= 2) u40 = add(u40, SHUFFLE(u40, m));
+  }
+  for (int first = 2 * thread; first < inner; first += 4096) {
+    float y0[8];
+    #pragma unroll
+    for (int s = 0; s < 4; ++s) {
+      const int c = first + s * 1024;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        if (c + e < inner) {
+          const float v0 = read(p0 + (c + e));
+          const float v2 = v0 - u1;
+          const bool v4 = v2 < (-104.0000f);
+          const float v5 = v4 ? (-104.0000f) : v2;
+          const bool v7 = 89.0000f < v5;
+          const float v8 = v7 ? 89.0000f : v5;
+          const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
+          const float v12 = v11 - f32(0x4b4000feu);
+          const float v14 = fused(v12, f32(0xbf317200u), v8);
+          const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
+          const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
+          const float v21 = fused(v19, v16, f32(0x3d2aac55u));
+          const float v23 = fused(v21, v16, f32(0x3e2aaa49u));
+          const float v25 = fused(v23, v16, f32(0x3efffffeu));
+          const float v27 = fused(v25, v16, 1.0000f);
+          const float v28 = fused(v27, v16, 1.0000f);
+          const int v29 = bit_copy<int>(v11);
+          const int v31 = shift_right(v29, 1);
+          const int v32 = subtract(v29, v31);
+          const int v34 = shift_left(v32, 23);
+          const float v35 = bit_copy<float>(v34);
+          const int v36 = shift_left(v31, 23);
+          const float v37 = bit_copy<float>(v36);
+          const float v38 = v28 * v37;
+          const float v39 = v38 * v35;
+          const float v41 = divide(v39, u40);
+          y0[2 * s + e] = v41;
+        }
+      }
+    }
+    #pragma unroll
+    for (int s = 0; s < 4; ++s) {
+      const int c = first + s * 1024;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        if (c + e < inner) {
+          write(p1 + (c + e), y0[2 * s + e]);
+        }
+      }
+    }
+  }
+}
+
+// ---- layer norm and its gradient
+
+// rows, 128 threads, 32 a row, 12 steps
+KERNEL(k_a5ffc0ee7355c034, 128, 17) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[15]);
+  const float q1 = f32((uint32)a.w[16]);
+  const int thread = THREAD % 32;
+  const int lane = thread;
+  const int number = (int)BLOCK * 4 + THREAD / 32;
+  const bool active = number < (int)n0;
+  const int row = active ? number : 0;
+  const int o0 = row;
+  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float* const p2 = (float*)a.w[7] + (i64)o0 * a.w[8];
+  const float* const p3 = (const float*)a.w[9] + (i64)o0 * a.w[10];
+  const float* const p4 = (const float*)a.w[11] + (i64)o0 * a.w[12];
+  float* const p5 = (float*)a.w[13] + (i64)o0 * a.w[14];
+  float k0[24];
+  float k15[24];
+  float k4[24];
+  float k19[24];
+  float u1;
+  float u16;
+  {
+    float x1;
+    float x16;
+    float r1[2] = {0.0f, 0.0f};
+    float r16[2] = {0.0f, 0.0f};
+    #pragma unroll
+    for (int s = 0; s < 12; ++s) {
+      const int c = s * 64 + 2 * lane;
+      float x0[2];
+      read_pack(x0, p0 + c);
+      float x13[2];
+      read_pack(x13, p3 + c);
+      float x14[2];
+      read_pack(x14, p4 + c);
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = x0[e];
+        const float v13 = x13[e];
+        const float v14 = x14[e];
+        const float v15 = v13 * v14;
+        k0[2 * s + e] = v0;
+        k15[2 * s + e] = v15;
+        r1[e] = add(r1[e], v0);
+        r16[e] = add(r16[e], v15);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r1[0] = add(r1[0], SHUFFLE(r1[0], m));
+      r1[1] = add(r1[1], SHUFFLE(r1[1], m));
+    }
+    x1 = add(r1[0], r1[1]);
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r16[0] = add(r16[0], SHUFFLE(r16[0], m));
+      r16[1] = add(r16[1], SHUFFLE(r16[1], m));
+    }
+    x16 = add(r16[0], r16[1]);
+    u1 = x1;
+    u16 = x16;
+  }
+  const float u3 = divide(u1, q0);
+  float u6;
+  {
+    float x6;
+    float r6[2] = {0.0f, 0.0f};
+    #pragma unroll
+    for (int s = 0; s < 12; ++s) {
+      const int c = s * 64 + 2 * lane;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v0 = k0[2 * s + e];
+        const float v4 = v0 - u3;
+        const float v5 = v4 * v4;
+        k4[2 * s + e] = v4;
+        r6[e] = add(r6[e], v5);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r6[0] = add(r6[0], SHUFFLE(r6[0], m));
+      r6[1] = add(r6[1], SHUFFLE(r6[1], m));
+    }
+    x6 = add(r6[0], r6[1]);
+    u6 = x6;
+  }
+  const float u7 = divide(u6, q0);
+  const float u9 = u7 + q1;
+  const float u10 = root(u9);
+  const float u12 = divide(1.0000f, u10);
+  float u21;
+  {
+    float x21;
+    float r21[2] = {0.0f, 0.0f};
+    #pragma unroll
+    for (int s = 0; s < 12; ++s) {
+      const int c = s * 64 + 2 * lane;
+      #pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const float v15 = k15[2 * s + e];
+        const float v4 = k4[2 * s + e];
+        const float v19 = v4 * u12;
+        const float v20 = v15 * v19;
+        k19[2 * s + e] = v19;
+        r21[e] = add(r21[e], v20);
+      }
+    }
+    #pragma unroll
+    for (int m = 16; m > 0; m /= 2) {
+      r21[0] = add(r21[0], SHUFFLE(r21[0], m));
+      r21[1] = add(r21[1], SHUFFLE(r21[1], m));
+    }
+    x21 = add(r21[0], r21[1]);
+    u21 = x21;
+  }
+  const float u17 = divide(u16, q0);
+  const float u22 = divide(u21, q0);
+  if (active) {
+    if (thread == 0) {
+      write(p1, u1);
+      write(p2, u6);
+    }
+    #pragma unroll
+    for (int step = 0; step < 12; step += 4) {
+      float y2[8];
+      #pragma unroll
+      for (int s = step; s < step + 4; ++s) {
+        const int c = s * 64 + 2 * lane;
+        #pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const float v15 = k15[2 * s + e];
+          const float v19 = k19[2 * s + e];
+          const float v18 = v15 - u17;
+          const float v23 = v19 * u22;
+          const float v24 = v18 - v23;
+          const float v25 = u12 * v24;
+          y2[2 * (s - step) + e] = v25;
+        }
+      }
+      #pragma unroll
+      for (int s = step; s < step + 4; ++s) {
+        const int c = s * 64 + 2 * lane;
+        write_pack(p5 + c, *(float (*)[2])(y2 + 2 * (s - step)));
+      }
+    }
+  }
+}
+
+// columns, 128 threads
+KERNEL(k_93d81d4215915171, 128, 15) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[13]);
+  const float q1 = f32((uint32)a.w[14]);
+  const int tiles = (inner + 127) / 128;
+  const int item = BLOCK / tiles;
+  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  if (c >= inner) return;
+  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
+  const int point = item / parts, part = item % parts;
+  float r15[1];
+  {
+    const int k = part;
+    #pragma unroll
+    for (int e = 0; e < 1; ++e) {
+      r15[e] = 0.0f;
+    }
+    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    #pragma unroll 8
+    for (int o0 = begin; o0 < end; ++o0) {
+      const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+      const float* const p1 = (const float*)a.w[5] + (i64)o0 * a.w[6];
+      const float* const p2 = (const float*)a.w[7] + (i64)o0 * a.w[8];
+      const float* const p3 = (const float*)a.w[9] + (i64)o0 * a.w[10];
+      const float u2 = read(p2);
+      const float u4 = divide(u2, q0);
+      const float u6 = read(p3);
+      const float u7 = divide(u6, q0);
+      const float u9 = u7 + q1;
+      const float u10 = root(u9);
+      const float u12 = divide(1.0000f, u10);
+      {
+        const int e = 0;
+        const float v0 = read(p0 + (c + e));
+        const float v1 = read(p1 + (c + e));
+        const float v5 = v1 - u4;
+        const float v13 = v5 * u12;
+        const float v14 = v0 * v13;
+        r15[e] = add(r15[e], v14);
+      }
+    }
+  }
+  const int o0 = part;
+  float* const p4 = (float*)a.w[11] + (i64)o0 * a.w[12];
+  float y0[1];
+  {
+    const int e = 0;
+    y0[e] = r15[e];
+  }
+  {
+    const int e = 0;
+    write(p4 + (c + e), y0[e]);
+  }
+}
+
+// columns, 128 threads, all chunks
+KERNEL(k_07d65102821ec315, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int tiles = (inner + 127) / 128;
+  const int item = BLOCK / tiles;
+  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  if (c >= inner) return;
+  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
+  const int point = item / parts, part = item % parts;
+  float r1[1];
+  {
+    float stack1[32][1];
+    const int chunks = n0 > 0 ? (n0 + 0) / 1 : 1;
+    for (int k = 0; k < chunks; ++k) {
+      #pragma unroll
+      for (int e = 0; e < 1; ++e) {
+        r1[e] = 0.0f;
+      }
+      const int begin = k * 1, end = begin + 1 < n0 ? begin + 1 : n0;
+      for (int o0 = begin; o0 < end; ++o0) {
+        const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+        {
+          const int e = 0;
+          const float v0 = read(p0 + (c + e));
+          r1[e] = add(r1[e], v0);
+        }
+      }
+      int level = 0;
+      for (; k >> level & 1; ++level) {
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = add(stack1[level][e], r1[e]);
+        }
+      }
+      #pragma unroll
+      for (int e = 0; e < 1; ++e) {
+        stack1[level][e] = r1[e];
+      }
+    }
+    bool any = false;
+    for (int level = 0; chunks >> level; ++level) {
+      if (!(chunks >> level & 1)) continue;
+      #pragma unroll
+      for (int e = 0; e < 1; ++e) {
+        r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+      }
+      any = true;
+    }
+  }
+  const int o0 = part;
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float y0[1];
+  {
+    const int e = 0;
+    y0[e] = r1[e];
+  }
+  {
+    const int e = 0;
+    write(p1 + (c + e), y0[e]);
+  }
+}
+
+// columns, 128 threads
+KERNEL(k_09d973b8c95311b4, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int tiles = (inner + 127) / 128;
+  const int item = BLOCK / tiles;
+  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  if (c >= inner) return;
+  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
+  const int point = item / parts, part = item % parts;
+  float r1[1];
+  {
+    const int k = part;
+    #pragma unroll
+    for (int e = 0; e < 1; ++e) {
+      r1[e] = 0.0f;
+    }
+    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    #pragma unroll 8
+    for (int o0 = begin; o0 < end; ++o0) {
+      const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+      {
+        const int e = 0;
+        const float v0 = read(p0 + (c + e));
+        r1[e] = add(r1[e], v0);
+      }
+    }
+  }
+  const int o0 = part;
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float y0[1];
+  {
+    const int e = 0;
+    y0[e] = r1[e];
+  }
+  {
+    const int e = 0;
+    write(p1 + (c + e), y0[e]);
+  }
+}
+
+// ---- embedding and its gradient
+
+// points, 256 threads, vectors of 4
+KERNEL(k_be668024e570e0bc, 256, 4) {
+  const int inner = (int)a.w[0];
+  const float q0 = f32((uint32)a.w[3]);
+  const int columns = inner / 4;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t * 4;
+  float* const p0 = (float*)a.w[2];
+  float y0[4];
+  #pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    y0[e] = q0;
+  }
+  write_pack(p0 + c, y0);
+}
+
+// scatter, 256 threads, vectors of 2
+KERNEL(k_bd3df387979a66cf, 256, 12) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int tiles = (inner + 511) / 512;
+  const int mine = BLOCK / tiles;
+  const int c = ((BLOCK - mine * tiles) * 256 + THREAD) * 2;
+  const int total = (int)n0;
+  // The address of a point's row, or 0.
+  const auto place = [&](int point) -> i64 {
+    const int o0 = point;
+    const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
+    float* const p2 = (float*)a.w[8] + (i64)o0 * a.w[9];
+    const i64 u1 = read(p0);
+    if (!in_range(u1, a.w[11], a.w[3], 2)) return 0;
+    return (i64)(p2 + u1 * a.w[10]);
+  };
+  // Takes the values of a point.
+  const auto take = [&](int point, float (&y0)[2]) {
+    const int o0 = point;
+    const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
+    const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
+    const i64 u1 = read(p0);
+    float x0[2];
+    read_pack(x0, p1 + c);
+    #pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float v0 = x0[e];
+      y0[e] = add(y0[e], v0);
+    }
+  };
+  const i64 row = place(mine);
+  if (row == 0) return;
+  int other = 0;
+  for (int q = THREAD; q < mine && !other; q += 256) other = place(q) == row;
+  if (BARRIER_OR(other)) return;
+  float* const p2 = (float*)row;
+  const bool has = c < inner;
+  float y0[2];
+  if (has) read_pack(y0, p2 + c);
+  SHARED(uint32, found, 8);
+  for (int base = mine; base < total; base += 256) {
+    const uint32 named = BALLOT(base + THREAD < total && place(base + THREAD) == row);
+    if (THREAD % 32 == 0) found[THREAD / 32] = named;
+    BARRIER();
+    for (int w = 0; w < 8; ++w) {
+      for (uint32 bits = found[w]; bits != 0; bits &= bits - 1) {
+        if (has) take(base + w * 32 + first_bit(bits), y0);
+      }
+    }
+    BARRIER();
+  }
+  if (!has) return;
+  write_pack(p2 + c, y0);
+}
+
+// ---- gather along rows
+
+// points, 256 threads
+KERNEL(k_9cdfab1054bc2a19, 256, 12) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int columns = inner > 0 ? inner : 1;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= (int)n0 * columns) return;
+  const int row = (int)((uint32)t / (uint32)columns);
+  const int c = (t - row * columns);
+  const int o0 = row;
+  const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
+  const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
+  float* const p2 = (float*)a.w[10] + (i64)o0 * a.w[11];
+  float y0[1];
+  {
+    const int e = 0;
+    if (c < inner) {
+      const i64 v0 = read(p0 + (c + e));
+      const float v1 = in_range(v0, a.w[9], a.w[3], 1) ? read(p1 + v0 * a.w[8]) : (float)0;
+      y0[e] = v1;
+    }
+  }
+  {
+    const int e = 0;
+    if (c < inner) {
+      write(p2 + (c + e), y0[e]);
+    }
+  }
+}
+
+// ---- scatter along rows
+
+// points, 256 threads, vectors of 4
+KERNEL(k_fe3b11957dac9cdb, 256, 4) {
+  const int inner = (int)a.w[0];
+  const int columns = inner / 4;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t * 4;
+  const float* const p0 = (const float*)a.w[2];
+  float* const p1 = (float*)a.w[3];
+  float y0[4];
+  float x0[4];
+  read_pack(x0, p0 + c);
+  #pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const float v0 = x0[e];
+    y0[e] = v0;
+  }
+  write_pack(p1 + c, y0);
+}
+
+// serial, 32 threads
+KERNEL(k_e7589bf20dc70f5c, 32, 12) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  if (THREAD != 0) return;
+  for (int point = 0; point < (int)n0; ++point) {
+    const int o0 = point;
+    const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
+    const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
+    float* const p2 = (float*)a.w[8] + (i64)o0 * a.w[9];
+    for (int c = 0; c < inner; ++c) {
+      {
+        const int e = 0;
+        const float v0 = read(p1 + (c + e));
+        const i64 v1 = read(p0 + (c + e));
+        if (in_range(v1, a.w[11], a.w[3], 2)) {
+          float* const to = p2 + v1 * a.w[10];
+          write(to, add(read(to), v0));
+        }
+      }
+    }
+  }
+}
+
+// ---- padding
+
+// points, 256 threads, vectors of 4
+KERNEL(k_2d5a6f28d15ec79a, 256, 10) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[9]);
+  const int columns = inner / 4;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= (int)n0 * columns) return;
+  const int row = (int)((uint32)t / (uint32)columns);
+  const int c = (t - row * columns) * 4;
+  const int o0 = row;
+  const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
+  uint16* const p1 = (uint16*)a.w[7] + (i64)o0 * a.w[8];
+  const float u1 = from_bf16(to_bf16(q0));
+  uint16 y0[4];
+  #pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const float v2 = (c + e) >= a.w[5] && (c + e) < a.w[6] ? (from_bf16(read(p0 + (c + e)))) : u1;
+    y0[e] = to_bf16(v2);
+  }
+  write_pack(p1 + c, y0);
+}
+
+// ---- columns
+
+// columns, 128 threads
+KERNEL(k_3acbfb34731e9d77, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int tiles = (inner + 127) / 128;
+  const int item = BLOCK / tiles;
+  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  if (c >= inner) return;
+  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
+  const int point = item / parts, part = item % parts;
+  float r1[1];
+  {
+    const int k = part;
+    #pragma unroll
+    for (int e = 0; e < 1; ++e) {
+      r1[e] = 0.0f;
+    }
+    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    #pragma unroll 8
+    for (int o0 = begin; o0 < end; ++o0) {
+      const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
+      {
+        const int e = 0;
+        const float v0 = from_bf16(read(p0 + (c + e)));
+        r1[e] = add(r1[e], v0);
+      }
+    }
+  }
+  const int o0 = part;
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float y0[1];
+  {
+    const int e = 0;
+    y0[e] = r1[e];
+  }
+  {
+    const int e = 0;
+    write(p1 + (c + e), y0[e]);
+  }
+}
+
+// columns, 128 threads, all chunks
+KERNEL(k_5234a3022c6eddef, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int tiles = (inner + 127) / 128;
+  const int item = BLOCK / tiles;
+  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  if (c >= inner) return;
+  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
+  const int point = item / parts, part = item % parts;
+  float r1[1];
+  {
+    float stack1[32][1];
+    const int chunks = n0 > 0 ? (n0 + 0) / 1 : 1;
+    for (int k = 0; k < chunks; ++k) {
+      #pragma unroll
+      for (int e = 0; e < 1; ++e) {
+        r1[e] = 0.0f;
+      }
+      const int begin = k * 1, end = begin + 1 < n0 ? begin + 1 : n0;
+      for (int o0 = begin; o0 < end; ++o0) {
+        const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+        {
+          const int e = 0;
+          const float v0 = read(p0 + (c + e));
+          r1[e] = add(r1[e], v0);
+        }
+      }
+      int level = 0;
+      for (; k >> level & 1; ++level) {
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = add(stack1[level][e], r1[e]);
+        }
+      }
+      #pragma unroll
+      for (int e = 0; e < 1; ++e) {
+        stack1[level][e] = r1[e];
+      }
+    }
+    bool any = false;
+    for (int level = 0; chunks >> level; ++level) {
+      if (!(chunks >> level & 1)) continue;
+      #pragma unroll
+      for (int e = 0; e < 1; ++e) {
+        r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+      }
+      any = true;
+    }
+  }
+  const int o0 = part;
+  uint16* const p1 = (uint16*)a.w[5] + (i64)o0 * a.w[6];
+  uint16 y0[1];
+  {
+    const int e = 0;
+    const float v2 = from_bf16(to_bf16(r1[e]));
+    y0[e] = to_bf16(r1[e]);
+  }
+  {
+    const int e = 0;
+    write(p1 + (c + e), y0[e]);
+  }
+}
+
+// ---- AdamW
+
+// points, 32 threads
+KERNEL(k_32248525ed2f1a29, 32, 5) {
+  const int inner = (int)a.w[0];
+  const int columns = inner > 0 ? inner : 1;
+  const int t = (int)BLOCK * 32 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t;
+  const i64* const p0 = (const i64*)a.w[2];
+  const i64* const p1 = (const i64*)a.w[3];
+  i64* const p2 = (i64*)a.w[4];
+  const i64 u0 = read(p0);
+  const i64 u1 = read(p1);
+  const i64 u2 = add(u0, u1);
+  if (c == 0) {
+    write(p2, u2);
+  }
+}
+
+// points, 32 threads
+KERNEL(k_62045062adfddba3, 32, 7) {
+  const int inner = (int)a.w[0];
+  const double q0 = f64((uint64)a.w[5]);
+  const double q1 = f64((uint64)a.w[6]);
+  const int columns = inner > 0 ? inner : 1;
+  const int t = (int)BLOCK * 32 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t;
+  const float* const p0 = (const float*)a.w[2];
+  const i64* const p1 = (const i64*)a.w[3];
+  float* const p2 = (float*)a.w[4];
+  const float u0 = read(p0);
+  const double u1 = (double)u0;
+  const i64 u3 = read(p1);
+  const double u4 = (double)u3;
+  const double u6 = u4 * q1;
+  const double u7 = exp(u6);
+  const double u8 = q0 - u7;
+  const double u9 = divide(u1, u8);
+  const float u10 = (float)u9;
+  if (c == 0) {
+    write(p2, u10);
+  }
+}
+
+// points, 32 threads
+KERNEL(k_ba33d7fe6a193e18, 32, 6) {
+  const int inner = (int)a.w[0];
+  const double q0 = f64((uint64)a.w[4]);
+  const double q1 = f64((uint64)a.w[5]);
+  const int columns = inner > 0 ? inner : 1;
+  const int t = (int)BLOCK * 32 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t;
+  const i64* const p0 = (const i64*)a.w[2];
+  float* const p1 = (float*)a.w[3];
+  const i64 u1 = read(p0);
+  const double u2 = (double)u1;
+  const double u4 = u2 * q1;
+  const double u5 = exp(u4);
+  const double u6 = q0 - u5;
+  const double u7 = root(u6);
+  const float u8 = (float)u7;
+  if (c == 0) {
+    write(p1, u8);
+  }
+}
+
+// points, 32 threads
+KERNEL(k_a706cf8fff2e6e3e, 32, 5) {
+  const int inner = (int)a.w[0];
+  const i64 q0 = (i64)a.w[4];
+  const int columns = inner > 0 ? inner : 1;
+  const int t = (int)BLOCK * 32 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t;
+  const i64* const p0 = (const i64*)a.w[2];
+  i64* const p1 = (i64*)a.w[3];
+  const i64 u0 = read(p0);
+  const i64 u2 = add(u0, q0);
+  if (c == 0) {
+    write(p1, u2);
+  }
+}
+
+// points, 256 threads, vectors of 4, grouped
+GROUP_KERNEL(k_3bf03a4cf997c8f6, 256, 18) {
+  const int inner = (int)a.w[0];
+  const float q0 = f32((uint32)a.w[12]);
+  const float q1 = f32((uint32)a.w[13]);
+  const float q2 = f32((uint32)a.w[14]);
+  const float q3 = f32((uint32)a.w[15]);
+  const float q4 = f32((uint32)a.w[16]);
+  const float q5 = f32((uint32)a.w[17]);
+  const int columns = inner / 4;
+  const int t = (int)BLOCK * 256 + THREAD;
+  if (t >= 1 * columns) return;
+  const int c = t * 4;
+  const float* const p0 = (const float*)a.w[2];
+  const float* const p1 = (const float*)a.w[3];
+  float* const p2 = (float*)a.w[4];
+  const float* const p3 = (const float*)a.w[5];
+  float* const p4 = (float*)a.w[6];
+  const float* const p5 = (const float*)a.w[7];
+  const float* const p6 = (const float*)a.w[8];
+  const float* const p7 = (const float*)a.w[9];
+  const float* const p8 = (const float*)a.w[10];
+  float* const p9 = (float*)a.w[11];
+  const float u15 = read(p6);
+  const float u17 = u15 * q4;
+  const float u18 = q3 - u17;
+  const float u20 = read(p7);
+  const float u22 = read(p8);
+  float y0[4];
+  float y1[4];
+  float y2[4];
+  float x0[4];
+  read_pack(x0, p0 + c);
+  float x1[4];
+  read_pack(x1, p1 + c);
+  float x6[4];
+  read_pack(x6, p3 + c);
+  float x13[4];
+  read_pack(x13, p5 + c);
+  #pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    const float v0 = x0[e];
+    const float v1 = x1[e];
+    const float v2 = v1 - v0;
+    const float v4 = v2 * q0;
+    const float v5 = v0 + v4;
+    const float v6 = x6[e];
+    const float v8 = v6 * q1;
+    const float v9 = v1 * v1;
+    const float v11 = v9 * q2;
+    const float v12 = v8 + v11;
+    const float v13 = x13[e];
+    const float v19 = v13 * u18;
+    const float v21 = root(v12);
+    const float v23 = divide(v21, u22);
+    const float v25 = v23 + q5;
+    const float v26 = divide(v5, v25);
+    const float v27 = u20 * v26;
+    const float v28 = v19 - v27;
+    y0[e] = v5;
+    y1[e] = v12;
+    y2[e] = v28;
+  }
+  write_pack(p2 + c, y0);
+  write_pack(p4 + c, y1);
+  write_pack(p9 + c, y2);
+}
+
