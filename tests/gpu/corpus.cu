@@ -1,7 +1,7 @@
 // ---- gelu, bf16 vectors
 
 // points, 256 threads, vectors of 8
-KERNEL(k_c335342836078b8b, 256, 7) {
+KERNEL(k_d49daf85d1c41624, 256, 7) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[4]);
   const float q1 = f32((uint32)a.w[5]);
@@ -120,9 +120,10 @@ KERNEL(k_737f34356d992c63, 256, 9) {
 // ---- softmax, short rows
 
 // rows, 128 threads, 8 a row, 1 steps
-KERNEL(k_9deaea04ddd8ed13, 128, 7) {
+KERNEL(k_94312c965d3b2013, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[7]);
   const int thread = THREAD % 8;
   const int lane = thread;
   const int number = (int)BLOCK * 16 + THREAD / 8;
@@ -132,7 +133,7 @@ KERNEL(k_9deaea04ddd8ed13, 128, 7) {
   const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
   float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
   float k0[2];
-  float k39[2];
+  float k29[2];
   float u1;
   {
     float x1;
@@ -157,10 +158,10 @@ KERNEL(k_9deaea04ddd8ed13, 128, 7) {
     x1 = higher(r1[0], r1[1]);
     u1 = x1;
   }
-  float u40;
+  float u31;
   {
-    float x40;
-    float r40[2] = {0.0f, 0.0f};
+    float x31;
+    float r31[2] = {0.0f, 0.0f};
     #pragma unroll
     for (int s = 0; s < 1; ++s) {
       const int c = s * 16 + 2 * lane;
@@ -172,8 +173,8 @@ KERNEL(k_9deaea04ddd8ed13, 128, 7) {
         const float v5 = v4 ? (-104.0000f) : v2;
         const bool v7 = 89.0000f < v5;
         const float v8 = v7 ? 89.0000f : v5;
-        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
-        const float v12 = v11 - f32(0x4b4000feu);
+        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b400000u));
+        const float v12 = v11 - f32(0x4b400000u);
         const float v14 = fused(v12, f32(0xbf317200u), v8);
         const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
         const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
@@ -182,27 +183,20 @@ KERNEL(k_9deaea04ddd8ed13, 128, 7) {
         const float v25 = fused(v23, v16, f32(0x3efffffeu));
         const float v27 = fused(v25, v16, 1.0000f);
         const float v28 = fused(v27, v16, 1.0000f);
-        const int v29 = bit_copy<int>(v11);
-        const int v31 = shift_right(v29, 1);
-        const int v32 = subtract(v29, v31);
-        const int v34 = shift_left(v32, 23);
-        const float v35 = bit_copy<float>(v34);
-        const int v36 = shift_left(v31, 23);
-        const float v37 = bit_copy<float>(v36);
-        const float v38 = v28 * v37;
-        const float v39 = v38 * v35;
-        k39[2 * s + e] = v39;
-        r40[e] = add(r40[e], v39);
+        const float v29 = scaled(v28, v12);
+        k29[2 * s + e] = v29;
+        r31[e] = add(r31[e], v29);
       }
     }
     #pragma unroll
     for (int m = 4; m > 0; m /= 2) {
-      r40[0] = add(r40[0], SHUFFLE(r40[0], m));
-      r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+      r31[0] = add(r31[0], SHUFFLE(r31[0], m));
+      r31[1] = add(r31[1], SHUFFLE(r31[1], m));
     }
-    x40 = add(r40[0], r40[1]);
-    u40 = x40;
+    x31 = add(r31[0], r31[1]);
+    u31 = x31;
   }
+  const float u32 = divide(q0, u31);
   if (active) {
     #pragma unroll
     for (int step = 0; step < 1; step += 1) {
@@ -212,9 +206,9 @@ KERNEL(k_9deaea04ddd8ed13, 128, 7) {
         const int c = s * 16 + 2 * lane;
         #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const float v39 = k39[2 * s + e];
-          const float v41 = divide(v39, u40);
-          y0[2 * (s - step) + e] = v41;
+          const float v29 = k29[2 * s + e];
+          const float v33 = v29 * u32;
+          y0[2 * (s - step) + e] = v33;
         }
       }
       #pragma unroll
@@ -229,9 +223,10 @@ KERNEL(k_9deaea04ddd8ed13, 128, 7) {
 // ---- softmax, rows in registers
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_b8f4dc706f0cd897, 128, 7) {
+KERNEL(k_30764d493ee6712b, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[7]);
   const int thread = THREAD % 32;
   const int lane = thread;
   const int number = (int)BLOCK * 4 + THREAD / 32;
@@ -241,7 +236,7 @@ KERNEL(k_b8f4dc706f0cd897, 128, 7) {
   const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
   uint16* const p1 = (uint16*)a.w[5] + (i64)o0 * a.w[6];
   float k0[24];
-  float k39[24];
+  float k29[24];
   float u1;
   {
     float x1;
@@ -266,10 +261,10 @@ KERNEL(k_b8f4dc706f0cd897, 128, 7) {
     x1 = higher(r1[0], r1[1]);
     u1 = x1;
   }
-  float u40;
+  float u31;
   {
-    float x40;
-    float r40[2] = {0.0f, 0.0f};
+    float x31;
+    float r31[2] = {0.0f, 0.0f};
     #pragma unroll
     for (int s = 0; s < 12; ++s) {
       const int c = s * 64 + 2 * lane;
@@ -281,8 +276,8 @@ KERNEL(k_b8f4dc706f0cd897, 128, 7) {
         const float v5 = v4 ? (-104.0000f) : v2;
         const bool v7 = 89.0000f < v5;
         const float v8 = v7 ? 89.0000f : v5;
-        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
-        const float v12 = v11 - f32(0x4b4000feu);
+        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b400000u));
+        const float v12 = v11 - f32(0x4b400000u);
         const float v14 = fused(v12, f32(0xbf317200u), v8);
         const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
         const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
@@ -291,27 +286,20 @@ KERNEL(k_b8f4dc706f0cd897, 128, 7) {
         const float v25 = fused(v23, v16, f32(0x3efffffeu));
         const float v27 = fused(v25, v16, 1.0000f);
         const float v28 = fused(v27, v16, 1.0000f);
-        const int v29 = bit_copy<int>(v11);
-        const int v31 = shift_right(v29, 1);
-        const int v32 = subtract(v29, v31);
-        const int v34 = shift_left(v32, 23);
-        const float v35 = bit_copy<float>(v34);
-        const int v36 = shift_left(v31, 23);
-        const float v37 = bit_copy<float>(v36);
-        const float v38 = v28 * v37;
-        const float v39 = v38 * v35;
-        k39[2 * s + e] = v39;
-        r40[e] = add(r40[e], v39);
+        const float v29 = scaled(v28, v12);
+        k29[2 * s + e] = v29;
+        r31[e] = add(r31[e], v29);
       }
     }
     #pragma unroll
     for (int m = 16; m > 0; m /= 2) {
-      r40[0] = add(r40[0], SHUFFLE(r40[0], m));
-      r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+      r31[0] = add(r31[0], SHUFFLE(r31[0], m));
+      r31[1] = add(r31[1], SHUFFLE(r31[1], m));
     }
-    x40 = add(r40[0], r40[1]);
-    u40 = x40;
+    x31 = add(r31[0], r31[1]);
+    u31 = x31;
   }
+  const float u32 = divide(q0, u31);
   if (active) {
     #pragma unroll
     for (int step = 0; step < 12; step += 4) {
@@ -321,10 +309,10 @@ KERNEL(k_b8f4dc706f0cd897, 128, 7) {
         const int c = s * 64 + 2 * lane;
         #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const float v39 = k39[2 * s + e];
-          const float v41 = divide(v39, u40);
-          const float v42 = from_bf16(to_bf16(v41));
-          y0[2 * (s - step) + e] = to_bf16(v41);
+          const float v29 = k29[2 * s + e];
+          const float v33 = v29 * u32;
+          const float v34 = from_bf16(to_bf16(v33));
+          y0[2 * (s - step) + e] = to_bf16(v33);
         }
       }
       #pragma unroll
@@ -339,9 +327,10 @@ KERNEL(k_b8f4dc706f0cd897, 128, 7) {
 // ---- softmax, rows of a block
 
 // rows, 128 threads, 128 a row, 16 steps
-KERNEL(k_35cbfc7776257a2e, 128, 7) {
+KERNEL(k_5ad6ae51423608a6, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[7]);
   const int thread = THREAD;
   const int lane = thread % 32, warp = thread / 32;
   const int row = BLOCK;
@@ -349,7 +338,7 @@ KERNEL(k_35cbfc7776257a2e, 128, 7) {
   const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
   float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
   float k0[32];
-  float k39[32];
+  float k29[32];
   float u1;
   {
     float x1;
@@ -381,10 +370,10 @@ KERNEL(k_35cbfc7776257a2e, 128, 7) {
     #pragma unroll
     for (int m = 1; m < 4; m *= 2) u1 = higher(u1, SHUFFLE(u1, m));
   }
-  float u40;
+  float u31;
   {
-    float x40;
-    float r40[2] = {0.0f, 0.0f};
+    float x31;
+    float r31[2] = {0.0f, 0.0f};
     #pragma unroll
     for (int s = 0; s < 16; ++s) {
       const int c = warp * 1024 + s * 64 + 2 * lane;
@@ -396,8 +385,8 @@ KERNEL(k_35cbfc7776257a2e, 128, 7) {
         const float v5 = v4 ? (-104.0000f) : v2;
         const bool v7 = 89.0000f < v5;
         const float v8 = v7 ? 89.0000f : v5;
-        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
-        const float v12 = v11 - f32(0x4b4000feu);
+        const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b400000u));
+        const float v12 = v11 - f32(0x4b400000u);
         const float v14 = fused(v12, f32(0xbf317200u), v8);
         const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
         const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
@@ -406,34 +395,27 @@ KERNEL(k_35cbfc7776257a2e, 128, 7) {
         const float v25 = fused(v23, v16, f32(0x3efffffeu));
         const float v27 = fused(v25, v16, 1.0000f);
         const float v28 = fused(v27, v16, 1.0000f);
-        const int v29 = bit_copy<int>(v11);
-        const int v31 = shift_right(v29, 1);
-        const int v32 = subtract(v29, v31);
-        const int v34 = shift_left(v32, 23);
-        const float v35 = bit_copy<float>(v34);
-        const int v36 = shift_left(v31, 23);
-        const float v37 = bit_copy<float>(v36);
-        const float v38 = v28 * v37;
-        const float v39 = v38 * v35;
-        k39[2 * s + e] = v39;
-        r40[e] = add(r40[e], v39);
+        const float v29 = scaled(v28, v12);
+        k29[2 * s + e] = v29;
+        r31[e] = add(r31[e], v29);
       }
     }
     #pragma unroll
     for (int m = 16; m > 0; m /= 2) {
-      r40[0] = add(r40[0], SHUFFLE(r40[0], m));
-      r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+      r31[0] = add(r31[0], SHUFFLE(r31[0], m));
+      r31[1] = add(r31[1], SHUFFLE(r31[1], m));
     }
-    x40 = add(r40[0], r40[1]);
-    SHARED(float, m40, 4);
+    x31 = add(r31[0], r31[1]);
+    SHARED(float, m31, 4);
     if (lane == 0) {
-      m40[THREAD / 32] = x40;
+      m31[THREAD / 32] = x31;
     }
     BARRIER();
-    u40 = m40[lane % 4];
+    u31 = m31[lane % 4];
     #pragma unroll
-    for (int m = 1; m < 4; m *= 2) u40 = add(u40, SHUFFLE(u40, m));
+    for (int m = 1; m < 4; m *= 2) u31 = add(u31, SHUFFLE(u31, m));
   }
+  const float u32 = divide(q0, u31);
   #pragma unroll
   for (int step = 0; step < 16; step += 4) {
     float y0[8];
@@ -442,9 +424,9 @@ KERNEL(k_35cbfc7776257a2e, 128, 7) {
       const int c = warp * 1024 + s * 64 + 2 * lane;
       #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const float v39 = k39[2 * s + e];
-        const float v41 = divide(v39, u40);
-        y0[2 * (s - step) + e] = v41;
+        const float v29 = k29[2 * s + e];
+        const float v33 = v29 * u32;
+        y0[2 * (s - step) + e] = v33;
       }
     }
     #pragma unroll
@@ -458,9 +440,10 @@ KERNEL(k_35cbfc7776257a2e, 128, 7) {
 // ---- softmax, long rows
 
 // rows, 512 threads, 512 a row, any length
-KERNEL(k_b89d133c91a70702, 512, 7) {
+KERNEL(k_5e3c08bdea2e052a, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
+  const float q0 = f32((uint32)a.w[7]);
   const int thread = THREAD;
   const int lane = thread % 32, warp = thread / 32;
   const int row = BLOCK;
@@ -506,15 +489,15 @@ KERNEL(k_b89d133c91a70702, 512, 7) {
     #pragma unroll
     for (int m = 1; m < 16; m *= 2) u1 = higher(u1, SHUFFLE(u1, m));
   }
-  float u40;
+  float u31;
   {
-    float x40;
-    float stack40[32];
+    float x31;
+    float stack31[32];
     const int chunks = (inner + 1023) / 1024;
     int run = 1;
     while (run * 16 < chunks) run *= 2;
     for (int k = 0; k < run; ++k) {
-      float r40[2] = {0.0f, 0.0f};
+      float r31[2] = {0.0f, 0.0f};
       #pragma unroll 4
       for (int s = 0; s < 16; ++s) {
         const int c = (warp * run + k) * 1024 + s * 64 + 2 * lane;
@@ -527,8 +510,8 @@ KERNEL(k_b89d133c91a70702, 512, 7) {
             const float v5 = v4 ? (-104.0000f) : v2;
             const bool v7 = 89.0000f < v5;
             const float v8 = v7 ? 89.0000f : v5;
-            const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
-            const float v12 = v11 - f32(0x4b4000feu);
+            const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b400000u));
+            const float v12 = v11 - f32(0x4b400000u);
             const float v14 = fused(v12, f32(0xbf317200u), v8);
             const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
             const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
@@ -537,38 +520,31 @@ KERNEL(k_b89d133c91a70702, 512, 7) {
             const float v25 = fused(v23, v16, f32(0x3efffffeu));
             const float v27 = fused(v25, v16, 1.0000f);
             const float v28 = fused(v27, v16, 1.0000f);
-            const int v29 = bit_copy<int>(v11);
-            const int v31 = shift_right(v29, 1);
-            const int v32 = subtract(v29, v31);
-            const int v34 = shift_left(v32, 23);
-            const float v35 = bit_copy<float>(v34);
-            const int v36 = shift_left(v31, 23);
-            const float v37 = bit_copy<float>(v36);
-            const float v38 = v28 * v37;
-            const float v39 = v38 * v35;
-            r40[e] = add(r40[e], v39);
+            const float v29 = scaled(v28, v12);
+            r31[e] = add(r31[e], v29);
           }
         }
       }
       #pragma unroll
       for (int m = 16; m > 0; m /= 2) {
-        r40[0] = add(r40[0], SHUFFLE(r40[0], m));
-        r40[1] = add(r40[1], SHUFFLE(r40[1], m));
+        r31[0] = add(r31[0], SHUFFLE(r31[0], m));
+        r31[1] = add(r31[1], SHUFFLE(r31[1], m));
       }
-      x40 = add(r40[0], r40[1]);
-      int l40 = 0;
-      for (; k >> l40 & 1; ++l40) x40 = add(stack40[l40], x40);
-      stack40[l40] = x40;
+      x31 = add(r31[0], r31[1]);
+      int l31 = 0;
+      for (; k >> l31 & 1; ++l31) x31 = add(stack31[l31], x31);
+      stack31[l31] = x31;
     }
-    SHARED(float, m40, 16);
+    SHARED(float, m31, 16);
     if (lane == 0) {
-      m40[THREAD / 32] = x40;
+      m31[THREAD / 32] = x31;
     }
     BARRIER();
-    u40 = m40[lane % 16];
+    u31 = m31[lane % 16];
     #pragma unroll
-    for (int m = 1; m < 16; m *= 2) u40 = add(u40, SHUFFLE(u40, m));
+    for (int m = 1; m < 16; m *= 2) u31 = add(u31, SHUFFLE(u31, m));
   }
+  const float u32 = divide(q0, u31);
   for (int first = 2 * thread; first < inner; first += 4096) {
     float y0[8];
     #pragma unroll
@@ -583,8 +559,8 @@ KERNEL(k_b89d133c91a70702, 512, 7) {
           const float v5 = v4 ? (-104.0000f) : v2;
           const bool v7 = 89.0000f < v5;
           const float v8 = v7 ? 89.0000f : v5;
-          const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b4000feu));
-          const float v12 = v11 - f32(0x4b4000feu);
+          const float v11 = fused(v8, f32(0x3fb8aa3bu), f32(0x4b400000u));
+          const float v12 = v11 - f32(0x4b400000u);
           const float v14 = fused(v12, f32(0xbf317200u), v8);
           const float v16 = fused(v12, f32(0xb5bfbe8eu), v14);
           const float v19 = fused(f32(0x3ab52927u), v16, f32(0x3c091cb7u));
@@ -593,17 +569,9 @@ KERNEL(k_b89d133c91a70702, 512, 7) {
           const float v25 = fused(v23, v16, f32(0x3efffffeu));
           const float v27 = fused(v25, v16, 1.0000f);
           const float v28 = fused(v27, v16, 1.0000f);
-          const int v29 = bit_copy<int>(v11);
-          const int v31 = shift_right(v29, 1);
-          const int v32 = subtract(v29, v31);
-          const int v34 = shift_left(v32, 23);
-          const float v35 = bit_copy<float>(v34);
-          const int v36 = shift_left(v31, 23);
-          const float v37 = bit_copy<float>(v36);
-          const float v38 = v28 * v37;
-          const float v39 = v38 * v35;
-          const float v41 = divide(v39, u40);
-          y0[2 * s + e] = v41;
+          const float v29 = scaled(v28, v12);
+          const float v33 = v29 * u32;
+          y0[2 * s + e] = v33;
         }
       }
     }
@@ -623,7 +591,7 @@ KERNEL(k_b89d133c91a70702, 512, 7) {
 // ---- layer norm and its gradient
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_a5ffc0ee7355c034, 128, 17) {
+KERNEL(k_96ee95c5341204ea, 128, 17) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[15]);
@@ -775,7 +743,7 @@ KERNEL(k_a5ffc0ee7355c034, 128, 17) {
 }
 
 // columns, 128 threads
-KERNEL(k_93d81d4215915171, 128, 15) {
+KERNEL(k_a328ffd1746b13da, 128, 15) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[13]);
@@ -1091,7 +1059,7 @@ KERNEL(k_e7589bf20dc70f5c, 32, 12) {
 // ---- padding
 
 // points, 256 threads, vectors of 4
-KERNEL(k_2d5a6f28d15ec79a, 256, 10) {
+KERNEL(k_c865c805e121467a, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[9]);
@@ -1157,7 +1125,7 @@ KERNEL(k_3acbfb34731e9d77, 128, 7) {
 }
 
 // columns, 128 threads, all chunks
-KERNEL(k_5234a3022c6eddef, 128, 7) {
+KERNEL(k_7c92e5641682026c, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -1241,7 +1209,7 @@ KERNEL(k_32248525ed2f1a29, 32, 5) {
 }
 
 // points, 32 threads
-KERNEL(k_62045062adfddba3, 32, 7) {
+KERNEL(k_fba8f1fe430d45bd, 32, 7) {
   const int inner = (int)a.w[0];
   const double q0 = f64((uint64)a.w[5]);
   const double q1 = f64((uint64)a.w[6]);
@@ -1267,7 +1235,7 @@ KERNEL(k_62045062adfddba3, 32, 7) {
 }
 
 // points, 32 threads
-KERNEL(k_ba33d7fe6a193e18, 32, 6) {
+KERNEL(k_6c61a8726d38f6e1, 32, 6) {
   const int inner = (int)a.w[0];
   const double q0 = f64((uint64)a.w[4]);
   const double q1 = f64((uint64)a.w[5]);
