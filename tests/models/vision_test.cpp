@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/thread_pool.h"
 #include "golden.h"
 #include "temp_folder.h"
 
@@ -143,6 +144,40 @@ TEST(Vision, CompiledEqualsEagerToTheBit) {
       const auto eager = run(false), compiled = run(true);
       ASSERT_EQ(eager.size(), compiled.size());
       for (size_t i = 0; i < eager.size(); ++i) EXPECT_TRUE(same_bits(eager[i], compiled[i])) << i;
+    }
+  }
+}
+
+// A training step with any number of threads.
+TEST(Vision, ThreadsDoNotMatter) {
+  for (const std::string& name : kClasses) {
+    SCOPED_TRACE(name);
+    const Golden golden = golden_of(name);
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      const auto run = [&](int threads) {
+        default_thread_pool().set_num_threads(threads);
+        auto model = AutoModelForImageClassification::from_pretrained(folder(name));
+        model->train();
+        CompiledFunction step = compile([&](const std::vector<Tensor>& in) {
+          Autocast autocast(dtype);
+          Tensor loss = model->loss(in[0], in[1]);
+          loss.backward();
+          std::vector<Tensor> out = {loss.detach()};
+          for (const Tensor& parameter : model->parameters()) out.push_back(parameter.grad());
+          model->zero_grad();
+          return out;
+        });
+        std::vector<Tensor> out = step({golden["pixel_values"], golden["labels"]});
+        for (const auto& [buffer, tensor] : model->named_buffers()) out.push_back(tensor);
+        return out;
+      };
+      const std::vector<Tensor> one = run(1);
+      for (int threads : {2, 3, 7}) {
+        const std::vector<Tensor> many = run(threads);
+        for (size_t i = 0; i < one.size(); ++i)
+          EXPECT_TRUE(same_bits(one[i], many[i])) << i << " with " << threads;
+      }
+      default_thread_pool().set_num_threads(0);
     }
   }
 }
