@@ -2,13 +2,15 @@
 `corten eval-logits` and differentiated by vision_peer, in evaluation and (batch norm) in training mode, and what Corten's
 save_pretrained() writes is read by transformers, which has to compute the same. Where timm can be imported, its models, too.
 transformers computes in float64, Corten in float32. Prints one JSON document; exit code 1 if values or losses differ by more than 1e-4
-of the largest number, or gradients by more than 1e-3.
+of the largest number, or gradients by more than 1e-3 and by more than twice what transformers in float32 differs: where the input of a
+ReLU is within rounding of zero, or the statistics of a batch norm cancel.
 
     ninja -C build/release vision_peer corten
     python scripts/peers/compare_vision.py build/release/corten build/release/vision_peer --count 30 --seed 1
 """
 
 import argparse
+import copy
 import json
 import math
 import pathlib
@@ -66,12 +68,12 @@ def pixels_for(choose, config):
 
 
 def step(model, task, inputs):
-    """Values, loss, gradients and buffers in float64."""
+    """Values, loss, gradients and buffers."""
     model.zero_grad()
     out = model(**inputs)
     if task == "base":
         values = out.last_hidden_state
-        loss = (values * torch.cos(torch.arange(values.numel(), dtype=torch.float64)).reshape(values.shape)).sum() + out.pooler_output.sum()
+        loss = (values * torch.cos(torch.arange(values.numel(), dtype=values.dtype)).reshape(values.shape)).sum() + out.pooler_output.sum()
     else:
         values, loss = out.logits, out.loss
     loss.backward()
@@ -94,7 +96,7 @@ def compare(binary, peer, choose, task, fields, seed, temp):
         if inputs["labels"].is_floating_point():
             inputs["labels"] = inputs["labels"].abs().round()  # as the command line takes them
     save_file(inputs, temp / "data.safetensors")
-    model = model.double()
+    single, model = copy.deepcopy(model), model.double()
     doubled = {key: x.double() if x.is_floating_point() else x for key, x in inputs.items()}
 
     arguments = ["eval-logits", str(theirs), "--pixel-values", str(temp / "data.safetensors"), "--dtype", "f32"]
@@ -109,6 +111,8 @@ def compare(binary, peer, choose, task, fields, seed, temp):
     modes = ["eval", "train"] if fields["model_type"] == "resnet" else ["eval"]
     for mode in modes:
         model.train(mode == "train")
+        single.train(mode == "train")
+        rounded = step(single, task, inputs)[2]
         values_here, loss, gradients, buffers = step(model, task, doubled)
         subprocess.run([peer, "step", task, mode, theirs, temp / "data.safetensors", temp / "out.safetensors"], check=True)
         out = load_file(temp / "out.safetensors")
@@ -118,9 +122,10 @@ def compare(binary, peer, choose, task, fields, seed, temp):
         scale = max(g.abs().max().item() for g in gradients.values())
         worst = 0.0
         for key, want in gradients.items():
-            error = (out.pop("grad." + key).double() - want).abs().max().item()
-            worst = max(worst, error / (want.abs().max().item() + 1e-3 * scale))
-        result[mode + "_gradients"] = worst * TOLERANCE / GRADIENT_TOLERANCE
+            size = want.abs().max().item() + 1e-3 * scale
+            error, usual = ((g.double() - want).abs().max().item() / size for g in (out.pop("grad." + key), rounded[key]))
+            worst = max(worst, error / max(GRADIENT_TOLERANCE, 2 * usual))
+        result[mode + "_gradients"] = worst * TOLERANCE
         result[mode + "_missing"] = float(sum(key.startswith("grad.") for key in out))
         for key, want in buffers.items():
             if want.is_floating_point():
