@@ -34,8 +34,9 @@ std::optional<size_t> row_dims(const Dims& dims, int64_t rows) {
 /// The nodes between a wide product and what is no longer wide, and how to write them for some of the rows.
 class Region {
  public:
-  Region(const Graph& graph, int32_t product)
-      : graph_(graph), product_(product), rows_(graph.nodes()[product].types[0].dims[0]), width_(graph.nodes()[product].types[0].dims[1]) {}
+  /// `elements`: of the first result of each node.
+  Region(const Graph& graph, const std::vector<int64_t>& elements, int32_t product)
+      : graph_(graph), elements_(elements), product_(product), rows_(graph.nodes()[product].types[0].dims[0]), width_(graph.nodes()[product].types[0].dims[1]) {}
 
   /// Collects the nodes; false if the rows of some are not independent, or a wide value is needed whole.
   bool collect() {
@@ -47,7 +48,7 @@ class Region {
       for (ValueRef r : at(i).inputs)
         if (below[r.node]) {
           below[i] = true;
-          wide[i] = wide[i] || (at(i).types[0].elements() == rows_ * width_);
+          wide[i] = wide[i] || elements_[i] == rows_ * width_;
         }
     // Inside: wide, a reader of something wide, or on a path back to something wide.
     std::vector<bool> reads(count);
@@ -58,10 +59,11 @@ class Region {
       if (above[i])
         for (ValueRef r : at(i).inputs) above[r.node] = true;
     }
-    for (int32_t i = product_; i < count; ++i)
-      if (below[i] && above[i]) inside_.insert(i);
-    for (int32_t i : inside_)
+    for (int32_t i = product_; i < count; ++i) {
+      if (!below[i] || !above[i]) continue;
       if (!understood(i)) return false;
+      inside_.insert(inside_.end(), i);
+    }
     // Nothing wide leaves.
     for (int32_t i = 0; i < count; ++i)
       if (!inside_.count(i))
@@ -78,7 +80,8 @@ class Region {
     return true;
   }
 
-  Graph rewrite(int64_t piece) {
+  /// `settled`, nodes that need not be looked at again, becomes that of the new graph.
+  Graph rewrite(int64_t piece, std::vector<bool>& settled) {
     ir::ValueMap map;
     Graph out = graph_.header(map);
     std::vector<bool> before(size());  // what the region reads
@@ -100,6 +103,10 @@ class Region {
     for (int32_t i = 0; i < size(); ++i)
       if (!before[i] && !inside_.count(i)) carry(i);
     for (const ir::Output& o : graph_.outputs()) out.output(map.at(o.value), o.alias);
+    std::vector<bool> now(out.nodes().size());
+    for (int32_t i = 0; i < size(); ++i)
+      if (settled[i] && !inside_.count(i)) now[map.at({i, 0}).node] = true;
+    settled = std::move(now);
     return out;
   }
 
@@ -252,6 +259,7 @@ class Region {
   }
 
   const Graph& graph_;
+  const std::vector<int64_t>& elements_;
   const int32_t product_;
   const int64_t rows_, width_;
   std::set<int32_t> inside_, leaving_;
@@ -261,16 +269,27 @@ class Region {
 
 Graph chunk_rows(const Graph& graph, int64_t limit) {
   Graph current = graph;
+  std::vector<int64_t> elements;
+  const auto count_elements = [&] {
+    elements.clear();
+    for (const Node& n : current.nodes()) elements.push_back(n.types[0].elements());
+  };
+  count_elements();
+  std::vector<bool> settled(current.nodes().size());  // products that stay whole
   for (int32_t i = 0; i < static_cast<int32_t>(current.nodes().size()); ++i) {
     const Node& n = current.nodes()[i];
-    if (n.op->name != "gemm" || n.types[0].dims.size() != 2 || n.types[0].bytes() <= limit) continue;
+    if (settled[i] || n.op->name != "gemm" || n.types[0].dims.size() != 2 || n.types[0].bytes() <= limit) continue;
     const int64_t rows = n.types[0].dims[0];
     const int64_t piece = std::max(limit / (n.types[0].bytes() / rows) / kGrain * kGrain, kGrain);
     if (piece >= rows) continue;
     // Equal pieces, as far as the grain allows.
     const int64_t count = (rows + piece - 1) / piece, even = ((rows + count - 1) / count + kGrain - 1) / kGrain * kGrain;
-    Region region(current, i);
-    if (region.collect()) current = region.rewrite(even), i = -1;
+    Region region(current, elements, i);
+    settled[i] = true;
+    if (!region.collect()) continue;
+    current = region.rewrite(even, settled);
+    count_elements();
+    i = -1;
   }
   return current;
 }

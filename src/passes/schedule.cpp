@@ -22,7 +22,7 @@ bool is_leaf(const Node& n) { return n.op == &ir::kInputOp || n.op == &ir::kCons
 class Scheduler {
  public:
   explicit Scheduler(const Graph& graph)
-      : graph_(graph), nodes_(graph.nodes()), count_(static_cast<int32_t>(nodes_.size())), users_(nodes_.size()), output_(nodes_.size()) {
+      : graph_(graph), nodes_(graph.nodes()), count_(static_cast<int32_t>(nodes_.size())), users_(nodes_.size()), output_(nodes_.size()), together_(nodes_.size()) {
     for (int32_t i = 0; i < count_; ++i)
       for (ValueRef r : nodes_[i].inputs) users_[r.node].push_back({i, r.output});
     for (const ir::Output& o : graph.outputs()) output_[o.value.node] = true;
@@ -92,7 +92,7 @@ class Scheduler {
       const bool once = o.alias >= 0 && written_over[o.value.node] < 0 && nodes_[o.value.node].types.size() == 1;
       written_over[o.value.node] = once ? graph_.inputs()[o.alias].node : -2;
     }
-    // Connected parts of the nodes that nothing else depends on.
+    // Connected parts of the nodes that nothing else depends on; the number of a part is that of its last node.
     std::vector<int32_t> part(nodes_.size(), -1);
     std::vector<int32_t> parent;
     const auto find = [&](int32_t x) {
@@ -126,8 +126,8 @@ class Scheduler {
       for (const User& u : users_[i]) parent[find(part[u.node])] = part[i];
     }
     struct Part {
-      int32_t after = -1, first = INT32_MAX;  // what it reads is made by then; where it is now
-      int64_t freed = 0;
+      int32_t after = -1, large = -1;  // what it reads is made by then; what is large of that
+      int32_t first = INT32_MAX;       // where it is now
       bool stays = false;
     };
     std::vector<Part> parts(parent.size());
@@ -143,7 +143,7 @@ class Scheduler {
       for (ValueRef r : nodes_[i].inputs) {
         if (part[r.node] == part[i] || early_[r.node]) continue;
         p.after = std::max(p.after, place_[r.node]);
-        p.freed = std::max(p.freed, graph_.type(r).bytes());
+        if (graph_.type(r).bytes() >= kWorthHoisting) p.large = std::max(p.large, place_[r.node]);
       }
       if (written_over[i] < 0) continue;
       for (const User& u : users_[written_over[i]]) {  // readers of the old state come before
@@ -155,14 +155,18 @@ class Scheduler {
     for (int32_t i = 0; i < count_; ++i) {
       if (part[i] < 0) continue;
       const Part& p = parts[part[i]];
-      if (!p.stays && p.freed >= kWorthHoisting && p.after < p.first) place_[i] = p.after;
+      if (p.stays || p.large < p.after || p.after >= p.first) continue;  // what waits for others keeps its inputs anyway
+      place_[i] = p.after;
+      together_[i] = part[i] + 1;
     }
   }
 
   Graph in_order() const {
     std::vector<int32_t> order(nodes_.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return place_[a] < place_[b]; });
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+      return std::pair(place_[a], together_[a]) < std::pair(place_[b], together_[b]);
+    });
     ir::ValueMap map;
     Graph out = graph_.header(map);
     for (int32_t i : order) {
@@ -185,6 +189,7 @@ class Scheduler {
   std::vector<std::vector<User>> users_;  // of any result, in order
   std::vector<bool> output_, early_;
   std::vector<int32_t> place_;  // place_[i]: the index before which node i is emitted
+  std::vector<int32_t> together_;  // > 0: an update that comes as one, after all else of its place
 };
 
 }  // namespace
