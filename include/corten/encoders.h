@@ -17,10 +17,10 @@
 
 #include "corten/dtype.h"
 #include "corten/nn.h"
+#include "corten/safetensors.h"
 
 namespace corten {
 
-class Safetensors;
 namespace layers {
 struct EncoderConfig;
 struct EncoderFamily;
@@ -74,8 +74,9 @@ class EncoderModel : public nn::Module {
   std::string type_name() const override;
 
   /// Writes config.json and model.safetensors (tied weights once), each atomically, into `folder`,
-  /// which is made if there is none. transformers' from_pretrained() reads it.
-  void save_pretrained(const std::string& folder) const;
+  /// which is made if there is none. Weights of more than `max_shard_size` bytes become shards with
+  /// an index. transformers' from_pretrained() reads it.
+  void save_pretrained(const std::string& folder, uint64_t max_shard_size = kMaxShardSize) const;
   /// Copies weights from the .safetensors files of `folder`, of any floating type and with or
   /// without the prefix of the encoder ("bert."); LayerNorm.gamma and .beta of old files are
   /// understood. What heads and poolers lack is drawn from `seed`. Usage error listing what the

@@ -13,10 +13,9 @@
 
 #include "corten/dtype.h"
 #include "corten/nn.h"
+#include "corten/safetensors.h"
 
 namespace corten {
-
-class Safetensors;
 
 /// Keys and values of all layers for decoding token by token: tensors of fixed size, written in
 /// place, so that a decoding step is compiled once.
@@ -79,9 +78,9 @@ class CausalLM : public nn::Module {
   virtual double forward_flops(int64_t batch, int64_t tokens) const = 0;
 
   /// Writes config.json, generation_config.json and model.safetensors (tied weights once), each
-  /// atomically, into `folder`, which is made if there is none. transformers' from_pretrained()
-  /// reads it.
-  void save_pretrained(const std::string& folder) const;
+  /// atomically, into `folder`, which is made if there is none. Weights of more than
+  /// `max_shard_size` bytes become shards with an index. transformers' from_pretrained() reads it.
+  void save_pretrained(const std::string& folder, uint64_t max_shard_size = kMaxShardSize) const;
   /// Copies weights from the .safetensors files of `folder`, of any floating type. Usage error
   /// listing missing, unexpected and misshapen tensors; then nothing was changed.
   void load_weights(const std::string& folder);

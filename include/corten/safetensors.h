@@ -37,6 +37,9 @@ int safetensors_bits(std::string_view name) noexcept;
 /// overflows, or elements of less than a byte do not fill whole bytes.
 uint64_t safetensors_bytes(std::string_view dtype, const std::vector<int64_t>& dims);
 
+/// Largest file of weights unless the caller says otherwise, as in transformers: 50 GB.
+inline constexpr uint64_t kMaxShardSize = 50'000'000'000;
+
 using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
 
 /// One safetensors file, or all shards of a model, mapped into memory. Copies share the mapping;

@@ -8,6 +8,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
@@ -265,6 +266,11 @@ std::vector<std::pair<std::string, std::string>> read_index(const std::string& p
 
 Safetensors Safetensors::open(const std::string& path) {
   std::string file = path;
+  if (file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"))
+    usage_error(
+        "{}: pickled weights can run any code when they are read: save the model again as "
+        "model.safetensors",
+        path);
   if (folder_exists(path)) {
     file = join_path(path, "model.safetensors");
     if (!file_exists(file)) file = join_path(path, "model.safetensors.index.json");
@@ -275,6 +281,9 @@ Safetensors Safetensors::open(const std::string& path) {
               "{}: {} holds pickled weights, which are not read: save the model again with "
               "transformers, which writes model.safetensors",
               path, pickled);
+      for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
+        if (const std::string link = join_path(path, name); is_link(link))
+          usage_error("{}: {}", path, describe_absent(link));
       usage_error(
           "{}: neither model.safetensors nor model.safetensors.index.json is in this folder", path);
     }
@@ -288,6 +297,13 @@ Safetensors Safetensors::open(const std::string& path) {
   const auto entries = read_index(file);
   std::set<std::string> shards;
   for (const auto& entry : entries) shards.insert(entry.second);
+  std::vector<std::string> missing;
+  for (const std::string& shard : shards)
+    if (const std::string place = join_path(parent_path(file), shard); !file_exists(place))
+      missing.push_back(is_link(place) ? describe_absent(place) : shard);
+  if (!missing.empty())
+    usage_error("{}: {} of {} shards are missing: {}", file, missing.size(), shards.size(),
+                fmt::join(missing, ", "));
   std::unordered_map<std::string_view, size_t> numbers;
   state->mappings.reserve(shards.size());
   for (const std::string& shard : shards) {

@@ -12,6 +12,7 @@
 #include "models/gpt2/gpt2.h"
 #include "models/llama/llama.h"
 #include "models/mistral/mistral.h"
+#include "models/model_folder.h"
 #include "models/qwen2/qwen2.h"
 #include "models/qwen3/qwen3.h"
 #include "models/stored_weights.h"
@@ -141,8 +142,7 @@ std::unique_ptr<CausalLM> make_model(std::string_view config_json, std::string_v
 
 std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DType> dtype) {
   const std::string config = join_path(folder, "config.json");
-  if (!file_exists(config)) usage_error("{} holds no model: there is no {}", folder, config);
-  const Json json = Json::parse(read_file(config, kMaxConfigBytes), config);
+  const Json json = read_config_json(folder);
   const ModelType& type = model_type(json, config);
   const StoredWeights stored = stored_weights(folder);
   // Before a wrong config takes the memory for a model that the file cannot nearly fill.

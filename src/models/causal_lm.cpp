@@ -138,9 +138,9 @@ void CausalLM::load_weights(const std::string& folder) {
   mark_initialized();
 }
 
-void CausalLM::save_pretrained(const std::string& folder) const {
+void CausalLM::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {
   const Json config = Json::parse(config_json(), "config.json");
-  save_model(folder, config, dtype(), state_dict());
+  save_model(folder, config, dtype(), state_dict(), max_shard_size);
   Json generation = Json::parse(generation_config_json(), "generation_config.json");
   if (generation.empty()) {
     generation.set("_from_model_config", true);

@@ -64,8 +64,9 @@ std::string EncoderModel::config_json() const {
   return out.dump(2) + "\n";
 }
 
-void EncoderModel::save_pretrained(const std::string& folder) const {
-  save_model(folder, Json::parse(config_json(), "config.json"), dtype(), state_dict());
+void EncoderModel::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {
+  save_model(folder, Json::parse(config_json(), "config.json"), dtype(), state_dict(),
+             max_shard_size);
 }
 
 bool EncoderModel::has_tied_decoder() const {

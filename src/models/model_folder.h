@@ -1,6 +1,7 @@
 // Folders in Hugging Face layout, whatever the model.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -14,8 +15,9 @@ namespace corten {
 std::string_view config_dtype_name(DType dtype);
 /// config.json of `folder`. Usage error if there is none.
 Json read_config_json(const std::string& folder);
-/// Writes config.json, with the type of the weights, and model.safetensors, each atomically, into
-/// `folder`, which is made if there is none.
-void save_model(const std::string& folder, Json config, DType dtype, const StateDict& state);
+/// Writes config.json, with the type of the weights, and the weights (io/sharded.h), each file
+/// atomically, into `folder`, which is made if there is none.
+void save_model(const std::string& folder, Json config, DType dtype, const StateDict& state,
+                uint64_t max_shard_size);
 
 }  // namespace corten

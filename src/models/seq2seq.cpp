@@ -81,9 +81,9 @@ void Seq2SeqModel::load_weights(const std::string& folder) {
   mark_initialized();
 }
 
-void Seq2SeqModel::save_pretrained(const std::string& folder) const {
+void Seq2SeqModel::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {
   const Json config = Json::parse(config_json(), "config.json");
-  save_model(folder, config, dtype(), state_dict());
+  save_model(folder, config, dtype(), state_dict(), max_shard_size);
   Json generation = Json::parse(generation_config_json(), "generation_config.json");
   if (generation.empty()) {
     generation.set("_from_model_config", true);

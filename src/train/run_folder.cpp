@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "corten/lora.h"
@@ -102,6 +103,8 @@ std::string find_model_folder(const std::string& path) {
   if (!folder_exists(path)) usage_error("no folder {}", path);
   if (holds_model(path)) return path;
   const RunFolder run(path);
+  if (const std::string config = join_path(path, "config.json"); is_link(config))
+    usage_error("{} holds no model: {}", path, describe_absent(config));
   if (!run.holds_run())
     usage_error("{} holds no model: there is neither config.json nor run.json in it", path);
   if (holds_model(run.model())) return run.model();

@@ -1,0 +1,124 @@
+// Runs that train adapters.
+#include "corten/lora.h"
+
+#include <gtest/gtest.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "corten/models.h"
+#include "corten/safetensors.h"
+#include "io/tensor_bytes.h"
+#include "train/generate.h"
+#include "train/run_folder.h"
+#include "training.h"
+
+namespace corten {
+namespace {
+
+using testing::TinyRun;
+
+/// A trained model in the folder of `run`, for adapters to begin with.
+std::string make_base(TinyRun& run) {
+  TinyRun base;
+  const TrainResult result = base.train({"train.steps=6"});
+  const std::string folder = run.folder() / "base";
+  create_folders(folder);
+  for (const std::string& name : list_folder(result.model_dir))
+    write_file_atomic(join_path(folder, name), read_file(join_path(result.model_dir, name)));
+  return folder;
+}
+std::vector<std::string> settings(const std::string& base) {
+  return {"model.path=" + base, "lora.r=2", "lora.alpha=8", "lora.dropout=0.1", "train.steps=8"};
+}
+GenerateOptions greedy(const std::string& model, const std::string& adapter = {}) {
+  GenerateOptions out;
+  out.model.model = model;
+  out.model.adapter = adapter;
+  out.prompts = {"the river"};
+  out.settings.max_new_tokens = 12;
+  out.settings.temperature = 0;
+  return out;
+}
+
+TEST(LoraRun, TrainsAdaptersAlone) {
+  TinyRun run;
+  const std::string base = make_base(run);
+  std::vector<std::string> sets = settings(base);
+  sets.insert(sets.end(), {"train.steps=40", "optim.lr=0.02"});
+  const TrainResult result = run.train(sets);
+  EXPECT_EQ(result.failure, "");
+  EXPECT_LT(result.losses.back(), result.losses.front());
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"})
+    EXPECT_TRUE(file_exists(join_path(result.model_dir, name))) << name;
+  EXPECT_FALSE(file_exists(join_path(result.model_dir, "model.safetensors")));
+  const LoraConfig config = LoraConfig::from_pretrained(result.model_dir);
+  EXPECT_EQ(config.target_modules, std::vector<std::string>{"c_attn"});
+  EXPECT_TRUE(config.fan_in_fan_out);
+  EXPECT_EQ(config.base_model_name_or_path, base);
+
+  // State of the optimizer for the adapters only: two moments for A and B of two layers.
+  size_t moments = 0;
+  for (const auto& [name, tensor] :
+       read_state(join_path(result.checkpoint, "training_state.safetensors")))
+    if (name.starts_with("optimizer.exp_avg")) {
+      EXPECT_NE(name.find(".lora_"), std::string::npos) << name;
+      ++moments;
+    }
+  EXPECT_EQ(moments, 8u);
+
+  // The run stands for the base with its adapter; the adapter changes what is written.
+  EXPECT_EQ(generate_text(greedy(run.out())).sequences[0].ids,
+            generate_text(greedy(base, run.out())).sequences[0].ids);
+  EXPECT_EQ(generate_text(greedy(base, result.model_dir)).sequences[0].ids,
+            generate_text(greedy(base, run.out())).sequences[0].ids);
+  auto model = load_model(base);
+  LoraModel lora(*model, config);
+  lora.load_weights(result.model_dir);
+  const Tensor ids = tensor({5, 9, 2, 7}).reshape({1, 4});
+  const Tensor with = (*model)(ids).detach();
+  lora.unload();
+  EXPECT_GT(abs(with - (*model)(ids)).amax().item(), 1e-3);
+}
+
+TEST(LoraRun, ResumesToTheBit) {
+  TinyRun run, other;
+  const std::string base = make_base(run);
+  const TrainResult whole = run.train(settings(base));
+  const TrainResult part = other.train(settings(base), {}, 4);
+  EXPECT_EQ(part.stopped, StopSignal::Terminate);
+  const TrainResult rest = other.resume(settings(base));
+  EXPECT_EQ(rest.first_step, 5);
+  EXPECT_EQ(rest.digest, whole.digest);
+  EXPECT_EQ(read_file(join_path(rest.model_dir, "adapter_model.safetensors")),
+            read_file(join_path(whole.model_dir, "adapter_model.safetensors")));
+}
+
+TEST(LoraRun, IsPlanned) {
+  TinyRun run;
+  const std::string base = make_base(run);
+  TrainOptions options;
+  options.plan_only = true;
+  const Json full = run.train({"model.path=" + base}, options).plan;
+  const Json plan = run.train(settings(base), options).plan;
+  const auto owner = [](const Json& p, const char* name) {
+    return p.at("owners").at(name).as_int();
+  };
+  // A [2, 32] and B [96, 2] for each of two layers.
+  EXPECT_EQ(plan.at("trained_parameters"), Json(2 * (2 * 32 + 2 * 96)));
+  EXPECT_EQ(full.at("trained_parameters"), full.at("parameters"));
+  EXPECT_GE(owner(plan, "parameters"),
+            owner(full, "parameters") + 4 * plan.at("trained_parameters").as_int());
+  EXPECT_LT(owner(plan, "optimizer"), owner(full, "optimizer") / 20);
+}
+
+TEST(LoraRun, NeedsAModelToBeginWith) {
+  TinyRun run;
+  EXPECT_NE(run.fault({"lora.r=2"}).find("lora.r = 2 needs model.path"), std::string::npos);
+  const std::string base = make_base(run);
+  EXPECT_NE(run.fault({"model.path=" + base, "lora.r=2", "lora.target_modules=q_proj"})
+                .find("matches \"q_proj\""),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace corten
