@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent.parent / "tests" / "models"))
 from make_t5_goldens import random_model, save  # noqa: E402
 
 TOLERANCE = {"logits": 1e-4, "loss": 1e-4, "line_logits": 1e-4, "line_loss": 1e-4, "gradients": 1e-3, "tokens": 0, "back": 1e-5,
-             "back_weights": 0, "bytes": 0}
+             "back_weights": 0, "bytes": 0, "shards": 0}
 
 
 def random_fields(choose):
@@ -133,6 +133,14 @@ def compare(binary, peer, choose, fields, own_head, seed, temp):
     again, info = AutoModelForSeq2SeqLM.from_pretrained(temp / "ours", output_loading_info=True)
     with torch.no_grad():
         result["back"] = distance(again(**inputs).logits, model(**inputs).logits)
+    # In shards: the same index and files.
+    again.save_pretrained(temp / "shards", max_shard_size=3000)
+    subprocess.run([peer, "save", "lm", temp / "shards", temp / "ours_sharded", "3000"], check=True)
+    result["shards"] = sum(not (temp / "ours_sharded" / path.name).exists()
+                           or (temp / "ours_sharded" / path.name).read_bytes() != path.read_bytes()
+                           for path in (temp / "shards").glob("model*"))
+    sharded = AutoModelForSeq2SeqLM.from_pretrained(temp / "ours_sharded")
+    result["shards"] += sum(not torch.equal(value, sharded.state_dict()[key]) for key, value in again.state_dict().items())
     theirs, ours = model.state_dict(), again.state_dict()
     result["back_weights"] = sum(not torch.equal(theirs[key], ours[key]) for key in theirs) + sum(
         len(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))

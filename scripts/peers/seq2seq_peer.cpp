@@ -1,5 +1,6 @@
 // The C++ side of compare_t5.py.
-//   seq2seq_peer save lm|base FOLDER OUT           loads a model and writes it again
+//   seq2seq_peer save lm|base FOLDER OUT [BYTES]   loads a model and writes it again, in shards of
+//                                                  so many bytes
 //   seq2seq_peer gradients FOLDER INPUTS OUT       safetensors files: input_ids, attention_mask,
 //                                                  labels and, if there, decoder_input_ids; to
 //                                                  logits, loss and grad.NAME of every parameter
@@ -19,11 +20,12 @@ using namespace corten;
 
 namespace {
 
-void save(const std::string& task, const std::string& folder, const std::string& out) {
+void save(const std::string& task, const std::string& folder, const std::string& out,
+          uint64_t max_shard_size) {
   if (task == "base")
-    AutoSeq2SeqModel::from_pretrained(folder)->save_pretrained(out);
+    AutoSeq2SeqModel::from_pretrained(folder)->save_pretrained(out, max_shard_size);
   else
-    AutoModelForSeq2SeqLM::from_pretrained(folder)->save_pretrained(out);
+    AutoModelForSeq2SeqLM::from_pretrained(folder)->save_pretrained(out, max_shard_size);
 }
 
 void gradients(const std::string& folder, const std::string& inputs, const std::string& out) {
@@ -68,8 +70,8 @@ void write_texts(const std::string& folder, const std::string& config, const std
 
 int main(int argc, char** argv) try {
   const std::vector<std::string> a(argv + 1, argv + argc);
-  if (a.size() == 4 && a[0] == "save")
-    save(a[1], a[2], a[3]);
+  if ((a.size() == 4 || a.size() == 5) && a[0] == "save")
+    save(a[1], a[2], a[3], a.size() == 5 ? std::stoull(a[4]) : kMaxShardSize);
   else if (a.size() == 4 && a[0] == "gradients")
     gradients(a[1], a[2], a[3]);
   else if (a.size() == 4 && a[0] == "generate")

@@ -1,7 +1,10 @@
 #include "io/sharded.h"
 
 #include <algorithm>
+#include <charconv>
+#include <compare>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "base/file.h"
@@ -17,6 +20,38 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 
 uint64_t bytes_of(const Tensor& tensor) {
   return static_cast<uint64_t>(tensor.numel()) * size_of(tensor.dtype());
+}
+
+/// A part of a name between dots: a number; or a text and the number at its end, if there is one.
+struct NamePart {
+  bool is_text = false;
+  std::string text;
+  int64_t number = -1;
+  auto operator<=>(const NamePart&) const = default;
+};
+
+/// Orders names by their parts, numbers by value, as transformers does before it fills shards.
+std::vector<NamePart> natural_key(std::string_view name) {
+  std::vector<NamePart> out;
+  while (true) {
+    const std::string_view part = name.substr(0, name.find('.'));
+    const size_t digits = part.find_last_not_of("0123456789") + 1;
+    NamePart one{digits > 0 || part.empty(), std::string(part.substr(0, digits))};
+    if (digits < part.size() && part.size() - digits < 19)
+      std::from_chars(part.data() + digits, part.data() + part.size(), one.number);
+    out.push_back(std::move(one));
+    if (part.size() == name.size()) return out;
+    name.remove_prefix(part.size() + 1);
+  }
+}
+
+StateDict in_natural_order(const StateDict& state) {
+  std::vector<std::pair<std::vector<NamePart>, size_t>> order;
+  for (const auto& [name, tensor] : state) order.emplace_back(natural_key(name), order.size());
+  std::ranges::sort(order);
+  StateDict out;
+  for (const auto& [key, index] : order) out.push_back(state[index]);
+  return out;
 }
 
 std::vector<StateDict> split(const StateDict& state, uint64_t max_shard_size) {
@@ -60,7 +95,7 @@ void remove_others(const std::string& folder, const std::set<std::string>& writt
 void write_weights(const std::string& folder, const StateDict& state, uint64_t max_shard_size) {
   if (max_shard_size == 0) usage_error("{}: shards of 0 bytes hold no weights", folder);
   const SafetensorsMetadata metadata = {{"format", "pt"}};
-  const std::vector<StateDict> shards = split(state, max_shard_size);
+  const std::vector<StateDict> shards = split(in_natural_order(state), max_shard_size);
   if (shards.size() <= 1) {
     write_state(join_path(folder, kSingle), state, metadata);
     remove_others(folder, {kSingle});

@@ -46,7 +46,8 @@ void expect_contains(const std::string& text, const std::string& part) {
 TEST(ShardedWriting, FilledInOrder) {
   TempFolder temp;
   write_weights(temp.path(), state(), 32);
-  // z and a fill 32 bytes; big is larger than a shard, and does not end the one before.
+  // By name: b does not fit beside a; big is larger than a shard and does not end that of b, which
+  // goes on until it is full.
   EXPECT_EQ(files(temp), (std::vector<std::string>{
                              "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
                              "model-00003-of-00003.safetensors", "model.safetensors.index.json"}));
@@ -57,12 +58,12 @@ TEST(ShardedWriting, FilledInOrder) {
     "total_size": 456
   },
   "weight_map": {
-    "a": "model-00002-of-00003.safetensors",
+    "a": "model-00001-of-00003.safetensors",
     "b": "model-00003-of-00003.safetensors",
-    "big": "model-00001-of-00003.safetensors",
+    "big": "model-00002-of-00003.safetensors",
     "s": "model-00003-of-00003.safetensors",
     "y": "model-00003-of-00003.safetensors",
-    "z": "model-00002-of-00003.safetensors"
+    "z": "model-00003-of-00003.safetensors"
   }
 }
 )");
@@ -70,6 +71,20 @@ TEST(ShardedWriting, FilledInOrder) {
   EXPECT_EQ(all.tensors().size(), 6u);
   for (const auto& [name, tensor] : state())
     EXPECT_EQ(tensor_from_stored(all.at(name)).to_vector<double>(), tensor.to_vector<double>());
+}
+
+TEST(ShardedWriting, NumbersInNamesCountAsNumbers) {
+  TempFolder temp;
+  StateDict layers;
+  for (const char* name : {"h.10.w", "h.2.w", "h.2.w10", "h.2.w9", "g", "h.b.w"})
+    layers.emplace_back(name, ones({2}));
+  write_weights(temp.path(), layers, 8);
+  const Json index = Json::parse(read_file(temp / "model.safetensors.index.json"), "index");
+  int number = 0;
+  for (const char* name : {"g", "h.2.w", "h.2.w9", "h.2.w10", "h.10.w", "h.b.w"})
+    EXPECT_EQ(index.at("weight_map").at(name).as_string().substr(6, 5),
+              "0000" + std::to_string(++number))
+        << name;
 }
 
 TEST(ShardedWriting, OneFileIsEnough) {
