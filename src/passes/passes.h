@@ -15,6 +15,9 @@ ir::Graph dce(const ir::Graph& graph);
 /// Gives matrix products to the GEMM family, with a following bias and rounding as its epilogue. A defining pass: after
 /// it, products have the family's bits. Before expand would be too early: products hide in composites.
 ir::Graph claim(const ir::Graph& graph);
+/// The same for a library whose epilogues do not keep the contract (a bf16 result with an f32 bias is rounded twice there): a
+/// bias stays an addition, which is fused with what follows it.
+ir::Graph claim_products(const ir::Graph& graph);
 /// Values that follow a product row by row and are larger than `limit` bytes (the logits of a language model, and their
 /// gradients) are made in pieces of rows, if nothing needs them whole: products of a piece's rows, and weight gradients that go
 /// on from piece to piece. The bits stay the same: rows do not depend on each other, and the sums over rows keep their chains.

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 #include "base/env.h"
 #include "base/format.h"
@@ -18,6 +19,7 @@ struct Pass {
   bool optional;
   ir::Graph (*run)(const ir::Graph&);
   bool (*needed)() = nullptr;  // null: always
+  std::optional<Families> only = {};  // for one device's families
 };
 
 // Values larger than this are made in pieces of rows.
@@ -27,15 +29,16 @@ int64_t chunk_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_CHUNK_BYTE
 constexpr Pass kPipeline[] = {
     {"cse", true, cse},                  // equal composites are expanded once
     {"dce", true, dce},
-    {"claim_composites", false, claim_composites},  // defines the bits of attention
+    {"claim_composites", false, claim_composites, nullptr, Families::cpu},  // defines the bits of attention
     {"expand", false, [](const ir::Graph& graph) { return expand(graph); }},
     {"precision", false, lower_precision, lowers_precision},  // defines the bits of f32 products
     {"fold", true, fold},
     {"cse", true, cse},
-    {"claim", false, claim},             // defines the bits of products
+    {"claim", false, claim, nullptr, Families::cpu},  // defines the bits of products
+    {"claim", false, claim_products, nullptr, Families::gpu},
     {"dce", true, dce},
-    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }},
-    {"absorb", true, absorb},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }, nullptr, Families::cpu},
+    {"absorb", true, absorb, nullptr, Families::cpu},
     {"schedule", true, schedule},
     {"materialize", false, materialize},
 };
@@ -76,13 +79,15 @@ std::set<std::string, std::less<>> disabled_passes() {
   return out;
 }
 
-ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::less<>>& disabled, std::vector<PassRecord>* records) {
+ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::less<>>& disabled, std::vector<PassRecord>* records,
+                       Families families) {
   const char* dump = std::getenv("CORTEN_DUMP");
   ir::Graph current;
   const ir::Graph* latest = &graph;
   if (verify_always()) ir::verify(graph, "trace");
   for (const Pass& pass : kPipeline) {
     if (pass.needed && !pass.needed()) continue;
+    if (pass.only && *pass.only != families) continue;
     PassRecord record{pass.name, 0, latest->nodes().size(), 0, pass.optional && disabled.count(pass.name) > 0};
     if (!record.skipped) {
       auto start = std::chrono::steady_clock::now();

@@ -15,6 +15,9 @@ struct PassRecord {
   bool skipped = false;
 };
 
+/// Whose kernel families claim products and composites.
+enum class Families : uint8_t { cpu, gpu };
+
 /// Passes switched off by name: from CORTEN_DISABLE=fuse,cse,... (read at each compilation). Usage error for unknown names
 /// and for passes that are part of the program's meaning.
 std::set<std::string, std::less<>> disabled_passes();
@@ -23,6 +26,7 @@ const std::vector<std::string_view>& optional_passes();
 
 /// Runs the graph passes. Verifies after each in debug builds and when CORTEN_VERIFY is set; CORTEN_DUMP=after:NAME (or
 /// after:all) prints the graph to standard error where the pass changed it.
-ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::less<>>& disabled, std::vector<PassRecord>* records);
+ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::less<>>& disabled, std::vector<PassRecord>* records,
+                       Families families = Families::cpu);
 
 }  // namespace corten::passes

@@ -70,6 +70,16 @@ Graph claim(const Graph& graph) {
   });
 }
 
+Graph claim_products(const Graph& graph) {
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) -> ir::ValueRefs {
+    if (n.op->kind != OpKind::matmul) return rw.keep(n);
+    return {append(rw.graph(), n, [&] {
+      Graph& g = rw.graph();
+      return ops::gemm(g.value(rw.at(n.inputs[0])), g.value(rw.at(n.inputs[1])), {}, n.types[0].dtype);
+    })};
+  });
+}
+
 Graph materialize(const Graph& graph) {
   Places places;
   std::map<ValueRef, ValueRef> copies;  // of whole values, made once

@@ -12,6 +12,7 @@ namespace corten::runtime {
 /// The program of a compiled function that was used last. Valid until the function is called, planned or destroyed.
 struct Inspection {
   const Program* program = nullptr;
+  const ir::Graph* recorded = nullptr;  // before the passes
   std::vector<CellPtr> states;  // what the program reads or writes besides its arguments
   std::vector<bool> written;
 };

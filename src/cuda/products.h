@@ -1,0 +1,25 @@
+// Products of a graph in terms of the device's library.
+#pragma once
+
+#include <vector>
+
+#include "cuda/plugin.h"
+#include "ir/graph.h"
+
+namespace corten::cuda {
+
+/// A product of a node: one call of the library for each combination of the batch dimensions that one stride cannot
+/// express. Offsets are bytes from the operands' addresses.
+struct ProductCalls {
+  Product product;
+  struct Call {
+    int64_t a = 0, b = 0, c = 0;
+  };
+  std::vector<Call> calls;
+};
+
+/// Of a `gemm` node without bias: [..., m, k] and [..., k, n] where they lie, to a contiguous result. Usage error for operands
+/// that the library cannot read.
+ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at, const ir::Type& b, const ir::Layout& b_at);
+
+}  // namespace corten::cuda

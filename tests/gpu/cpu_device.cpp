@@ -1,0 +1,210 @@
+#include "gpu/cpu_device.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/format.h"
+#include "base/half.h"
+
+namespace corten::cuda::test {
+
+using codegen::gpu::KernelText;
+using codegen::test::HostModule;
+
+namespace {
+
+template <typename T>
+T* at(uint64_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+double element(ProductType type, uint64_t base, int64_t i) {
+  switch (type) {
+    case ProductType::bf16:
+      return from_bf16(at<uint16_t>(base)[i]);
+    case ProductType::f16:
+      return from_f16(at<uint16_t>(base)[i]);
+    case ProductType::f64:
+      return at<double>(base)[i];
+    default:
+      return at<float>(base)[i];
+  }
+}
+
+}  // namespace
+
+CpuDevice::~CpuDevice() {
+  for (auto& [address, bytes] : memory_) std::free(at<void>(address));
+}
+
+MakeModules CpuDevice::modules() {
+  return [this](std::span<const KernelText> kernels) {
+    texts_.emplace_back(kernels.begin(), kernels.end());
+    modules_.push_back(HostModule::compile(texts_.back(), missing));
+    return std::vector<std::string>{std::to_string(modules_.size() - 1)};
+  };
+}
+
+Status CpuDevice::allocate(int64_t bytes, uint64_t& address) {
+  void* p = std::aligned_alloc(256, static_cast<size_t>((bytes + 511) / 256 * 256));
+  std::memset(p, 0xff, static_cast<size_t>(bytes));  // NaN
+  address = reinterpret_cast<uint64_t>(p);
+  memory_[address] = bytes;
+  return "";
+}
+Status CpuDevice::release(uint64_t address) {
+  if (!memory_.erase(address)) return "released what was not allocated";
+  std::free(at<void>(address));
+  return "";
+}
+Status CpuDevice::memory(int64_t& free, int64_t& total) {
+  free = total = static_cast<int64_t>(info_.memory_bytes);
+  return "";
+}
+int64_t CpuDevice::allocated_bytes() const {
+  int64_t bytes = 0;
+  for (auto& [address, b] : memory_) bytes += b;
+  return bytes;
+}
+Status CpuDevice::allocate_host(int64_t bytes, void*& address) {
+  address = std::malloc(static_cast<size_t>(bytes));
+  return "";
+}
+Status CpuDevice::release_host(void* address) {
+  std::free(address);
+  return "";
+}
+
+Status CpuDevice::work(std::function<Status()> what) {
+  if (!capturing_) return what();
+  graphs_.back().push_back(std::move(what));
+  return "";
+}
+
+Status CpuDevice::to_device(uint64_t to, const void* from, int64_t bytes) {
+  if (capturing_) return "a copy from the host in a captured graph";
+  std::memcpy(at<void>(to), from, static_cast<size_t>(bytes));
+  return "";
+}
+Status CpuDevice::to_host(void* to, uint64_t from, int64_t bytes) {
+  if (capturing_) return "a copy to the host in a captured graph";
+  std::memcpy(to, at<void>(from), static_cast<size_t>(bytes));
+  return "";
+}
+Status CpuDevice::copy(uint64_t to, uint64_t from, int64_t bytes) {
+  return work([=]() -> Status {
+    std::memmove(at<void>(to), at<void>(from), static_cast<size_t>(bytes));
+    return "";
+  });
+}
+Status CpuDevice::fill(uint64_t address, uint8_t byte, int64_t bytes) {
+  return work([=]() -> Status {
+    std::memset(at<void>(address), byte, static_cast<size_t>(bytes));
+    return "";
+  });
+}
+Status CpuDevice::synchronize() { return capturing_ ? "waiting in a captured graph" : ""; }
+
+Status CpuDevice::load_module(const std::string& cubin, uint64_t& module) {
+  module = std::stoull(cubin) + 1;
+  return modules_[module - 1] ? "" : missing;
+}
+Status CpuDevice::unload_module(uint64_t) { return ""; }
+Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64_t& function) {
+  for (const KernelText& t : texts_[module - 1])
+    if (t.name == name) {
+      functions_.push_back({modules_[module - 1].get(), &t});
+      function = functions_.size();
+      return "";
+    }
+  return "no function " + name;
+}
+
+Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** arguments) {
+  const Function f = functions_[function - 1];
+  if (threads != f.text->threads || blocks <= 0) return format("a launch of {} blocks of {} threads", blocks, threads);
+  ++launches;
+  // Arguments are copied when the launch is asked for.
+  std::vector<int64_t> words;
+  int64_t* table = nullptr;
+  int count = 0;
+  if (f.text->grouped) {
+    std::memcpy(&table, arguments[0], 8);
+    std::memcpy(&count, arguments[1], 4);
+  } else {
+    words.resize(static_cast<size_t>(f.text->words));
+    std::memcpy(words.data(), arguments[0], words.size() * 8);
+  }
+  return work([=, this]() -> Status {
+    std::vector<HostModule::Range> memory;
+    for (auto& [address, bytes] : memory_) memory.push_back({at<void>(address), bytes});
+    return f.text->grouped ? f.module->run_group(*f.text, table, count, blocks, memory, false, 1)
+                           : f.module->run(*f.text, words.data(), blocks, memory, false, 1);
+  });
+}
+
+Status CpuDevice::plan_product(const Product&, ProductPlan& plan) {
+  plan = {"cpu", 64};
+  return "";
+}
+// One chain over ascending k, as the CPU's products in f32.
+Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias, uint64_t) {
+  if (plan.algorithm != "cpu") return "a plan of another device";
+  if (a % static_cast<uint64_t>(p.alignment) || b % static_cast<uint64_t>(p.alignment) || c % static_cast<uint64_t>(p.alignment))
+    return "operands are not aligned as was said";
+  return work([=]() -> Status {
+    const bool f64 = p.type == ProductType::f64;
+    for (int64_t batch = 0; batch < p.batch; ++batch)
+      for (int64_t i = 0; i < p.m; ++i)
+        for (int64_t j = 0; j < p.n; ++j) {
+          double wide = 0;
+          float sum = 0;
+          for (int64_t k = 0; k < p.k; ++k) {
+            const double x = element(p.type, a, batch * p.stride_a + (p.transpose_a ? k * p.lda + i : i * p.lda + k));
+            const double y = element(p.type, b, batch * p.stride_b + (p.transpose_b ? j * p.ldb + k : k * p.ldb + j));
+            if (f64) wide = std::fma(x, y, wide);
+            else sum = std::fma(static_cast<float>(x), static_cast<float>(y), sum);
+          }
+          const int64_t to = batch * p.stride_c + i * p.ldc + j;
+          if (p.bias) sum += static_cast<float>(element(p.wide_result ? ProductType::f32 : p.type, bias, j));
+          if (f64) at<double>(c)[to] = wide;
+          else if (p.wide_result || p.type == ProductType::f32) at<float>(c)[to] = sum;
+          else at<uint16_t>(c)[to] = p.type == ProductType::bf16 ? to_bf16(sum) : to_f16(sum);
+        }
+    return "";
+  });
+}
+
+Status CpuDevice::begin_capture() {
+  graphs_.emplace_back();
+  capturing_ = true;
+  return "";
+}
+Status CpuDevice::end_capture(uint64_t& graph) {
+  capturing_ = false;
+  graph = graphs_.size();
+  return "";
+}
+Status CpuDevice::launch_graph(uint64_t graph) {
+  ++graph_launches;
+  for (const auto& what : graphs_[graph - 1])
+    if (Status s = what(); !s.empty()) return s;
+  return "";
+}
+Status CpuDevice::release_graph(uint64_t graph) {
+  graphs_[graph - 1].clear();
+  return "";
+}
+Status CpuDevice::create_event(uint64_t& event) {
+  event = 1;
+  return "";
+}
+Status CpuDevice::record_event(uint64_t) { return ""; }
+Status CpuDevice::milliseconds(uint64_t, uint64_t, float& ms) {
+  ms = 0;
+  return "";
+}
+Status CpuDevice::release_event(uint64_t) { return ""; }
+
+}  // namespace corten::cuda::test

@@ -1,0 +1,67 @@
+// A device that is this CPU: memory, kernels (their text as host code, thread by thread) and products behind the interface of
+// the CUDA plug-in, so that everything above it runs without a GPU.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "cuda/device_program.h"
+#include "gpu/host_gpu.h"
+
+namespace corten::cuda::test {
+
+class CpuDevice final : public Device {
+ public:
+  ~CpuDevice() override;
+  /// Modules for load_module(); their "binary" is a number. Empty if no compiler is here.
+  MakeModules modules();
+
+  const DeviceInfo& info() const override { return info_; }
+  Status allocate(int64_t bytes, uint64_t& address) override;
+  Status release(uint64_t address) override;
+  Status memory(int64_t& free, int64_t& total) override;
+  Status allocate_host(int64_t bytes, void*& address) override;
+  Status release_host(void* address) override;
+  Status to_device(uint64_t to, const void* from, int64_t bytes) override;
+  Status to_host(void* to, uint64_t from, int64_t bytes) override;
+  Status copy(uint64_t to, uint64_t from, int64_t bytes) override;
+  Status fill(uint64_t address, uint8_t byte, int64_t bytes) override;
+  Status synchronize() override;
+  Status load_module(const std::string& cubin, uint64_t& module) override;
+  Status unload_module(uint64_t module) override;
+  Status find_function(uint64_t module, const std::string& name, uint64_t& function) override;
+  Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) override;
+  Status plan_product(const Product& product, ProductPlan& plan) override;
+  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias,
+                     uint64_t workspace) override;
+  Status begin_capture() override;
+  Status end_capture(uint64_t& graph) override;
+  Status launch_graph(uint64_t graph) override;
+  Status release_graph(uint64_t graph) override;
+  Status create_event(uint64_t& event) override;
+  Status record_event(uint64_t event) override;
+  Status milliseconds(uint64_t from, uint64_t to, float& ms) override;
+  Status release_event(uint64_t event) override;
+
+  int64_t allocated_bytes() const;
+  size_t launches = 0, graph_launches = 0;
+  std::string missing;  ///< why there are no modules
+
+ private:
+  struct Function {
+    const codegen::test::HostModule* module;
+    const codegen::gpu::KernelText* text;
+  };
+  Status work(std::function<Status()> what);  // now, or when a captured graph is launched
+
+  DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20};
+  std::map<uint64_t, int64_t> memory_;  // address, bytes
+  std::vector<std::vector<codegen::gpu::KernelText>> texts_;
+  std::vector<std::unique_ptr<codegen::test::HostModule>> modules_;
+  std::vector<Function> functions_;
+  std::vector<std::vector<std::function<Status()>>> graphs_;
+  bool capturing_ = false;
+};
+
+}  // namespace corten::cuda::test

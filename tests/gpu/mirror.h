@@ -1,0 +1,26 @@
+// The same compiled function on the CPU and as a program of a device: steps are made on both, results and state compared.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "corten/corten.h"
+#include "cuda/device_program.h"
+
+namespace corten::cuda::test {
+
+struct Comparison {
+  /// Largest difference of a result or state, relative to the largest number in it; 0 if all bits are the same.
+  double difference = 0;
+  bool same_bits = true;
+  std::string where;           ///< of the first difference of bits
+  DeviceProgramInfo info;
+  std::vector<double> cpu, device;  ///< the first result of each step, if it is one number
+  std::vector<double> step_ms;      ///< on the device, by its events
+};
+
+/// Makes `steps` steps with `arguments(step)` on the device, then on the CPU, from the same state.
+Comparison compare_with_cpu(const Function& function, const std::function<std::vector<Tensor>(int step)>& arguments, int steps, Device& device,
+                            const MakeModules& make_modules);
+
+}  // namespace corten::cuda::test

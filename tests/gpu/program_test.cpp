@@ -1,0 +1,123 @@
+// Programs of a device, executed on the CPU: passes, memory, arguments, groups, products and captured graphs are those of a GPU.
+#include <gtest/gtest.h>
+
+#include "corten/models.h"
+#include "corten/optim.h"
+#include "corten/random.h"
+#include "gpu/cpu_device.h"
+#include "gpu/mirror.h"
+
+namespace corten::cuda::test {
+namespace {
+
+Tensor numbers(Shape shape, uint64_t seed) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  std::vector<float> values;
+  for (int64_t i = 0; i < n; ++i) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    values.push_back(static_cast<float>(static_cast<int64_t>(seed >> 40)) / 8388608.0f - 1.0f);
+  }
+  return from_vector(values, std::move(shape));
+}
+Tensor tokens(Shape shape, uint64_t seed, int64_t vocabulary) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  std::vector<int64_t> values;
+  for (int64_t i = 0; i < n; ++i) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    values.push_back(static_cast<int64_t>((seed >> 33) % static_cast<uint64_t>(vocabulary)));
+  }
+  return from_vector(values, std::move(shape));
+}
+
+/// A small network with everything but attention: its results must have the CPU's bits.
+struct Network {
+  Tensor table = numbers({50, 24}, 1), w1 = numbers({40, 24}, 2), b1 = numbers({40}, 3), w2 = numbers({40, 10}, 4), gain = numbers({24}, 5),
+         shift = numbers({24}, 6);
+  std::vector<Tensor> parameters{table, w1, b1, w2, gain, shift};
+  std::unique_ptr<optim::AdamW> optimizer;
+  Network() {
+    for (Tensor& p : parameters) p.set_requires_grad();
+    optimizer = std::make_unique<optim::AdamW>(parameters, optim::AdamWOptions{.weight_decay = 0.1});
+  }
+  std::vector<Tensor> step(const std::vector<Tensor>& in) {
+    const Tensor x = layer_norm(embedding(in[0], table), gain, shift);
+    const Tensor loss = cross_entropy(matmul(gelu(linear(x, w1, b1)), w2).reshape({-1, 10}), in[1].reshape({-1}));
+    loss.backward();
+    const Tensor norm = optim::clip_grad_norm_(parameters, 1.0);
+    optimizer->set_lr(in[2]);
+    optimizer->step();
+    optimizer->zero_grad();
+    return {loss.detach(), norm};
+  }
+};
+
+TEST(DeviceProgram, HasTheCpusBits) {
+  CpuDevice device;
+  Network network;
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50), tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
+                               scalar(0.01 + 0.001 * step)};
+  };
+  Comparison c;
+  try {
+    c = compare_with_cpu([&](const std::vector<Tensor>& in) { return network.step(in); }, arguments, 4, device, device.modules());
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  EXPECT_TRUE(c.same_bits) << c.where;
+  EXPECT_EQ(c.info.copies, std::vector<std::string>{});
+  EXPECT_GT(c.info.products, 4u);
+  EXPECT_LT(c.info.groups, c.info.launches);
+  // The first run launches one by one, later ones as a graph; the program's memory was given back.
+  EXPECT_EQ(device.graph_launches, 3u);
+  EXPECT_EQ(device.allocated_bytes(), 0);
+}
+
+TEST(DeviceProgram, TrainsGpt2AsTheCpuDoes) {
+  CpuDevice device;
+  auto model = make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
+  model->initialize(1);
+  manual_seed(1);
+  optim::AdamW optimizer(optim::weight_decay_groups(*model, 0.1), {});
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{tokens({2, 13}, static_cast<uint64_t>(step), 61), tokens({2, 13}, static_cast<uint64_t>(step) + 5, 61)};
+  };
+  const auto step = [&](const std::vector<Tensor>& in) {
+    const Tensor loss = model->loss(in[0], in[1]);
+    loss.backward();
+    optim::clip_grad_norm_(model->parameters(), 1.0);
+    optimizer.step();
+    optimizer.zero_grad();
+    return std::vector<Tensor>{loss.detach()};
+  };
+  Comparison c;
+  try {
+    c = compare_with_cpu(step, arguments, 3, device, device.modules());
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  // Attention is computed in another order.
+  ASSERT_EQ(c.cpu.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(c.cpu[i], c.device[i], 2e-5) << "step " << i;
+  EXPECT_LT(c.cpu[2], c.cpu[0] + 1);
+}
+
+TEST(DeviceProgram, ReportsAnIndexThatIsOutOfRange) {
+  CpuDevice device;
+  const auto arguments = [](int) { return std::vector<Tensor>{from_vector(std::vector<int64_t>{1, 7}, {2}), numbers({5, 3}, 1)}; };
+  try {
+    compare_with_cpu([](const std::vector<Tensor>& in) { return std::vector<Tensor>{embedding(in[0], in[1])}; }, arguments, 1, device,
+                     device.modules());
+    FAIL();
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    EXPECT_NE(std::string(e.what()).find("index 7 is out of range 0..4"), std::string::npos) << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace corten::cuda::test
