@@ -46,7 +46,7 @@ class ImageModel : public nn::Module {
 
   /// Writes config.json and model.safetensors, each atomically, into `folder`, which is made if
   /// there is none. transformers' from_pretrained() reads it.
-  void save_pretrained(const std::string& folder) const;
+  void save_pretrained(const std::string& folder, uint64_t max_shard_size = kMaxShardSize) const;
   /// Copies weights from the .safetensors files of `folder`, of any floating type, with or without
   /// the prefix of the model without a head ("vit."), under the names of transformers or of timm.
   /// What classifiers and poolers lack is drawn from `seed`, and a batch norm without

@@ -87,8 +87,9 @@ std::string ImageModel::config_json() const {
   return out.dump(2) + "\n";
 }
 
-void ImageModel::save_pretrained(const std::string& folder) const {
-  save_model(folder, Json::parse(config_json(), "config.json"), dtype(), state_dict());
+void ImageModel::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {
+  save_model(folder, Json::parse(config_json(), "config.json"), dtype(), state_dict(),
+             max_shard_size);
 }
 
 /// The tensors that the file must have.
