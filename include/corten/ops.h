@@ -99,7 +99,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6, At at 
 /// Rows of weight [vocab, dim] named by integer ids [...]: [..., dim]. Ids out of range are a Usage error.
 Tensor embedding(const Tensor& ids, const Tensor& weight, At at = At::current());
 enum class Reduction { none, mean, sum };
-/// logits [..., classes], integer targets [...]; rows with target == ignore_index do not count. f32.
+/// logits [..., classes], integer targets [...]; rows with target == ignore_index do not count. f32. A target that is no class
+/// is a Usage error; in a compiled function, where targets are known too late for that, the loss is NaN.
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction = Reduction::mean,
                      int64_t ignore_index = -100, double label_smoothing = 0, At at = At::current());
 struct AttentionOptions {

@@ -112,6 +112,23 @@ uint64_t parse_bytes(std::string_view text, std::string_view what) {
   return static_cast<uint64_t>(bytes);
 }
 
+int64_t parse_count(std::string_view text, std::string_view what) {
+  const std::string_view all = trim(text);
+  double number = 0;
+  const auto [end, error] = std::from_chars(all.data(), all.data() + all.size(), number);
+  const std::string unit = lower(trim(all.substr(static_cast<size_t>(end - all.data()))));
+  const double factor = unit.empty()                  ? 1
+                        : unit == "k"                 ? 1e3
+                        : unit == "m"                 ? 1e6
+                        : unit == "b" || unit == "g" ? 1e9
+                        : unit == "t"                 ? 1e12
+                                                      : 0;
+  const double count = std::round(number * factor);
+  if (error != std::errc() || factor == 0 || !(count >= 0) || count >= std::ldexp(1.0, 63))
+    usage_error("{}: \"{}\" is no number: write 4096, 1.1e9, \"124M\" or \"13B\"", what, text);
+  return static_cast<int64_t>(count);
+}
+
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds)) return "unknown";
   if (seconds < 0) return "-" + format_duration(-seconds);

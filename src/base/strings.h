@@ -25,6 +25,10 @@ std::string format_bytes(uint64_t bytes);
 /// otherwise.
 uint64_t parse_bytes(std::string_view text, std::string_view what);
 
+/// "13B", "124M", "1.1e9", "4096": numbers of things; k, M, B (or G) and T are powers of 1000. Usage error "<what>: ..."
+/// otherwise, or beyond 2^63.
+int64_t parse_count(std::string_view text, std::string_view what);
+
 /// "850 us", "12.3 ms", "4.56 s", "3 min 20 s", "2 h 05 min", "3 d 04 h" from seconds.
 std::string format_duration(double seconds);
 /// Seconds from "250ms", "30s", "5min", "2h", "1d", "1h30min" or a plain number of seconds.

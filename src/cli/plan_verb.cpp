@@ -68,7 +68,9 @@ void print_plan(const TrainingPlan& plan) {
                     static_cast<double>(plan.settings.batch * plan.settings.seq) / plan.predicted_seconds));
   print_text(format("  by kernel the longer of FLOPs / {:.1f} GFLOP/s and bytes / {:.1f} GB/s: {}, {}\n", plan.machine.peak_flops / 1e9,
                     plan.machine.bandwidth / 1e9, plan.machine.name, plan.machine.how));
-  for (const std::string& copy : step.info.copies) print_text(format("copy         {}\n", copy));
+  constexpr size_t kCopies = 3;
+  for (size_t i = 0; i < std::min(step.info.copies.size(), kCopies); ++i) print_text(format("copy         {}\n", step.info.copies[i]));
+  if (step.info.copies.size() > kCopies) print_text(format("copy         and {} more of the kind\n", step.info.copies.size() - kCopies));
   print_text(format("limit        {} ({}): {}\n", both_units(plan.limit_bytes), plan.limit, plan.fits ? "fits" : "does not fit"));
   if (!plan.ways.empty()) print_text(ways_table(plan));
   print_text(recipe_table(plan.recipes, plan.ranks, plan.limit_bytes, plan.limit));
@@ -80,7 +82,7 @@ int run_plan(const Args& args) {
   ConfigArgs config;
   PlanOptions options;
   std::string snapshot;
-  std::optional<double> parameters;
+  std::optional<std::string> parameters;
   ArgParser parser("plan", "Predicts memory, work and time of a training step before it runs.");
   config.add_to(parser, false);
   parser.option("--snapshot", snapshot, "write the step's memory over time, for PyTorch's memory viewer");
@@ -88,18 +90,20 @@ int run_plan(const Args& args) {
   parser.flag("--measure", options.measure, "measure this machine's peak and bandwidth anew");
   parser.option("--ranks", options.ranks, "devices to divide the state among", {1, 1e6});
   parser.flag("--ways", options.always_ways, "list what would need less although the step fits");
-  parser.option("--params", parameters, "only the bytes of this many parameters by recipe; no CONFIG.toml", {1, 1e15});
+  parser.option("--params", parameters, "only the bytes of this many parameters (13B, 124M) by recipe; no CONFIG.toml");
   if (!parser.parse(args)) {
     print_text(parser.help());
     return kOk;
   }
   if (parameters) {
     if (!config.path.empty()) usage_error("corten plan: --params and CONFIG.toml do not go together");
-    const std::vector<RecipeBytes> recipes = recipe_bytes(static_cast<int64_t>(*parameters), options.ranks);
+    const int64_t count = parse_count(*parameters, "--params");
+    if (count < 1 || count > int64_t{1'000'000'000'000'000}) usage_error("--params: {} is not between 1 and 1e15", count);
+    const std::vector<RecipeBytes> recipes = recipe_bytes(count, options.ranks);
     std::optional<Machine> machine;
     if (!options.machine.empty()) machine = machine_by_name(options.machine, DType::bf16);
     if (config.common.json)
-      print_json(Json::object({{"parameters", static_cast<int64_t>(*parameters)}, {"ranks", options.ranks}, {"recipes", to_json(recipes)}}));
+      print_json(Json::object({{"parameters", count}, {"ranks", options.ranks}, {"recipes", to_json(recipes)}}));
     else
       print_text(recipe_table(recipes, options.ranks, machine ? machine->memory_bytes : 0, machine ? "one " + machine->name : ""));
     return kOk;

@@ -22,7 +22,7 @@ int run_train(const Args& args) {
   parser.flag("--plan", options.plan_only, "compile and plan the step, run nothing");
   parser.flag("--no-compile", no_compile, "run op by op");
   parser.flag("--detect-anomaly", options.detect_anomaly,
-              "stop at the first op that makes a NaN or an infinity");
+              "stop at the first op that makes a NaN");
   parser.footer(config_help());
   if (!parser.parse(args)) {
     print_text(parser.help());

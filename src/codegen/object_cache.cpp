@@ -167,7 +167,7 @@ ObjectCache& object_cache() {
     std::string folder;
     if (auto own = env_string("CORTEN_CACHE_DIR"))
       folder = *own;
-    else if (auto xdg = env_string("XDG_CACHE_HOME"))
+    else if (auto xdg = env_string("XDG_CACHE_HOME"); xdg && xdg->starts_with('/'))  // relative ones are to be ignored
       folder = join_path(*xdg, "corten");
     else if (auto home = env_string("HOME"))
       folder = join_path(*home, ".cache/corten");

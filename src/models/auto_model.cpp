@@ -6,6 +6,7 @@
 #include "base/format.h"
 #include "base/strings.h"
 #include "corten/encoders.h"
+#include "corten/seq2seq.h"
 #include "corten/vision.h"
 #include "models/gemma2/gemma2.h"
 #include "models/gpt2/config.h"
@@ -98,8 +99,14 @@ const ModelType& model_type(const Json& config, std::string_view source) {
   if (std::ranges::find(image_models, wanted) != image_models.end())
     usage_error("{}: model_type \"{}\" is an image model, which continues no text (decoders: {})",
                 source, wanted, fmt::join(model_types(), ", "));
-  usage_error("{}: unknown model_type \"{}\"{} (known: {})", source, wanted, nearest(wanted),
-              fmt::join(model_types(), ", "));
+  const std::vector<std::string> seq2seq = seq2seq_model_types();
+  if (std::ranges::find(seq2seq, wanted) != seq2seq.end())
+    usage_error("{}: model_type \"{}\" is an encoder-decoder, not a decoder (decoders: {})", source,
+                wanted, fmt::join(model_types(), ", "));
+  usage_error("{}: unknown model_type \"{}\"{} (known: {}; encoders: {}; encoder-decoders: {}; "
+              "image models: {})",
+              source, wanted, nearest(wanted), fmt::join(model_types(), ", "),
+              fmt::join(encoders, ", "), fmt::join(seq2seq, ", "), fmt::join(image_models, ", "));
 }
 
 }  // namespace

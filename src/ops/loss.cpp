@@ -1,4 +1,6 @@
 // Token embedding and cross entropy.
+#include <limits>
+
 #include "ops/define.h"
 
 namespace corten::ops {
@@ -38,7 +40,8 @@ Value column(const Value& targets) {
   return reshape(targets, dims);
 }
 
-/// (1 - s) (lse - x_t) + s (lse - mean(x)) per row, with s = label_smoothing (Szegedy et al., 2016).
+/// (1 - s) (lse - x_t) + s (lse - mean(x)) per row, with s = label_smoothing (Szegedy et al., 2016). NaN where the target is no
+/// class.
 struct CrossEntropy : Composite {
   static constexpr auto name = "cross_entropy";
   static constexpr int arity = 2;  // logits [..., classes], targets [...]
@@ -50,6 +53,10 @@ struct CrossEntropy : Composite {
     Value loss = lse - picked;
     if (a.label_smoothing != 0)
       loss = loss * (1 - a.label_smoothing) + (lse - mean(x, {-1}, true)) * a.label_smoothing;
+    // What a compiled step cannot refuse is not passed over in silence.
+    const auto classes = static_cast<double>(x.dims().back());
+    loss = where(logical_or(lt(t, full_like(t, 0)), le(full_like(t, classes), t)),
+                 full_like(loss, std::numeric_limits<double>::quiet_NaN()), loss);
     loss = where(eq(t, full_like(t, static_cast<double>(a.ignore_index))), full_like(loss, 0), loss);
     return {reshape(loss, in[1].dims())};
   }

@@ -20,6 +20,7 @@ Tensor clip_grad_norm_(const std::vector<Tensor>& params, double max_norm) {
   const ir::StageScope stage(ir::Stage::update);
   Tensor norm = grad_norm(params);
   Tensor scale = minimum(max_norm / (norm + 1e-6), scalar(1));
+  const ir::StageScope gradients(ir::Stage::accumulate);  // whom the new ones belong to in reports of memory
   for (Tensor p : params)
     if (p.grad().defined()) p.set_grad(p.grad() * scale);
   return norm;

@@ -2,6 +2,7 @@
 
 #include "base/format.h"
 #include "corten/amp.h"
+#include "ir/value.h"
 #include "nn/state.h"
 #include "runtime/tensor_impl.h"
 #include "runtime/tensor_ops.h"
@@ -65,6 +66,7 @@ void GradScaler::unscale_(optim::Optimizer& optimizer) {
   const NoGradGuard no_grad;
   const Tensor inverse = 1.0 / scale_;
   std::vector<Tensor> gradients;
+  const ir::StageScope made(ir::Stage::accumulate);  // whom the new ones belong to in reports of memory
   for (Tensor parameter : optimizer.parameters()) {
     const Tensor gradient = parameter.grad();
     if (!gradient.defined()) continue;

@@ -314,6 +314,10 @@ Tensor embedding(const Tensor& ids, const Tensor& weight, At at) {
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction, int64_t ignore_index, double label_smoothing, At at) {
   SOURCE;
   Value t = value_of(targets);
+  if (t.concrete() && !is_floating(t.dtype()) && logits.dim() > 0)
+    for (int64_t target : targets.to(DType::i64).to_vector<int64_t>())
+      if (target != ignore_index && (target < 0 || target >= logits.size(-1)))
+        usage_error("[cross_entropy] the target {} is none of {} classes (and not ignore_index = {})", target, logits.size(-1), ignore_index);
   Value losses = ops::cross_entropy(floating(logits), t, ignore_index, label_smoothing);
   if (reduction == Reduction::none) return wrap(losses);
   Value total = ops::sum(losses, {}, false);

@@ -245,6 +245,10 @@ void Loader::check_together() const {
       usage_error("{}: an encoder brings its tokenizer, tokenizer.vocab_size makes another",
                   where("tokenizer.vocab_size"));
   }
+  if (tokenizer.vocab_size > 0 && !model.path.empty() && model.init != "random")
+    usage_error("{}: tokenizer.vocab_size makes another tokenizer than the one that the weights of "
+                "model.path know: leave it out, or set model.init = \"random\"",
+                where("tokenizer.vocab_size"));
   if (!model.model_type.empty())
     check_model_fields(model.fields, model.model_type,
                        [&](const std::string& key) { return where(key); });

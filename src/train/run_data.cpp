@@ -83,6 +83,14 @@ TokenizerInfo make_tokenizer(const Config& config, const std::string& folder,
     return info;
   }
   const std::string path = tokenizer_path(config);
+  if (path.empty() && !config.data.text.empty() && !config.model.path.empty() &&
+      config.model.init != "random") {
+    const std::string file = join_path(config.model.path, "config.json");
+    if (!config.is_classification())
+      model_info(read_file(file), file);  // that it is another kind of model comes first
+    usage_error("{} has no tokenizer: set tokenizer.path to the one that it was trained with",
+                config.model.path);
+  }
   if (path.empty() && !config.data.text.empty())
     usage_error("there is no tokenizer for data.text: set tokenizer.path or tokenizer.vocab_size");
   if (path.empty()) return {};

@@ -17,7 +17,7 @@ namespace corten {
 struct TrainOptions {
   bool resume = false;          ///< continue the run in config.train.out
   bool plan_only = false;       ///< compile and plan the step, run nothing, write nothing
-  bool detect_anomaly = false;  ///< stop at the first op that makes a NaN or an infinity
+  bool detect_anomaly = false;  ///< stop at the first op that makes a NaN
   bool eval_first = false;      ///< evaluate the fresh model too (step 0)
 };
 

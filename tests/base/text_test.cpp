@@ -112,6 +112,17 @@ TEST(Strings, Bytes) {
         << bad;
 }
 
+TEST(Strings, Counts) {
+  EXPECT_EQ(parse_count("13B", "n"), 13'000'000'000);
+  EXPECT_EQ(parse_count(" 1.5 k ", "n"), 1500);
+  EXPECT_EQ(parse_count("124m", "n"), 124'000'000);
+  EXPECT_EQ(parse_count("1.1e9", "n"), 1'100'000'000);
+  EXPECT_EQ(parse_count("0", "n"), 0);
+  for (const char* bad : {"", "B", "-1", "13Q", "13BB", "nan", "inf", "1e30", "1 2"})
+    EXPECT_NE(usage_message([&] { parse_count(bad, "--params"); }).find("--params"), std::string::npos)
+        << bad;
+}
+
 TEST(Strings, Durations) {
   EXPECT_EQ(format_duration(0.0123), "12.3 ms");
   EXPECT_EQ(format_duration(4.56), "4.56 s");

@@ -113,6 +113,17 @@ TEST(Tensor, ErrorsNameShapesAndReasons) {
   EXPECT_ERROR(a.select(0, 5), "index 5");
   EXPECT_ERROR(embedding(tensor({1, 9}), zeros({5, 2})), "index 9 is out of range 0..4");
   EXPECT_ERROR(cross_entropy(a, b), "[cross_entropy]");
+  const Tensor logits = ones({2, 3});
+  EXPECT_ERROR(cross_entropy(logits, tensor({0, 3})), "the target 3 is none of 3 classes");
+  EXPECT_ERROR(cross_entropy(logits, tensor({-1, 0})), "the target -1 is none of 3 classes");
+  EXPECT_FLOAT_EQ(cross_entropy(logits, tensor({-100, 0})).item<float>(), std::log(3.0f));
+  CompiledFunction compiled = compile([](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{cross_entropy(in[0], in[1], Reduction::none)};
+  });
+  const std::vector<float> losses = compiled({ones({3, 3}), tensor({3, -100, 2})})[0].to_vector<float>();
+  EXPECT_TRUE(std::isnan(losses[0]));
+  EXPECT_EQ(losses[1], 0);
+  EXPECT_FLOAT_EQ(losses[2], std::log(3.0f));
   EXPECT_ERROR(a.backward(), "requires grad");
   EXPECT_ERROR(tensor({1}).set_requires_grad(), "floating");
   EXPECT_ERROR(Tensor().shape(), "undefined");
