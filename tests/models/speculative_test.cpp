@@ -54,21 +54,44 @@ TEST(Speculative, GreedyTokensAreTheModels) {
 }
 
 TEST(Speculative, ExtendingHasTheBitsOfDecoding) {
-  auto model = load_model(folder("gpt2_odd"));
-  for (bool compiled : {true, false}) {
-    DecodeSession session(*model, 2, 19, compiled);
-    session.prefill({1, 2, 3, 4});
-    std::vector<float> expected;
-    for (const Ids& column : {Ids{5, 9}, {6, 10}, {7, 11}})
-      for (float x : session.decode(column)) expected.push_back(x);
-    session.truncate(2);
-    const std::vector<float> got = session.extend({5, 6, 7, 9, 10, 11});
-    for (int64_t t = 0; t < 3; ++t)
-      for (int64_t row = 0; row < 2; ++row)
-        for (int64_t v = 0; v < 37; ++v)
-          ASSERT_EQ(got[(row * 3 + t) * 37 + v], expected[(t * 2 + row) * 37 + v]);
-    EXPECT_EQ(session.position(), 5);
-  }
+  for (const std::string& name :
+       {"gpt2_odd", "decoders/llama", "decoders/llama_yarn", "decoders/mistral", "decoders/qwen2",
+        "decoders/qwen3", "decoders/gemma2"})
+    for (DType dtype : {DType::f32, DType::bf16}) {
+      SCOPED_TRACE(name + " " + std::string(corten::name(dtype)));
+      auto model = load_model(folder(name), dtype);
+      ASSERT_TRUE(model->can_extend());
+      const int64_t vocab = model->vocab_size();
+      for (bool compiled : {true, false}) {
+        DecodeSession session(*model, 2, 19, compiled);
+        session.prefill({1, 2, 3, 4, 12, 5, 8, 6, 7, 2});
+        std::vector<float> expected;
+        for (const Ids& column : {Ids{5, 9}, {6, 10}, {7, 11}})
+          for (float x : session.decode(column)) expected.push_back(x);
+        session.truncate(5);
+        const std::vector<float> got = session.extend({5, 6, 7, 9, 10, 11});
+        for (int64_t t = 0; t < 3; ++t)
+          for (int64_t row = 0; row < 2; ++row)
+            for (int64_t v = 0; v < vocab; ++v)
+              ASSERT_EQ(got[(row * 3 + t) * vocab + v], expected[(t * 2 + row) * vocab + v]);
+        EXPECT_EQ(session.position(), 8);
+      }
+    }
+}
+
+TEST(Speculative, DecodersLookAtDraftsTogether) {
+  auto model = load_model(folder("decoders/llama")), other = load_model(folder("decoders/mistral"));
+  GenerationOptions options{.max_new_tokens = 20, .sampling = {.temperature = 0}};
+  options.stop_at_eos = false;
+  const Ids prompt = {3, 14, 7, 9};
+  const Ids expected = generate(*model, {prompt}, options).ids[0];
+  const Generation out = generate_speculative(*model, *other, prompt, options, 4);
+  EXPECT_EQ(out.ids[0], expected);
+  const Generation own = generate_speculative(*model, *model, prompt, options, 4);
+  EXPECT_EQ(own.ids[0], expected);
+  EXPECT_EQ(own.accepted, own.drafted);
+  // One step for up to five tokens.
+  EXPECT_LT(own.decode_steps, 8);
 }
 
 TEST(Speculative, TheRuleGivesTheModelsDistribution) {

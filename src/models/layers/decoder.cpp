@@ -70,12 +70,16 @@ Tensor DecoderLM::forward_prefill(const Tensor& ids_BT, const Tensor& attention_
 }
 
 Tensor DecoderLM::forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) {
+  return forward_extend(ids_B1, position, cache).select(1, 0);
+}
+
+Tensor DecoderLM::forward_extend(const Tensor& ids_BT, const Tensor& position, KvCache& cache) {
   DecoderCall call;
-  call.placement = Placement::next(position, cache);
+  call.placement = Placement::next(position, cache, ids_BT.size(1));
   call.rotation = rotary_(call.placement.positions(), cache.length);
   call.cache = &cache;
   call.position = position;
-  return head(model_(ids_B1, call).select(1, 0));
+  return head(model_(ids_BT, call));
 }
 
 CausalLM::CacheShape DecoderLM::cache_shape() const {

@@ -50,6 +50,7 @@ class DecoderLM : public CausalLM {
   DecoderLM(const DecoderFamily& family, DecoderConfig config);
   int64_t vocab_size() const override { return config_.vocab_size; }
   int64_t max_positions() const override { return config_.max_position_embeddings; }
+  bool can_extend() const override { return true; }
   std::string config_json() const override { return config_.json.dump(2) + "\n"; }
   double forward_flops(int64_t batch, int64_t tokens) const override;
   std::string type_name() const override { return std::string(family_.architecture); }
@@ -59,6 +60,7 @@ class DecoderLM : public CausalLM {
   Tensor forward_prefill(const Tensor& ids_BT, const Tensor& attention_mask_BT,
                          KvCache& cache) override;
   Tensor forward_decode(const Tensor& ids_B1, const Tensor& position, KvCache& cache) override;
+  Tensor forward_extend(const Tensor& ids_BT, const Tensor& position, KvCache& cache) override;
   CacheShape cache_shape() const override;
   int64_t longest_input() const override;
   std::string map_weight_name(std::string_view stored) const override;

@@ -51,7 +51,8 @@ void GroupedQueryAttention::use_cache(Tensor& k_BKSD, Tensor& v_BKSD,
       all.slice(2, 0, T).copy_(*one);
       continue;
     }
-    Tensor slot = call.position.reshape({1, 1, 1, 1}).expand({B, kv_heads_, 1, head_size_});
+    Tensor slot =
+        call.placement.slots().reshape({1, 1, T, 1}).expand({B, kv_heads_, T, head_size_});
     all.copy_(scatter(all, 2, slot, one->to(all.dtype())));
     *one = all;
   }

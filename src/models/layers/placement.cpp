@@ -18,13 +18,14 @@ Placement Placement::whole(int64_t tokens, const Tensor& attention_mask) {
   return out;
 }
 
-Placement Placement::next(const Tensor& position, const KvCache& cache) {
+Placement Placement::next(const Tensor& position, const KvCache& cache, int64_t tokens) {
   Placement out;
-  out.tokens_ = 1;
+  out.tokens_ = tokens;
   out.slots_ = cache.length;
   out.position_ = position;
   out.visible_BS_ = cache.visible;
   out.positions_ = position.reshape({1, 1});
+  if (tokens > 1) out.positions_ = out.positions_ + arange(tokens).reshape({1, tokens});
   if (cache.shift.defined()) out.positions_ = position - cache.shift.reshape({cache.batch, 1});
   return out;
 }
@@ -37,12 +38,17 @@ bool Placement::is_causal(int64_t window) const {
   return !position_.defined() && !visible_BS_.defined() && (window == 0 || window >= tokens_);
 }
 
+Tensor Placement::slots() const {
+  if (!position_.defined()) return arange(tokens_);
+  return tokens_ == 1 ? position_.reshape({1}) : position_ + arange(tokens_);
+}
+
 Tensor Placement::mask(int64_t window) const {
   if (!position_.defined() && window >= tokens_) window = 0;
   Tensor& mask = masks_[window];
   if (mask.defined()) return mask;
   const int64_t T = tokens_, S = slots_;
-  Tensor query_T1 = (position_.defined() ? position_ : arange(T)).reshape({T, 1});
+  Tensor query_T1 = slots().reshape({T, 1});
   Tensor key_1S = arange(S).reshape({1, S});
   Tensor seen = key_1S <= query_T1;
   if (window > 0) seen = logical_and(seen, key_1S > query_T1 - static_cast<double>(window));

@@ -15,10 +15,13 @@ class Placement {
  public:
   /// Tokens 0 .. T-1. attention_mask [B, T], 0 where a token is padding; undefined: none.
   static Placement whole(int64_t tokens, const Tensor& attention_mask = {});
-  /// The token in slot `position` (i64 0-d) of the cache, after all earlier ones.
-  static Placement next(const Tensor& position, const KvCache& cache);
+  /// The tokens from slot `position` (i64 0-d) of the cache on, after all earlier ones; several
+  /// only in caches without padding.
+  static Placement next(const Tensor& position, const KvCache& cache, int64_t tokens = 1);
 
   int64_t tokens() const { return tokens_; }
+  /// i64 [T]: where their keys are in a cache.
+  Tensor slots() const;
   /// i64 [1 or B, T]: how many visible tokens came before each. As transformers' generate() derives
   /// position ids from the mask, 0 for padding.
   Tensor positions() const;
@@ -30,7 +33,7 @@ class Placement {
 
  private:
   int64_t tokens_ = 0, slots_ = 0;
-  Tensor position_;    ///< i64 0-d of a single token; undefined: they are the first ones
+  Tensor position_;    ///< i64 0-d of the first token; undefined: they begin the sequence
   Tensor visible_BS_;  ///< bool; undefined: no padding
   Tensor positions_;
   mutable std::map<int64_t, Tensor> masks_;  ///< by window, made once per call
