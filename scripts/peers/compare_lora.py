@@ -37,7 +37,7 @@ BASES = {
 TARGETS = {
     "gpt2": [["c_attn"], ["c_attn", "c_proj", "c_fc"], r".*\.(attn\.c_proj|mlp\.c_fc)", "all-linear"],
     "llama": [["q_proj", "v_proj"], ["down_proj", "o_proj", "k_proj"], r"model\.layers\.[02]\.mlp\..*_proj", "all-linear"],
-    "t5": [["q", "v"], ["wi", "wo", "o"], r"decoder\..*(k|v)", "all-linear"],
+    "t5": [["q", "v"], ["wi", "wo", "o"], r"decoder\..*\.(k|v)", "all-linear"],
     "bert": [["query", "value"], ["dense"], r".*\.attention\.self\.(query|key)"],
 }
 SAVED = {"gpt2": ["ln_f"], "llama": ["lm_head"], "t5": ["final_layer_norm"], "bert": ["classifier"]}

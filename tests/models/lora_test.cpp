@@ -127,6 +127,25 @@ TEST(Lora, FilesAsPeftWritesThem) {
   }
 }
 
+TEST(Lora, BiasesThatPeftStoresSeveralTimes) {
+  TempFolder temp;
+  write_file_atomic(temp / "adapter_config.json",
+                    read_file(adapter("bert") + "/adapter_config.json"));
+  StateDict state = read_state(adapter("bert") + "/adapter_model.safetensors");
+  const Tensor bias = *find_tensor(state, "base_model.model.classifier.bias");
+  state.emplace_back("base_model.model.classifier.original_module.bias", zeros_like(bias));
+  state.emplace_back("base_model.model.classifier.modules_to_save.bias", bias);
+  const Golden golden("lora/bert");
+  for (const char* drop : {"", "base_model.model.classifier.bias"}) {
+    std::erase_if(state, [&](const auto& entry) { return entry.first == drop; });
+    write_state(temp / "adapter_model.safetensors", state);
+    const Base base = base_of("bert");
+    LoraModel lora(*base.model, LoraConfig::from_pretrained(temp.path()));
+    lora.load_weights(temp.path());
+    EXPECT_LT(difference(base.logits(golden), golden["logits"]), 1e-4);
+  }
+}
+
 TEST(Lora, HalfPrecisionBase) {
   const Golden golden("lora/llama");
   const Base base = base_of("llama", DType::bf16);

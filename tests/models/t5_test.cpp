@@ -302,6 +302,7 @@ TEST(T5Files, WhatConfigsCannotSay) {
   expect_contains(message([](Json& c) { c.set("dense_act_fn", "gelo"); }), "\"gelo\"");
   expect_contains(message([](Json& c) { c.set("model_type", "t6"); }), "t6");
   expect_contains(message([](Json& c) { c.set("dropout_rate", 2); }), "\"dropout_rate\" is 2");
+  expect_contains(usage_message([] { load_model(folder("relu")); }), "is an encoder-decoder");
   // A model that has nothing to begin with.
   Json config = parse_file(folder("relu") + "/config.json");
   config.erase("decoder_start_token_id");

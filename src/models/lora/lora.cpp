@@ -74,6 +74,19 @@ struct Adapter {
   }
 };
 
+/// With bias = "all" PEFT stores the biases of a module that is saved as a whole several times: as
+/// they were ("original_module"), and once more under the name that it has in memory.
+std::string map_name(std::string_view stored, const Safetensors& file) {
+  constexpr std::string_view kInMemory = ".modules_to_save.";
+  if (stored.find(".original_module.") != stored.npos) return "";
+  std::string name(stored);
+  if (const size_t at = stored.find(kInMemory); at != stored.npos) {
+    name.replace(at, kInMemory.size(), ".");
+    if (file.find(name)) return "";
+  }
+  return name;
+}
+
 /// Sizes of a layer that can have an adapter; zeros for others.
 struct Fans {
   int64_t in = 0, out = 0;
@@ -226,8 +239,9 @@ void LoraModel::load_weights(const std::string& folder) {
           pickle, kWeights);
     usage_error("{} holds no adapter: there is no {}", folder, path);
   }
-  copy_weights("lora", path, Safetensors::open(path), state_dict(),
-               [](std::string_view stored) { return std::string(stored); });
+  const Safetensors file = Safetensors::open(path);
+  copy_weights("lora", path, file, state_dict(),
+               [&](std::string_view stored) { return map_name(stored, file); });
 }
 
 void LoraModel::merge_and_unload() {
