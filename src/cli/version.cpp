@@ -1,11 +1,8 @@
 #include "cli/version.h"
 
-#include <dlfcn.h>
-
-#include <memory>
-
 #include "base/cpu.h"
 #include "base/format.h"
+#include "cuda/load.h"
 
 #ifndef CORTEN_VERSION
 #error "the build defines CORTEN_VERSION"
@@ -14,43 +11,30 @@
 namespace corten::cli {
 namespace {
 
-/// Asks the CUDA driver for devices, through its library alone (CUDA Driver API, cuInit ff.).
+std::string cuda_version(int version) { return format("{}.{}", version / 1000, version % 1000 / 10); }
+
+/// What the plug-in finds: the driver, its devices and the compiler of kernels.
 Json cuda_json() {
-  auto absent = [](std::string reason) {
+  const auto absent = [](std::string reason) {
     return Json::object({{"available", false}, {"reason", std::move(reason)}});
   };
-  struct Close {
-    void operator()(void* handle) const { dlclose(handle); }
-  };
-  std::unique_ptr<void, Close> library(dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL));
-  if (!library) return absent("no CUDA driver: libcuda.so.1 was not found");
-  auto function = [&](const char* symbol) { return dlsym(library.get(), symbol); };
-  auto init = reinterpret_cast<int (*)(unsigned)>(function("cuInit"));
-  auto driver_version = reinterpret_cast<int (*)(int*)>(function("cuDriverGetVersion"));
-  auto device_count = reinterpret_cast<int (*)(int*)>(function("cuDeviceGetCount"));
-  auto device_name = reinterpret_cast<int (*)(char*, int, int)>(function("cuDeviceGetName"));
-  if (!init || !driver_version || !device_count || !device_name)
-    return absent("libcuda.so.1 lacks functions of the CUDA driver");
-  if (int status = init(0); status != 0) {
-    library.release();  // the driver may have started threads
-    return absent(format("the CUDA driver does not start (cuInit returned {})", status));
+  std::string missing;
+  cuda::Plugin* plugin = cuda::find_plugin(missing);
+  if (!plugin) return absent(std::move(missing));
+  const cuda::DriverInfo driver = plugin->driver();
+  if (!driver.missing.empty()) return absent(driver.missing);
+  const cuda::CompilerInfo compiler = plugin->compiler();
+  if (!compiler.missing.empty()) return absent(compiler.missing);
+  Json devices = Json::array(), capabilities = Json::array();
+  for (const cuda::DeviceInfo& device : driver.devices) {
+    devices.push_back(device.name);
+    capabilities.push_back(format("{}.{}", device.major, device.minor));
   }
-  int version = 0, count = 0;
-  driver_version(&version);
-  if (int status = device_count(&count); status != 0 || count == 0) {
-    library.release();
-    return absent(format("the CUDA driver lists no device (status {})", status));
-  }
-  Json devices = Json::array();
-  for (int i = 0; i < count; ++i) {
-    char name[256] = "";
-    device_name(name, sizeof(name) - 1, i);
-    devices.push_back(name);
-  }
-  library.release();
   return Json::object({{"available", true},
-                       {"driver", format("{}.{}", version / 1000, version % 1000 / 10)},
-                       {"devices", std::move(devices)}});
+                       {"driver", cuda_version(driver.version)},
+                       {"compiler", format("{}.{}", compiler.major, compiler.minor)},
+                       {"devices", std::move(devices)},
+                       {"compute_capabilities", std::move(capabilities)}});
 }
 
 }  // namespace

@@ -66,4 +66,12 @@ Plugin& plugin() {
   return *loaded().plugin;
 }
 
+std::string missing_device() {
+  std::string missing;
+  Plugin* found = find_plugin(missing);
+  if (!found) return missing;
+  if (missing = found->driver().missing; !missing.empty()) return missing;
+  return found->compiler().missing;
+}
+
 }  // namespace corten::cuda

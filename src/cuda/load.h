@@ -11,5 +11,7 @@ namespace corten::cuda {
 Plugin* find_plugin(std::string& missing);
 /// The same; resource error if there is none.
 Plugin& plugin();
+/// "" if there is a device that can be used, with a compiler for its kernels; or what is missing, and what to install.
+std::string missing_device();
 
 }  // namespace corten::cuda

@@ -12,6 +12,7 @@
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "corten/random.h"
+#include "cuda/load.h"
 #include "models/model_folder.h"
 #include "runtime/allocator.h"
 #include "runtime/null_device.h"
@@ -120,7 +121,7 @@ class Trainer {
 
 void Trainer::check_device() const {
   if (config_.train.device == "cuda")
-    resource_error("train.device = \"cuda\": this build computes on the CPU only");
+    resource_error("train.device = \"cuda\": {}", cuda::missing_device().empty() ? "training computes on the CPU only, so far" : cuda::missing_device());
 }
 
 RunDataCallbacks Trainer::data_callbacks() const {

@@ -88,8 +88,9 @@ struct OnDevice {
 }  // namespace
 
 Comparison compare_with_cpu(const Function& function, const std::function<std::vector<Tensor>(int step)>& arguments, int steps, Device& device,
-                            const MakeModules& make_modules) {
+                            const MakeModules& make_modules, int cpu_steps) {
   Comparison out;
+  if (cpu_steps < 0) cpu_steps = steps;
   CompiledFunction compiled = compile(function);
   const std::vector<Tensor> first = arguments(0);
   compiled.plan(first);
@@ -140,15 +141,16 @@ Comparison compare_with_cpu(const Function& function, const std::function<std::v
   }
   device.release_event(before);
   device.release_event(after);
-  for (int step = 0; step < steps; ++step) {
+  const auto one_number = [&] { return results > 0 && program.output_types()[0].elements() == 1; };
+  if (one_number())
+    for (const std::vector<std::string>& r : device_results) out.device.push_back(number(program.output_types()[0].dtype, r[0].data()));
+  for (int step = 0; step < cpu_steps; ++step) {
     const std::vector<Tensor> cpu = compiled(arguments(step));
     for (size_t k = 0; k < results; ++k)
       compare(format("result {} of step {}", k, step), program.output_types()[k].dtype, bytes_of(cpu[k]), device_results[static_cast<size_t>(step)][k], out);
-    if (results > 0 && program.output_types()[0].elements() == 1) {
-      out.cpu.push_back(number(program.output_types()[0].dtype, bytes_of(cpu[0]).data()));
-      out.device.push_back(number(program.output_types()[0].dtype, device_results[static_cast<size_t>(step)][0].data()));
-    }
+    if (one_number()) out.cpu.push_back(number(program.output_types()[0].dtype, bytes_of(cpu[0]).data()));
   }
+  if (cpu_steps != steps) return out;
   for (size_t i = 0; i < states.size(); ++i) {
     const std::string want = bytes_of(states[i]->value);
     std::string got(want.size(), '\0');

@@ -19,8 +19,9 @@ struct Comparison {
   std::vector<double> step_ms;      ///< on the device, by its events
 };
 
-/// Makes `steps` steps with `arguments(step)` on the device, then on the CPU, from the same state.
+/// Makes `steps` steps with `arguments(step)` on the device, then `cpu_steps` (-1: as many) on the CPU, from the same state.
+/// States are compared if both made as many.
 Comparison compare_with_cpu(const Function& function, const std::function<std::vector<Tensor>(int step)>& arguments, int steps, Device& device,
-                            const MakeModules& make_modules);
+                            const MakeModules& make_modules = {}, int cpu_steps = -1);
 
 }  // namespace corten::cuda::test
