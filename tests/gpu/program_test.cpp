@@ -7,6 +7,7 @@
 #include "gpu/cpu_device.h"
 #include "gpu/mirror.h"
 #include "gpu/samples.h"
+#include "runtime/device_function.h"
 
 namespace corten::cuda::test {
 namespace {
@@ -62,6 +63,49 @@ TEST(DeviceProgram, TrainsGpt2AsTheCpuDoes) {
   ASSERT_EQ(c.cpu.size(), 3u);
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(c.cpu[i], c.device[i], 2e-5) << "step " << i;
   EXPECT_LT(c.cpu[2], c.cpu[0] + 1);
+}
+
+// A function with its state on the device: what the host reads and writes in between is seen by both.
+TEST(DeviceFunction, KeepsStateOnTheDevice) {
+  CpuDevice device;
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50), tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
+                               scalar(0.01 + 0.001 * step)};
+  };
+  Network there, here;
+  CompiledFunction there_compiled = compile([&](const std::vector<Tensor>& in) { return there.step(in); });
+  CompiledFunction here_compiled = compile([&](const std::vector<Tensor>& in) { return here.step(in); });
+  {
+    runtime::DeviceState state(device, device.modules());
+    runtime::DeviceFunction on_device(there_compiled, state);
+    for (int step = 0; step < 6; ++step) {
+      std::vector<Tensor> got;
+      try {
+        got = on_device(arguments(step));
+      } catch (const Error&) {
+        if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+        throw;
+      }
+      const std::vector<Tensor> want = here_compiled(arguments(step));
+      EXPECT_EQ(got[0].item<float>(), want[0].item<float>()) << "step " << step;
+      EXPECT_EQ(got[1].item<float>(), want[1].item<float>()) << "step " << step;
+      if (step == 2) {  // the host looks at the weights
+        state.fetch();
+        EXPECT_EQ(there.w1.to_vector<float>(), here.w1.to_vector<float>());
+      }
+      if (step == 3) {  // and gives them new values
+        state.fetch();
+        const NoGradGuard no_grad;
+        for (Network* n : {&there, &here}) n->w2.copy_(numbers({40, 10}, 77));
+      }
+    }
+    EXPECT_NE(there.gain.to_vector<float>(), here.gain.to_vector<float>()) << "the host has the new value before it was fetched";
+    state.fetch();
+    for (size_t i = 0; i < there.parameters.size(); ++i)
+      EXPECT_EQ(there.parameters[i].to_vector<float>(), here.parameters[i].to_vector<float>()) << "parameter " << i;
+    EXPECT_GT(device.graph_launches, 3u);
+  }
+  EXPECT_EQ(device.allocated_bytes(), 0);
 }
 
 TEST(DeviceProgram, ReportsAnIndexThatIsOutOfRange) {

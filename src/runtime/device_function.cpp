@@ -1,0 +1,149 @@
+#include "runtime/device_function.h"
+
+#include <algorithm>
+
+#include "base/format.h"
+#include "ops/functions.h"
+#include "runtime/allocator.h"
+#include "runtime/inspect.h"
+
+namespace corten::runtime {
+namespace {
+
+void raise(const cuda::Status& status) {
+  if (!status.empty()) resource_error("{}", status);
+}
+
+// The same value, contiguous.
+ir::Value contiguous(const ir::Value& v) {
+  if (ir::is_contiguous(v->layout, v.dims())) return v;
+  const ir::GradScope no_grad(false);
+  return ops::copy(v);
+}
+const char* data(const ir::Value& v) {
+  return static_cast<const char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype()));
+}
+
+}  // namespace
+
+DeviceState::~DeviceState() {
+  device_.synchronize();
+  for (auto& [cell, place] : places_)
+    if (place.address) device_.release(place.address);
+}
+
+uint64_t DeviceState::use(const CellPtr& cell) {
+  Place& place = places_[cell.get()];
+  if (place.known && place.known == cell->value->buffer) return place.address;
+  const ir::Value value = contiguous(cell->value);
+  const int64_t bytes = value.type().bytes();
+  if (!place.cell || place.bytes != bytes) {
+    if (place.address) raise(device_.release(std::exchange(place.address, 0)));
+    bytes_ += bytes - place.bytes;
+    place.cell = cell;
+    place.bytes = bytes;
+    raise(device_.allocate(std::max<int64_t>(bytes, 1), place.address));
+  }
+  if (bytes > 0) raise(device_.to_device(place.address, data(value), bytes));
+  raise(device_.synchronize());  // the copy may go
+  place.known = cell->value->buffer;
+  place.newer = false;
+  return place.address;
+}
+
+void DeviceState::written(const CellPtr& cell) { places_.at(cell.get()).newer = true; }
+
+void DeviceState::fetch() {
+  for (auto& [key, place] : places_) {
+    // A value that the host was given since counts more.
+    if (!place.newer || place.known != place.cell->value->buffer) continue;
+    const ir::Value& old = place.cell->value;
+    ir::Value fresh = ir::make_concrete(old.type(), allocate(place.bytes));
+    if (place.bytes > 0) raise(device_.to_host(fresh->buffer->data(), place.address, place.bytes));
+    place.cell->value = fresh.with_edge(old->edge);
+    place.known = place.cell->value->buffer;
+    place.newer = false;
+  }
+  raise(device_.synchronize());
+}
+
+struct DeviceFunction::Entry {
+  std::vector<CellPtr> states;
+  std::vector<bool> written;
+  std::unique_ptr<cuda::DeviceProgram> program;
+  std::vector<uint64_t> arguments, results;  // addresses
+};
+
+DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state) : function_(function), state_(state) {}
+DeviceFunction::~DeviceFunction() {
+  cuda::Device& device = state_.device();
+  for (auto& [key, entry] : entries_) {
+    entry->program.reset();  // waits
+    for (uint64_t a : entry->arguments) device.release(a);
+    for (uint64_t r : entry->results)
+      if (r) device.release(r);
+  }
+}
+
+DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments) {
+  std::string key;
+  for (const Tensor& t : arguments) key += to_string(value_of(t).type()) + " ";
+  std::unique_ptr<Entry>& place = entries_[key];
+  if (place) return *place;
+  // Plans of compiled functions are for contiguous arguments here.
+  std::vector<Tensor> plain;
+  for (const Tensor& t : arguments) plain.push_back(wrap(contiguous(value_of(t))));
+  function_.plan(plain);
+  const Inspection found = inspect(function_);
+  auto entry = std::make_unique<Entry>();
+  entry->states = found.states;
+  entry->written = found.written;
+  cuda::Device& device = state_.device();
+  entry->program = std::make_unique<cuda::DeviceProgram>(*found.recorded, device, state_.make_modules());
+  const auto reserve = [&](int64_t bytes) {
+    uint64_t address = 0;
+    raise(device.allocate(std::max<int64_t>(bytes, 1), address));
+    bytes_ += bytes;
+    return address;
+  };
+  for (const Tensor& t : plain) entry->arguments.push_back(reserve(value_of(t).type().bytes()));
+  for (size_t i = 0; i < entry->program->outputs().size(); ++i)
+    entry->results.push_back(entry->program->outputs()[i].alias < 0 ? reserve(entry->program->output_types()[i].bytes()) : 0);
+  place = std::move(entry);
+  return *place;
+}
+
+std::vector<Tensor> DeviceFunction::operator()(const std::vector<Tensor>& arguments) {
+  const ir::BuilderScope eager(ir::eager_builder());
+  Entry& entry = find(arguments);
+  last_ = &entry;
+  cuda::Device& device = state_.device();
+  std::vector<ir::Value> values;  // live until they are copied
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    values.push_back(contiguous(value_of(arguments[i])));
+    if (const int64_t bytes = values.back().type().bytes(); bytes > 0)
+      raise(device.to_device(entry.arguments[i], data(values.back()), bytes));
+  }
+  std::vector<uint64_t> inputs = entry.arguments;
+  for (const CellPtr& cell : entry.states) inputs.push_back(state_.use(cell));
+  entry.program->run(inputs, entry.results);
+  for (size_t i = 0; i < entry.states.size(); ++i)
+    if (entry.written[i]) state_.written(entry.states[i]);
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < entry.results.size(); ++i) {
+    if (!entry.results[i]) continue;
+    const ir::Type& type = entry.program->output_types()[i];
+    ir::Value value = ir::make_concrete(type, allocate(type.bytes()));
+    if (type.bytes() > 0) raise(device.to_host(value->buffer->data(), entry.results[i], type.bytes()));
+    out.push_back(wrap(value));
+  }
+  entry.program->check();  // waits
+  return out;
+}
+
+const cuda::DeviceProgramInfo& DeviceFunction::info() const {
+  if (!last_) usage_error("nothing was executed on the device yet");
+  return last_->program->info();
+}
+
+}  // namespace corten::runtime

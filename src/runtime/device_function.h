@@ -1,0 +1,79 @@
+// Compiled functions whose calls are executed by a GPU, and their state there.
+//
+// Tensors stay on the host for everybody else: arguments are copied to the device by each call, results from it. State is
+// copied when it is first used, and again if the host gives it a new value; what calls write stays on the device until it is
+// fetched.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "corten/compile.h"
+#include "cuda/device_program.h"
+#include "runtime/tensor_impl.h"
+
+namespace corten::runtime {
+
+/// The state of all functions on a device, one place for each tensor.
+class DeviceState {
+ public:
+  explicit DeviceState(cuda::Device& device, cuda::MakeModules make_modules = {})
+      : device_(device), make_modules_(std::move(make_modules)) {}
+  ~DeviceState();
+  DeviceState(const DeviceState&) = delete;
+
+  cuda::Device& device() const { return device_; }
+  const cuda::MakeModules& make_modules() const { return make_modules_; }
+  /// Where a tensor lies on the device, with the host's value if that is new.
+  uint64_t use(const CellPtr& cell);
+  /// The device has a newer value.
+  void written(const CellPtr& cell);
+  /// Gives the host's tensors the values that the device has. Waits.
+  void fetch();
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  struct Place {
+    CellPtr cell;
+    ir::BufferPtr known;  // the host's value that the device has, or had
+    uint64_t address = 0;
+    int64_t bytes = 0;
+    bool newer = false;   // the device's value is newer
+  };
+  cuda::Device& device_;
+  cuda::MakeModules make_modules_;
+  std::map<const Cell*, Place> places_;
+  int64_t bytes_ = 0;
+};
+
+/// A compiled function on a device. What surrounds its calls (Autocast, gradients) must not change from call to call, nor which
+/// tensors its modules hold.
+class DeviceFunction {
+ public:
+  /// `function` and `state` must outlive this.
+  DeviceFunction(CompiledFunction& function, DeviceState& state);
+  ~DeviceFunction();
+  DeviceFunction(const DeviceFunction&) = delete;
+
+  /// Executes the function; waits for the results. The first call with arguments of new types makes a program. Usage error
+  /// for what has no implementation for GPUs.
+  std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
+  /// Of the program that was used last.
+  const cuda::DeviceProgramInfo& info() const;
+  /// Bytes of arguments and results of all programs.
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  struct Entry;
+  Entry& find(const std::vector<Tensor>& arguments);
+
+  CompiledFunction& function_;
+  DeviceState& state_;
+  std::map<std::string, std::unique_ptr<Entry>> entries_;
+  Entry* last_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace corten::runtime
