@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/format.h"
+#include "base/strings.h"
 #include "base/thread_pool.h"
 #include "codegen/gpu/arguments.h"
 #include "cuda/binaries.h"
@@ -28,7 +29,14 @@ void raise(const Status& status) {
 class DeviceMemory {
  public:
   DeviceMemory(Device& device, int64_t bytes) : device_(device) {
-    if (bytes > 0) raise(device_.allocate(bytes, address_));
+    if (bytes <= 0) return;
+    const Status status = device_.allocate(bytes, address_);
+    if (status.empty()) return;
+    int64_t free = 0, total = 0;
+    device_.memory(free, total);
+    resource_error("{} ({} asked for, {} of {} are free): lower the batch or the sequence length, or raise the virtual shards", status,
+                   format_bytes(static_cast<uint64_t>(bytes)), format_bytes(static_cast<uint64_t>(free)),
+                   format_bytes(static_cast<uint64_t>(total)));
   }
   DeviceMemory(const DeviceMemory&) = delete;
   ~DeviceMemory() {

@@ -74,4 +74,13 @@ std::string missing_device() {
   return found->compiler().missing;
 }
 
+std::unique_ptr<Device> open_device(int index) {
+  if (const std::string missing = missing_device(); !missing.empty()) resource_error("{}", missing);
+  const size_t count = plugin().driver().devices.size();
+  if (index < 0 || static_cast<size_t>(index) >= count) resource_error("there is no CUDA device {}: the driver lists {}", index, count);
+  std::unique_ptr<Device> device;
+  if (const Status status = plugin().open(index, device); !status.empty()) resource_error("{}", status);
+  return device;
+}
+
 }  // namespace corten::cuda

@@ -13,5 +13,7 @@ Plugin* find_plugin(std::string& missing);
 Plugin& plugin();
 /// "" if there is a device that can be used, with a compiler for its kernels; or what is missing, and what to install.
 std::string missing_device();
+/// Device number `index` of those that CUDA_VISIBLE_DEVICES leaves. Resource error if there is none.
+std::unique_ptr<Device> open_device(int index);
 
 }  // namespace corten::cuda

@@ -141,8 +141,13 @@ std::vector<Tensor> DeviceFunction::operator()(const std::vector<Tensor>& argume
   return out;
 }
 
+void DeviceFunction::plan(const std::vector<Tensor>& arguments) {
+  const ir::BuilderScope eager(ir::eager_builder());
+  last_ = &find(arguments);
+}
+
 const cuda::DeviceProgramInfo& DeviceFunction::info() const {
-  if (!last_) usage_error("nothing was executed on the device yet");
+  if (!last_) usage_error("nothing was planned for the device yet");
   return last_->program->info();
 }
 

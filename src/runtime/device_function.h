@@ -60,7 +60,9 @@ class DeviceFunction {
   /// Executes the function; waits for the results. The first call with arguments of new types makes a program. Usage error
   /// for what has no implementation for GPUs.
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
-  /// Of the program that was used last.
+  /// Makes the program for arguments of these types, without executing it.
+  void plan(const std::vector<Tensor>& arguments);
+  /// Of the program that was made or used last.
   const cuda::DeviceProgramInfo& info() const;
   /// Bytes of arguments and results of all programs.
   int64_t bytes() const { return bytes_; }

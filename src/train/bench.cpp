@@ -10,10 +10,13 @@
 #include "base/thread_pool.h"
 #include "corten/generate.h"
 #include "corten/random.h"
+#include "cuda/load.h"
+#include "cuda/peak.h"
 #include "gemm/peak.h"
 #include "models/auto_model.h"
 #include "models/presets.h"
 #include "runtime/allocator.h"
+#include "runtime/device_function.h"
 #include "train/bandwidth.h"
 #include "train/device_peak.h"
 #include "train/model_setup.h"
@@ -97,7 +100,14 @@ uint64_t weight_bytes(const CausalLM& model) {
 
 BenchTrainResult bench_train(const BenchTrainOptions& options,
                              const std::function<void(int64_t step, double ms)>& on_step) {
-  use_device(options.device, options.threads);
+  std::unique_ptr<cuda::Device> device;
+  if (options.device == "cuda") {
+    if (!options.compile) usage_error("a CUDA device executes compiled steps only: leave out --no-compile");
+    device = cuda::open_device(0);
+    default_thread_pool().set_num_threads(static_cast<int>(options.threads));
+  } else {
+    use_device(options.device, options.threads);
+  }
   BenchTrainResult r;
   r.rss_start_bytes = resident_bytes();
   runtime::reset_peak_memory_stats();
@@ -118,15 +128,16 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
   settings.optim.clip_grad_norm = 0;
   constexpr double kLr = 1e-4;
   TrainStep step(*model, settings);
+  if (device) step.use_device(std::make_unique<runtime::DeviceState>(*device));
   if (options.compile) {
     const ProgramInfo& info = step.plan();
-    require_memory(static_cast<uint64_t>(info.arena_bytes + info.output_bytes), "the training step",
+    if (!device) require_memory(static_cast<uint64_t>(info.arena_bytes + info.output_bytes), "the training step",
                    "lower --batch or --seq, or raise --virtual-shards");
   }
 
   r.model = options.model;
   r.params = model->num_parameters();
-  r.device = "cpu";
+  r.device = device ? device->info().name : "cpu";
   r.threads = default_thread_pool().num_threads();
   r.dtype = options.dtype;
   r.compiled = options.compile;
@@ -166,10 +177,11 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
   r.loss_first = losses.front();
   r.loss_last = losses.back();
   r.digest = losses_digest(losses);
-  r.peak_flops = measure_peak_flops(options.dtype, static_cast<int>(r.threads), 1.0);
+  r.peak_flops = device ? cuda::measure_peak_flops(*device, options.dtype, 1.0)
+                        : measure_peak_flops(options.dtype, static_cast<int>(r.threads), 1.0);
   r.mfu_measured = r.flops_per_step / seconds / r.peak_flops;
-  if (auto peak =
-          theoretical_peak_flops(cpu_info().model, options.dtype, static_cast<int>(r.threads)))
+  if (auto peak = theoretical_peak_flops(device ? device->info().name : cpu_info().model, options.dtype,
+                                         static_cast<int>(r.threads)))
     r.mfu = r.flops_per_step / seconds / *peak;
   return r;
 }

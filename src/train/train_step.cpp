@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "corten/ops.h"
 #include "corten/random.h"
+#include "runtime/device_function.h"
 
 namespace corten {
 namespace {
@@ -137,8 +138,21 @@ std::vector<Tensor> TrainStep::arguments(double lr) {
           scalar(1.0 / static_cast<double>(settings_.batch * objective_.targets_per_row))};
 }
 
-std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, const Function& eager,
-                                    const std::vector<Tensor>& in) {
+void TrainStep::use_device(std::unique_ptr<runtime::DeviceState> device) {
+  if (!compiled_step_) usage_error("a device executes compiled steps only (train.compile = true)");
+  if (settings_.detect_anomaly) usage_error("anomalies are looked for on the CPU only (--device cpu)");
+  device_ = std::move(device);
+  device_step_ = std::make_unique<runtime::DeviceFunction>(*compiled_step_, *device_);
+  device_eval_ = std::make_unique<runtime::DeviceFunction>(*compiled_eval_, *device_);
+}
+
+void TrainStep::fetch() {
+  if (device_) device_->fetch();
+}
+
+std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, runtime::DeviceFunction* on_device,
+                                    const Function& eager, const std::vector<Tensor>& in) {
+  if (on_device) return (*on_device)(in);
   if (compiled) return (*compiled)(in);
   const AnomalyScope anomaly(settings_.detect_anomaly);
   return eager(in);
@@ -146,8 +160,8 @@ std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, const Function& 
 
 StepResult TrainStep::run(double lr) {
   const std::vector<Tensor> out = call(
-      compiled_step_.get(), [this](const std::vector<Tensor>& in) { return step(in); },
-      arguments(lr));
+      compiled_step_.get(), device_step_.get(),
+      [this](const std::vector<Tensor>& in) { return step(in); }, arguments(lr));
   planned_ = settings_.compile;
   StepResult result;
   result.loss = out[0].item<float>();
@@ -167,7 +181,8 @@ TrainStep::Evaluation TrainStep::evaluate(std::span<const int64_t> ids,
   std::copy(targets.begin(), targets.end(), eval_targets_.begin());
   const Shape shape = {eval_rows(), settings_.seq};
   const std::vector<Tensor> out =
-      call(compiled_eval_.get(), [this](const std::vector<Tensor>& in) { return evaluation(in); },
+      call(compiled_eval_.get(), device_eval_.get(),
+           [this](const std::vector<Tensor>& in) { return evaluation(in); },
            {wrap(eval_ids_, shape), wrap(eval_targets_, shape)});
   Evaluation result{out[0].item<double>(), {}};
   if (out.size() > 1) result.right = out[1].item<int64_t>();
@@ -177,6 +192,7 @@ TrainStep::Evaluation TrainStep::evaluate(std::span<const int64_t> ids,
 const ProgramInfo& TrainStep::plan() {
   if (!compiled_step_) usage_error("a step that runs op by op has no plan (train.compile = false)");
   const ProgramInfo& info = compiled_step_->plan(arguments(settings_.optim.lr));
+  if (device_step_) device_step_->plan(arguments(settings_.optim.lr));
   planned_ = true;
   return info;
 }
@@ -190,12 +206,14 @@ const ProgramInfo& TrainStep::plan_evaluation() {
 uint64_t TrainStep::planned_bytes() const {
   if (!planned_) return 0;
   const ProgramInfo& info = compiled_step_->info();
-  return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes +
-                               info.arena_bytes);
+  int64_t scratch = info.arena_bytes;
+  if (device_step_) scratch = device_step_->info().arena_bytes + device_step_->info().workspace_bytes;
+  return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes + scratch);
 }
 
 uint64_t TrainStep::touched_bytes() const {
   if (!planned_) return 0;
+  if (device_step_) return planned_bytes();  // one allocation each, made before the first step
   const ProgramInfo& info = compiled_step_->info();
   return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes +
                                compiled_step_->touched_arena_bytes());

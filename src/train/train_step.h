@@ -17,6 +17,11 @@
 #include "corten/optim.h"
 #include "train/config.h"
 
+namespace corten::runtime {
+class DeviceFunction;
+class DeviceState;
+}  // namespace corten::runtime
+
 namespace corten {
 
 struct StepSettings {
@@ -109,11 +114,17 @@ class TrainStep {
   /// The adapters; null if there are none.
   LoraModel* lora() { return lora_.get(); }
 
+  /// Steps and evaluations are executed by a device from now on, and their state stays there until it is fetched. Usage error
+  /// if settings.compile is false.
+  void use_device(std::unique_ptr<runtime::DeviceState> device);
+  /// Gives weights and state() the values that the device has. Nothing without a device.
+  void fetch();
+
  private:
   std::vector<Tensor> step(const std::vector<Tensor>& in);
   std::vector<Tensor> evaluation(const std::vector<Tensor>& in);
   std::vector<Tensor> arguments(double lr);
-  std::vector<Tensor> call(CompiledFunction* compiled, const Function& eager,
+  std::vector<Tensor> call(CompiledFunction* compiled, runtime::DeviceFunction* on_device, const Function& eager,
                            const std::vector<Tensor>& in);
 
   Objective objective_;
@@ -125,6 +136,8 @@ class TrainStep {
   GradScaler scaler_;  // enabled for f16
   std::vector<int64_t> ids_, targets_, eval_ids_, eval_targets_;
   std::unique_ptr<CompiledFunction> compiled_step_, compiled_eval_;
+  std::unique_ptr<runtime::DeviceState> device_;
+  std::unique_ptr<runtime::DeviceFunction> device_step_, device_eval_;
   bool planned_ = false;
 };
 

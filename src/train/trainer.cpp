@@ -15,6 +15,7 @@
 #include "cuda/load.h"
 #include "models/model_folder.h"
 #include "runtime/allocator.h"
+#include "runtime/device_function.h"
 #include "runtime/null_device.h"
 #include "train/checkpoint.h"
 #include "train/device_peak.h"
@@ -107,6 +108,7 @@ class Trainer {
   std::vector<std::string> class_names_;  // of a classifier
   std::optional<TrainingData> data_;
   std::optional<TrainedModel> model_;
+  std::unique_ptr<cuda::Device> device_;  // of train.device = "cuda"
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<RunLock> lock_;
   std::unique_ptr<MetricsLog> metrics_;
@@ -121,7 +123,8 @@ class Trainer {
 
 void Trainer::check_device() const {
   if (config_.train.device == "cuda")
-    resource_error("train.device = \"cuda\": {}", cuda::missing_device().empty() ? "training computes on the CPU only, so far" : cuda::missing_device());
+    if (const std::string missing = cuda::missing_device(); !missing.empty())
+      resource_error("train.device = \"cuda\": {}", missing);
 }
 
 RunDataCallbacks Trainer::data_callbacks() const {
@@ -180,6 +183,9 @@ void Trainer::make_step(bool compile) {
                    .optim = config_.optim,
                    .lora = lora_config(config_),
                    .lora_seed = config_.train.seed});
+  if (config_.train.device != "cuda" || options_.plan_only) return;
+  if (!device_) device_ = cuda::open_device(0);
+  step_->use_device(std::make_unique<runtime::DeviceState>(*device_));
 }
 
 void Trainer::check_memory() {
@@ -203,6 +209,7 @@ void Trainer::check_memory() {
                    format_bytes(planned), planned, parts, format_bytes(budget), budget,
                    kMemoryHint);
   message(format("the step needs {}: {}", format_bytes(planned), parts));
+  if (device_) return;  // what it takes there was allocated with the plan
   // Weights and moments exist already, as far as they have been touched.
   const uint64_t resident = resident_bytes();
   const uint64_t present = resident - std::min(resident, resident_before_model_);
@@ -416,6 +423,7 @@ bool Trainer::save_due() const {
 }
 
 void Trainer::save() {
+  step_->fetch();
   result_.checkpoint =
       save_checkpoint(run_, state_, step_->state(), [this](const std::string& folder) {
         if (step_->lora())

@@ -8,6 +8,7 @@
 #include "gpu/mirror.h"
 #include "gpu/samples.h"
 #include "runtime/device_function.h"
+#include "train/train_step.h"
 
 namespace corten::cuda::test {
 namespace {
@@ -106,6 +107,54 @@ TEST(DeviceFunction, KeepsStateOnTheDevice) {
     EXPECT_GT(device.graph_launches, 3u);
   }
   EXPECT_EQ(device.allocated_bytes(), 0);
+}
+
+// What `train --device cuda` does: steps, evaluations and checkpoints' values.
+TEST(DeviceFunction, TrainsForTheTrainer) {
+  CpuDevice device;
+  const auto make = [] {
+    auto model = make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
+    model->initialize(1);
+    return model;
+  };
+  const StepSettings settings{.batch = 4, .seq = 13, .virtual_shards = 2, .dtype = DType::bf16, .optim = {.clip_grad_norm = 1.0}};
+  const auto train = [&](CausalLM& model, bool on_device, std::vector<double>& losses) {
+    manual_seed(1);
+    TrainStep step(model, settings);
+    if (on_device) {
+      step.use_device(std::make_unique<runtime::DeviceState>(device, device.modules()));
+      step.plan();
+      EXPECT_EQ(step.planned_bytes(), step.touched_bytes());
+    }
+    std::vector<int64_t> ids(26), targets(26);
+    for (int64_t i = 0; i < 4; ++i) {
+      for (size_t k = 0; k < step.ids().size(); ++k) step.ids()[k] = (i * 7 + static_cast<int64_t>(k) * 3) % 61;
+      for (size_t k = 0; k < step.ids().size(); ++k) step.targets()[k] = (step.ids()[k] + 3) % 61;
+      losses.push_back(static_cast<double>(step.run(0.01).loss));
+      std::copy_n(step.ids().begin(), ids.size(), ids.begin());
+      std::copy_n(step.targets().begin(), targets.size(), targets.begin());
+      losses.push_back(step.evaluate(ids, targets).loss / static_cast<double>(ids.size()));
+    }
+    step.fetch();
+    EXPECT_EQ(find_tensor(step.state(), "optimizer.step")->item<int64_t>(), 4);
+  };
+  auto there = make(), here = make();
+  std::vector<double> got, want;
+  try {
+    train(*there, true, got);
+  } catch (const Error&) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  train(*here, false, want);
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.02) << "loss " << i;
+  EXPECT_LT(got[6], got[0] - 0.3);
+  const std::vector<Tensor> a = there->parameters(), b = here->parameters();
+  for (size_t i = 0; i < a.size(); ++i) {
+    const std::vector<float> x = a[i].to_vector<float>(), y = b[i].to_vector<float>();
+    for (size_t k = 0; k < x.size(); ++k) ASSERT_NEAR(x[k], y[k], 0.09) << "parameter " << i;
+  }
 }
 
 TEST(DeviceProgram, ReportsAnIndexThatIsOutOfRange) {
