@@ -8,6 +8,7 @@
 #include "corten/corten.h"
 #include "corten/optim.h"
 #include "cuda/step_kernels.h"
+#include "passes/pipeline.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
 
@@ -24,7 +25,8 @@ std::string texts(const std::string& name, const std::function<std::vector<Tenso
                   const std::vector<Tensor>& arguments) {
   CompiledFunction compiled = compile(function);
   compiled.plan(arguments);
-  const kernel::Partition partition = kernel::partition(runtime::inspect(compiled).program->graph(), true);
+  const ir::Graph graph = passes::run_pipeline(*runtime::inspect(compiled).recorded, {}, nullptr, passes::Families::gpu);
+  const kernel::Partition partition = kernel::partition(graph, true);
   std::string out = "// ---- " + name + "\n";
   for (const codegen::gpu::KernelText& k : step_kernels(partition, true).texts) out += "\n" + k.text;
   return out + "\n";

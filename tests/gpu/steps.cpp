@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "models/presets.h"
+#include "passes/pipeline.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
 #include "train/model_setup.h"
@@ -23,7 +24,8 @@ ModelStep::ModelStep(const std::string& name, DType dtype) {
   model_ = build_model(config.dump(), "", 1);
   step_ = std::make_unique<TrainStep>(*model_, StepSettings{.batch = 8, .seq = 1024, .dtype = dtype, .optim = {.clip_grad_norm = 1.0}});
   step_->plan();
-  partition_ = std::make_unique<kernel::Partition>(kernel::partition(runtime::inspect(step_->compiled()).program->graph(), true));
+  graph_ = passes::run_pipeline(*runtime::inspect(step_->compiled()).recorded, {}, nullptr, passes::Families::gpu);
+  partition_ = std::make_unique<kernel::Partition>(kernel::partition(graph_, true));
   kernels_ = step_kernels(*partition_, true);
 }
 

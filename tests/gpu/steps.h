@@ -19,6 +19,7 @@ class ModelStep {
  private:
   std::unique_ptr<CausalLM> model_;
   std::unique_ptr<TrainStep> step_;
+  ir::Graph graph_;  // after the passes for GPUs
   std::unique_ptr<kernel::Partition> partition_;
   StepKernels kernels_;
 };
