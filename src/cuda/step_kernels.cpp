@@ -16,9 +16,9 @@ using kernel::Storage;
 namespace {
 
 // A launch is moved up to others of its kernel past at most so many steps, and only if what it writes does not lie in memory
-// for longer: state, or so few bytes.
+// for longer: state, or so few bytes. It is moved down if what it reads does not: so few bytes, or what is read later anyway.
 constexpr size_t kWindow = 512;
-constexpr int64_t kSmallResult = 64 << 10;
+constexpr int64_t kSmallResult = 64 << 10, kSmallOperands = 512 << 10;
 
 using Touched = std::set<Storage>;
 
@@ -47,6 +47,7 @@ class Builder {
         add(static_cast<int32_t>(out_.kernels.size()) - 1);
       }
     }
+    if (group_) sink();
     emit();
     return std::move(out_);
   }
@@ -128,6 +129,50 @@ class Builder {
       if (step.library < 0 && touched_[i].structure == touched.structure && codegen::gpu::join(step.schedule, schedule)) return &step;
     }
     return nullptr;
+  }
+
+  // Moves steps down to later ones of their kernel: what the update alone needs, the norms and sums of gradients of the whole
+  // backward pass, comes together.
+  void sink() {
+    const auto count = static_cast<int32_t>(out_.steps.size());
+    std::map<Storage, int32_t> last_reader;
+    for (int32_t i = 0; i < count; ++i)
+      for (const Storage& r : touched_[static_cast<size_t>(i)].read) last_reader[r] = i;
+    std::vector<char> gone(out_.steps.size(), 0);
+    for (int32_t i = count; i-- > 0;) {
+      GpuStep& step = out_.steps[static_cast<size_t>(i)];
+      Accesses& mine = touched_[static_cast<size_t>(i)];
+      if (step.library >= 0) continue;
+      int64_t dying = 0;
+      for (const Storage& r : mine.read)
+        if (last_reader[r] == i) dying += bytes_between(r);
+      if (dying > kSmallOperands * static_cast<int64_t>(step.launches.size())) continue;
+      for (int32_t j = i + 1, seen = 0; j < count && seen < static_cast<int32_t>(kWindow); ++j) {
+        if (gone[static_cast<size_t>(j)]) continue;
+        ++seen;
+        GpuStep& later = out_.steps[static_cast<size_t>(j)];
+        Accesses& there = touched_[static_cast<size_t>(j)];
+        if (mine.conflicts(there)) break;
+        if (later.library >= 0 || there.structure != mine.structure || !codegen::gpu::join(later.schedule, step.schedule)) continue;
+        later.launches.insert(later.launches.begin(), std::make_move_iterator(step.launches.begin()), std::make_move_iterator(step.launches.end()));
+        there.read.insert(mine.read.begin(), mine.read.end());
+        there.written.insert(mine.written.begin(), mine.written.end());
+        for (const Storage& r : mine.read) last_reader[r] = std::max(last_reader[r], j);
+        gone[static_cast<size_t>(i)] = 1;
+        break;
+      }
+    }
+    std::vector<GpuStep> left;
+    for (size_t i = 0; i < gone.size(); ++i)
+      if (!gone[i]) left.push_back(std::move(out_.steps[i]));
+    out_.steps = std::move(left);
+  }
+
+  // Bytes of a storage that lives within a step only; arguments, constants and state live anyway.
+  int64_t bytes_between(const Storage& s) const {
+    if (s.partial) return kernel::partial_type(*p_.graph, s.root.node).bytes();
+    const ir::Node& n = p_.graph->node(s.root);
+    return n.op == &ir::kInputOp || n.op == &ir::kConstantOp ? 0 : p_.graph->type(s.root).bytes();
   }
 
   void emit() {

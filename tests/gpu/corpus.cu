@@ -799,8 +799,49 @@ KERNEL(k_a328ffd1746b13da, 128, 15) {
   }
 }
 
-// columns, 128 threads, all chunks
-KERNEL(k_07d65102821ec315, 128, 7) {
+// columns, 128 threads
+KERNEL(k_09d973b8c95311b4, 128, 7) {
+  const int n0 = (int)a.w[0];
+  const int inner = (int)a.w[1];
+  const int tiles = (inner + 127) / 128;
+  const int item = BLOCK / tiles;
+  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  if (c >= inner) return;
+  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
+  const int point = item / parts, part = item % parts;
+  float r1[1];
+  {
+    const int k = part;
+    #pragma unroll
+    for (int e = 0; e < 1; ++e) {
+      r1[e] = 0.0f;
+    }
+    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    #pragma unroll 8
+    for (int o0 = begin; o0 < end; ++o0) {
+      const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+      {
+        const int e = 0;
+        const float v0 = read(p0 + (c + e));
+        r1[e] = add(r1[e], v0);
+      }
+    }
+  }
+  const int o0 = part;
+  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float y0[1];
+  {
+    const int e = 0;
+    y0[e] = r1[e];
+  }
+  {
+    const int e = 0;
+    write(p1 + (c + e), y0[e]);
+  }
+}
+
+// columns, 128 threads, all chunks, grouped
+GROUP_KERNEL(k_6bdaaf4294a838f2, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -847,47 +888,6 @@ KERNEL(k_07d65102821ec315, 128, 7) {
         r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
       }
       any = true;
-    }
-  }
-  const int o0 = part;
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
-  float y0[1];
-  {
-    const int e = 0;
-    y0[e] = r1[e];
-  }
-  {
-    const int e = 0;
-    write(p1 + (c + e), y0[e]);
-  }
-}
-
-// columns, 128 threads
-KERNEL(k_09d973b8c95311b4, 128, 7) {
-  const int n0 = (int)a.w[0];
-  const int inner = (int)a.w[1];
-  const int tiles = (inner + 127) / 128;
-  const int item = BLOCK / tiles;
-  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
-  if (c >= inner) return;
-  const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
-  const int point = item / parts, part = item % parts;
-  float r1[1];
-  {
-    const int k = part;
-    #pragma unroll
-    for (int e = 0; e < 1; ++e) {
-      r1[e] = 0.0f;
-    }
-    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
-    #pragma unroll 8
-    for (int o0 = begin; o0 < end; ++o0) {
-      const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-      {
-        const int e = 0;
-        const float v0 = read(p0 + (c + e));
-        r1[e] = add(r1[e], v0);
-      }
     }
   }
   const int o0 = part;
