@@ -1,6 +1,7 @@
 // Tensors: dtypes, views, in-place writes, gradients, errors.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <sstream>
 
 #include "corten/corten.h"
