@@ -42,6 +42,7 @@ PUBLIC = {
     "custom_op.h": "runtime",
     "corten.h": "train",
     "memory.h": "runtime",
+    "quantize.h": "runtime",
     "nn.h": "nn",
     "nn_conv.h": "nn",
     "init.h": "nn",

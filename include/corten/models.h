@@ -71,8 +71,10 @@ class CausalLM : public nn::Module {
                                   std::string_view source = "generation_config.json");
   /// The model's config.json.
   virtual std::string config_json() const = 0;
-  /// Of the weights: what parameters are stored as.
+  /// Of the weights: what parameters are stored as. Of quantised models: those that are not quantised.
   DType dtype() const;
+  /// How the weights are quantised, if they are: see quantize_model().
+  const std::optional<Quantization>& quantization() const { return quantization_; }
   /// Multiplications and additions of unpadded matrix products of one forward pass over [B, T], the
   /// causal half of attention only; a backward pass takes twice as many.
   virtual double forward_flops(int64_t batch, int64_t tokens) const = 0;
@@ -81,8 +83,8 @@ class CausalLM : public nn::Module {
   /// atomically, into `folder`, which is made if there is none. Weights of more than
   /// `max_shard_size` bytes become shards with an index. transformers' from_pretrained() reads it.
   void save_pretrained(const std::string& folder, uint64_t max_shard_size = kMaxShardSize) const;
-  /// Copies weights from the .safetensors files of `folder`, of any floating type. Usage error
-  /// listing missing, unexpected and misshapen tensors; then nothing was changed.
+  /// Copies weights from the .safetensors files of `folder`, of any floating type; those of quantised layers are quantised, or
+  /// copied if the file has them quantised. Usage error listing missing, unexpected and misshapen tensors; then nothing was changed.
   void load_weights(const std::string& folder);
 
  protected:
@@ -107,7 +109,9 @@ class CausalLM : public nn::Module {
  private:
   void check_ids(const Tensor& ids, int64_t longest) const;
   void check_mask(const Tensor& ids, const Tensor& attention_mask) const;
+  friend void quantize_model(CausalLM& model, const Quantization& how, bool keep_values);
   std::vector<int64_t> eos_token_ids_;
+  std::optional<Quantization> quantization_;
   std::string generation_config_json_ = "{}";
 };
 
@@ -153,6 +157,25 @@ ModelInfo model_info(std::string_view config_json, std::string_view source = "co
 /// Reads a folder in Hugging Face layout, in eval mode. `dtype`: of the weights; unset: that of the
 /// file. Usage error if the folder holds no model, or one that Corten does not know.
 std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DType> dtype = {});
+
+/// How load_model() loads.
+struct LoadOptions {
+  std::optional<DType> dtype = {};  ///< of the weights, but for quantised ones; unset: that of the file
+  bool load_in_8bit = false, load_in_4bit = false;  ///< quantise float weights: at most one of them
+  int64_t group_size = 0;                           ///< of 4 bits; 0: the default
+  double llm_int8_threshold = 6;                    ///< Quantization::outlier_threshold
+
+  /// What the last three fields ask for. Usage error for both at once.
+  std::optional<Quantization> quantization() const;
+};
+/// The same with weights that are quantised as they are read, matrix by matrix. Folders of quantised models are loaded by either;
+/// to quantise one again is a usage error.
+std::unique_ptr<CausalLM> load_model(const std::string& folder, const LoadOptions& options);
+
+/// Replaces the weights of linear layers by int8 or int4; token embedding and head, tied or not, get 8 bits either way. What is left
+/// (norms, biases, positions) keeps its dtype. Without `keep_values` the weights become zeros, for load_weights(). Usage error for
+/// a model that is quantised already.
+void quantize_model(CausalLM& model, const Quantization& how, bool keep_values = true);
 
 /// Copies tokenizer.json and the other tokenizer files that `from` has into `to`.
 void copy_tokenizer_files(const std::string& from, const std::string& to);

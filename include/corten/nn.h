@@ -24,6 +24,7 @@
 
 #include "corten/init.h"
 #include "corten/ops.h"
+#include "corten/quantize.h"
 #include "corten/tensor.h"
 
 namespace corten {
@@ -87,7 +88,7 @@ class Module {
   bool is_training() const { return training_; }
   void requires_grad_(bool on);
   void zero_grad();
-  /// Converts floating-point parameters and buffers. Members refer to new tensors afterwards:
+  /// Converts floating-point parameters and buffers, but for quantised weights. Members refer to new tensors afterwards:
   /// optimizers and compiled functions made before keep the old ones.
   void to(DType dtype);
 
@@ -161,35 +162,63 @@ class Module {
   bool training_ = true;
 };
 
+/// Modules with a matrix of weights that may be kept as int8 or int4 instead, for inference.
+class Quantizable : public Module {
+ public:
+  /// Replaces `weight`, which is undefined from then on, by its quantised form: buffers "weight_packed" and "weight_scale"; or, not
+  /// `keep_values`, by zeros, for load_state_dict() and quantize_from(). Usage error if it is quantised already.
+  void quantize(const Quantization& how, bool keep_values = true);
+  bool is_quantized() const { return quantized_.defined(); }
+  const QuantizedTensor& quantized() const { return quantized_; }
+  /// Of the float weight, quantised or not.
+  Shape weight_shape() const;
+  /// Quantises values of weight_shape(), row-major, into the buffers.
+  void quantize_from(const void* data, DType dtype);
+  Tensor weight;
+
+ protected:
+  /// `in_out`: the weight is [in, out].
+  explicit Quantizable(bool in_out) : in_out_(in_out) {}
+  /// Of the weight if it were not quantised: that of the module's other values.
+  DType weight_dtype() const { return dtype_; }
+
+ private:
+  friend class Module;
+  bool in_out_;
+  DType dtype_ = DType::f32;
+  QuantizedTensor quantized_;
+};
+
 /// y = x weight^T + bias. weight [out, in], bias [out]; both start as U(-1/sqrt(in), 1/sqrt(in)),
 /// as torch.nn.Linear.
-class Linear : public Module {
+class Linear : public Quantizable {
  public:
   Linear(int64_t in, int64_t out, bool with_bias = true);
   Linear(int64_t in, int64_t out, bool with_bias, init::Initializer weight_init,
          init::Initializer bias_init = init::zeros());
   Tensor forward(const Tensor& x) override;
   std::string extra_repr() const override;
-  Tensor weight, bias;
+  Tensor bias;
 };
 
 /// y = x weight + bias with weight [in, out], as GPT-2 stores it; weight starts as N(0, 0.02^2),
 /// bias as 0.
-class Conv1D : public Module {
+class Conv1D : public Quantizable {
  public:
   Conv1D(int64_t in, int64_t out, init::Initializer weight_init = init::normal(0, 0.02));
   Tensor forward(const Tensor& x) override;
   std::string extra_repr() const override;
-  Tensor weight, bias;
+  Tensor bias;
 };
 
-/// Rows of weight [count, dim] by integer ids [...]: [..., dim]; weight starts as N(0, 1).
-class Embedding : public Module {
+/// Rows of weight [count, dim] by integer ids [...]: [..., dim]; weight starts as N(0, 1). Quantised to 8 bits only.
+class Embedding : public Quantizable {
  public:
   Embedding(int64_t count, int64_t dim, init::Initializer weight_init = init::normal(0, 1));
   Tensor forward(const Tensor& ids) override;
+  /// x weight^T: the logits of models whose head is tied to the embedding.
+  Tensor project(const Tensor& x) const;
   std::string extra_repr() const override;
-  Tensor weight;
 };
 
 /// Over the last axis, of size `dim`; weight starts as 1, bias as 0.

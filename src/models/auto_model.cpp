@@ -14,6 +14,7 @@
 #include "models/llama/llama.h"
 #include "models/mistral/mistral.h"
 #include "models/model_folder.h"
+#include "models/quantize_model.h"
 #include "models/qwen2/qwen2.h"
 #include "models/qwen3/qwen3.h"
 #include "models/stored_weights.h"
@@ -147,18 +148,49 @@ std::unique_ptr<CausalLM> make_model(std::string_view config_json, std::string_v
   return make_model(Json::parse(config_json, source), source);
 }
 
+namespace {
+
+/// The dtype that the config of a model gives its weights, under its newer or its older key: files of quantised models have
+/// scales of other types as well.
+std::optional<DType> config_dtype(const Json& config) {
+  for (const char* key : {"dtype", "torch_dtype"})
+    if (const Json* value = config.find(key); value && value->is_string())
+      for (DType dtype : {DType::f32, DType::bf16, DType::f16})
+        if (const std::string& name = value->as_string(key);
+            name == (dtype == DType::f32 ? "float32" : dtype == DType::bf16 ? "bfloat16" : "float16"))
+          return dtype;
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::unique_ptr<CausalLM> load_model(const std::string& folder, std::optional<DType> dtype) {
+  return load_model(folder, LoadOptions{.dtype = dtype});
+}
+
+std::unique_ptr<CausalLM> load_model(const std::string& folder, const LoadOptions& options) {
+  std::optional<Quantization> quantization = options.quantization();
   const std::string config = join_path(folder, "config.json");
-  const Json json = read_config_json(folder);
+  Json json = read_config_json(folder);
   const ModelType& type = model_type(json, config);
-  const StoredWeights stored = stored_weights(folder);
+  StoredWeights stored = stored_weights(folder);
+  const std::optional<Quantization> done = read_quantization_config(json, config);
+  if (done && quantization)
+    usage_error("{} is quantised to {} bits already: quantise the original instead", folder, done->bits);
+  if (done) {
+    quantization = done;
+    stored.elements *= 8 / done->bits;  // of bytes
+    stored.dtype = config_dtype(json).value_or(DType::bf16);
+  }
+  json.erase("quantization_config");  // the model's own fields remain
   // Before a wrong config takes the memory for a model that the file cannot nearly fill.
   if (const int64_t count = type.info(json, config).num_parameters;
       count / 2 > stored.elements + (1 << 20))
     usage_error("{} describes {} parameters, but the weights in {} are {}", config, count, folder,
                 stored.elements);
   std::unique_ptr<CausalLM> model = type.make(json, config);
-  if (const DType wanted = dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
+  if (quantization) quantize_model(*model, *quantization, false);
+  if (const DType wanted = options.dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
   model->load_weights(folder);
   const std::string generation = join_path(folder, "generation_config.json");
   if (file_exists(generation))

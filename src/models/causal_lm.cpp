@@ -5,6 +5,7 @@
 #include "corten/safetensors.h"
 #include "models/layers/placement.h"
 #include "models/model_folder.h"
+#include "models/quantize_model.h"
 #include "models/stored_weights.h"
 #include "models/token_ids.h"
 #include "nn/state.h"
@@ -134,13 +135,16 @@ void CausalLM::load_weights(const std::string& folder) {
   const Safetensors file = Safetensors::open(folder);
   check_weights(file, folder);
   copy_weights(type_name(), folder, file, state_dict(),
-               [this](std::string_view stored) { return map_weight_name(stored); });
+               [this](std::string_view stored) { return map_weight_name(stored); }, this);
   mark_initialized();
 }
 
 void CausalLM::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {
-  const Json config = Json::parse(config_json(), "config.json");
+  Json config = Json::parse(config_json(), "config.json");
+  config.erase("quantization_config");
+  if (quantization()) config.set("quantization_config", quantization_config(*quantization()));
   save_model(folder, config, dtype(), state_dict(), max_shard_size);
+
   Json generation = Json::parse(generation_config_json(), "generation_config.json");
   if (generation.empty()) {
     generation.set("_from_model_config", true);

@@ -23,34 +23,64 @@ StoredWeights stored_weights(const std::string& folder) {
   return out;
 }
 
+namespace {
+
+/// "path" of "path.weight_packed" and "path.weight_scale"; "" of other names.
+std::string_view quantized_layer(std::string_view name) {
+  for (std::string_view end : {".weight_packed", ".weight_scale"})
+    if (name.ends_with(end)) return name.substr(0, name.size() - end.size());
+  return "";
+}
+
+/// The quantised layer whose float weight is called `name`, or null.
+nn::Quantizable* quantized_module(nn::Module& model, const StateDict& state, std::string_view name) {
+  constexpr std::string_view kEnd = ".weight";
+  if (!name.ends_with(kEnd)) return nullptr;
+  const std::string_view path = name.substr(0, name.size() - kEnd.size());
+  if (!find_tensor(state, format("{}.weight_packed", path))) return nullptr;
+  return dynamic_cast<nn::Quantizable*>(&model.get_submodule(path));
+}
+
+}  // namespace
+
 void copy_weights(std::string_view what, const std::string& folder, const Safetensors& file,
                   const StateDict& state,
-                  const std::function<std::string(std::string_view)>& map) {
+                  const std::function<std::string(std::string_view)>& map, nn::Module* quantised) {
   std::map<std::string, const StoredTensor*, std::less<>> stored;
+  std::vector<std::pair<nn::Quantizable*, const StoredTensor*>> to_quantize;
   nn::StateDifference difference;
   for (const StoredTensor& tensor : file.tensors()) {
     const std::string name = map(tensor.name);
     if (name.empty()) continue;
     const Tensor* target = find_tensor(state, name);
+    nn::Quantizable* const layer = target || !quantised ? nullptr : quantized_module(*quantised, state, name);
+    const Shape shape = layer ? layer->weight_shape() : target ? target->shape() : Shape();
     auto dtype = dtype_from_safetensors(tensor.dtype);
-    if (!target || !stored.emplace(name, &tensor).second)
+    const bool floating = dtype && is_floating(*dtype);
+    if ((!target && !layer) || !stored.emplace(name, &tensor).second)
       difference.unexpected.push_back(tensor.name);
-    else if (target->shape() != tensor.dims)
+    else if (shape != tensor.dims)
       difference.misshapen.push_back(format("{} is [{}] in the model and [{}] in the file", name,
-                                            fmt::join(target->shape(), ","),
-                                            fmt::join(tensor.dims, ",")));
-    else if (!dtype || !is_floating(*dtype))
+                                            fmt::join(shape, ","), fmt::join(tensor.dims, ",")));
+    else if (!floating && !(target && !is_floating(target->dtype()) && dtype == target->dtype()))
       usage_error("{}: weights of type {} are not supported ({})", folder, tensor.dtype, name);
+    if (layer) to_quantize.emplace_back(layer, &tensor);
   }
-  for (const auto& [name, tensor] : state)
-    if (!stored.contains(name)) difference.missing.push_back(name);
+  for (const auto& [name, tensor] : state) {
+    const std::string_view layer = quantized_layer(name);
+    if (!stored.contains(name) && (layer.empty() || !stored.contains(format("{}.weight", layer))))
+      difference.missing.push_back(name);
+  }
   nn::check_states(what, folder, difference);
 
   NoGradGuard no_grad;
   for (const auto& [name, tensor] : state) {
     Tensor target = tensor;
-    target.copy_(tensor_from_stored(*stored.at(name)));
+    if (const auto found = stored.find(name); found != stored.end())
+      target.copy_(tensor_from_stored(*found->second));
   }
+  for (auto& [layer, tensor] : to_quantize)
+    layer->quantize_from(tensor->bytes.data(), *dtype_from_safetensors(tensor->dtype));
 }
 
 }  // namespace corten

@@ -21,9 +21,10 @@ StoredWeights stored_weights(const std::string& folder);
 
 /// Copies the tensors of `file` into those of `state` that `map` names ("": to leave out). Usage
 /// error "[what] folder: ..." listing missing, unexpected and misshapen ones; then nothing was
-/// changed.
+/// changed. Float weights of quantised layers of `quantised` are quantised.
 void copy_weights(std::string_view what, const std::string& folder, const Safetensors& file,
                   const StateDict& state,
-                  const std::function<std::string(std::string_view stored)>& map);
+                  const std::function<std::string(std::string_view stored)>& map,
+                  nn::Module* quantised = nullptr);
 
 }  // namespace corten

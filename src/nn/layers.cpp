@@ -15,45 +15,78 @@ init::Initializer uniform_by_inputs(int64_t in) {
   const double bound = 1 / std::sqrt(static_cast<double>(in));
   return init::uniform(-bound, bound);
 }
+std::string quantized_repr(const Quantizable& module) {
+  if (!module.is_quantized()) return "";
+  const Quantization& how = module.quantized().how;
+  return how.bits == 8 ? ", int8" : format(", int4 in groups of {}", how.group_size);
+}
 
 }  // namespace
+
+void Quantizable::quantize(const Quantization& how, bool keep_values) {
+  if (is_quantized()) usage_error("[nn] the weight of {} is quantised to {} bits already", type_name(), quantized_.how.bits);
+  const int64_t rows = weight.size(0), columns = weight.size(1);
+  QuantizedTensor q = keep_values ? corten::quantize(weight, how, in_out_)
+                      : in_out_   ? make_quantized(columns, rows, how)
+                                  : make_quantized(rows, columns, how);
+  dtype_ = weight.dtype();
+  quantized_ = std::move(q);
+  register_buffer("weight_packed", quantized_.weight, quantized_.weight);
+  register_buffer("weight_scale", quantized_.scale, quantized_.scale);
+  weight = Tensor();
+}
+Shape Quantizable::weight_shape() const {
+  if (!is_quantized()) return weight.shape();
+  return in_out_ ? Shape{quantized_.in, quantized_.out} : Shape{quantized_.out, quantized_.in};
+}
+void Quantizable::quantize_from(const void* data, DType dtype) {
+  if (!is_quantized()) usage_error("[nn] the weight of {} is not quantised", type_name());
+  quantize_into(quantized_, data, dtype, in_out_ ? 1 : quantized_.in, in_out_ ? quantized_.out : 1);
+}
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias)
     : Linear(in, out, with_bias, uniform_by_inputs(in), uniform_by_inputs(in)) {}
 Linear::Linear(int64_t in, int64_t out, bool with_bias, init::Initializer weight_init,
-               init::Initializer bias_init) {
+               init::Initializer bias_init)
+    : Quantizable(false) {
   check_sizes("Linear", {in, out});
   register_parameter("weight", weight, {out, in}, std::move(weight_init));
   if (with_bias) register_parameter("bias", bias, {out}, std::move(bias_init));
 }
 Tensor Linear::forward(const Tensor& x) {
-  return linear(x, weight, bias);
+  return is_quantized() ? quantized_linear(x, quantized(), bias) : linear(x, weight, bias);
 }
 std::string Linear::extra_repr() const {
-  return format("in={}, out={}, bias={}", weight.size(1), weight.size(0), bias.defined());
+  const Shape shape = weight_shape();
+  return format("in={}, out={}, bias={}{}", shape[1], shape[0], bias.defined(), quantized_repr(*this));
 }
 
-Conv1D::Conv1D(int64_t in, int64_t out, init::Initializer weight_init) {
+Conv1D::Conv1D(int64_t in, int64_t out, init::Initializer weight_init) : Quantizable(true) {
   check_sizes("Conv1D", {in, out});
   register_parameter("weight", weight, {in, out}, std::move(weight_init));
   register_parameter("bias", bias, {out}, init::zeros());
 }
 Tensor Conv1D::forward(const Tensor& x) {
-  return conv1d_linear(x, weight, bias);
+  return is_quantized() ? quantized_linear(x, quantized(), bias) : conv1d_linear(x, weight, bias);
 }
 std::string Conv1D::extra_repr() const {
-  return format("in={}, out={}", weight.size(0), weight.size(1));
+  const Shape shape = weight_shape();
+  return format("in={}, out={}{}", shape[0], shape[1], quantized_repr(*this));
 }
 
-Embedding::Embedding(int64_t count, int64_t dim, init::Initializer weight_init) {
+Embedding::Embedding(int64_t count, int64_t dim, init::Initializer weight_init) : Quantizable(false) {
   check_sizes("Embedding", {count, dim});
   register_parameter("weight", weight, {count, dim}, std::move(weight_init));
 }
 Tensor Embedding::forward(const Tensor& ids) {
-  return embedding(ids, weight);
+  return is_quantized() ? quantized_embedding(ids, quantized(), weight_dtype()) : embedding(ids, weight);
+}
+Tensor Embedding::project(const Tensor& x) const {
+  return is_quantized() ? quantized_linear(x, quantized()) : linear(x, weight);
 }
 std::string Embedding::extra_repr() const {
-  return format("{}, {}", weight.size(0), weight.size(1));
+  const Shape shape = weight_shape();
+  return format("{}, {}{}", shape[0], shape[1], quantized_repr(*this));
 }
 
 LayerNorm::LayerNorm(int64_t dim, double eps, bool with_bias) : eps_(eps) {

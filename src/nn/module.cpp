@@ -196,6 +196,12 @@ void Module::zero_grad() {
 
 void Module::to(DType dtype) {
   if (!is_floating(dtype)) usage_error("[nn] a module cannot be converted to {}", name(dtype));
+  const auto quantized = [](const Module& module) {
+    const auto* layer = dynamic_cast<const Quantizable*>(&module);
+    return layer && layer->is_quantized();
+  };
+  for (const auto& [path, module] : named_modules())
+    if (quantized(*module)) static_cast<Quantizable*>(module)->dtype_ = dtype;
   std::map<std::shared_ptr<TensorImpl>, Tensor> converted;  // keeps shared tensors shared
   NoGradGuard no_grad;
   auto convert = [&](Tensor& tensor, bool parameter) {
@@ -210,6 +216,7 @@ void Module::to(DType dtype) {
   };
   walk("", [&](const std::string&, const Module& module) {
     for (const Parameter& p : module.parameters_) convert(*p.tensor, true);
+    if (quantized(module)) return;  // scales keep their dtype
     for (const Buffer& b : module.buffers_) convert(*b.tensor, false);
   });
 }

@@ -6,6 +6,10 @@
 
 #include "ir/value.h"
 
+namespace corten {
+struct QuantizedShape;
+}
+
 namespace corten::ops {
 
 using ir::Dims;
@@ -139,6 +143,10 @@ Value dropout(Value x, Generator generator, int64_t site, double p);
 /// the weights are dropped by the generator.
 Value scaled_dot_product_attention(Value q, Value k, Value v, Value mask, bool causal, double scale, double p,
                                    Generator generator, int64_t site);
+/// x [..., k] times quantised weights [n, k] plus bias [n] (may be null): base/quantized_shape.h, quant/quantized_product.h.
+Value quantized_linear(Value x, Value weight, Value scale, Value bias, const QuantizedShape& shape, double threshold);
+/// Rows of 8-bit weights [n, k] named by ids, in `dtype`.
+Value quantized_embedding(Value ids, Value weight, Value scale, const QuantizedShape& shape, DType dtype);
 
 // Optimizers: new {parameter, first moment, second moment} (AdamW; Loshchilov and Hutter, 2019), {parameter, momentum} (SGD).
 Values adamw(Value p, Value g, Value m, Value v, Value lr, Value step, double beta1, double beta2, double eps, double weight_decay);

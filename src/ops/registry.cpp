@@ -27,6 +27,7 @@
   X(ClaimedConvolution) X(ClaimedConvolutionDataGrad) X(ClaimedConvolutionWeightGrad)     \
   X(MaxPool2d) X(MaxPoolPlaces) X(AvgPool2d) X(AdaptiveAvgPool2d)                         \
   X(BatchNorm) X(BatchNormGrad) X(BatchNormInference)                                     \
+  X(QuantizedLinear) X(ClaimedQuantizedLinear)                                            \
   X(AdamW) X(Sgd) X(GlobalNorm) X(DerivedVjp)                                              \
   /* definitions of users */                                                              \
   X(Custom) X(CustomPart)

@@ -116,6 +116,7 @@ std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<c
   if (node.op->name == "attention") return make_attention_step(node, inputs);
   if (node.op->name == "attention_grad") return make_attention_grad_step(node, inputs);
   if (node.op->name.starts_with("convolution")) return make_convolution_step(node, inputs);
+  if (node.op->name == "quantized_product") return make_quantized_step(node, inputs);
   internal_error("no kernel family executes [{}]", node.op->name);
 }
 

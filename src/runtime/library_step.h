@@ -44,7 +44,8 @@ class LibraryStep {
 /// The step that executes a node of kind `library`; products may have a kernel that takes their tiles.
 std::unique_ptr<LibraryStep> make_library_step(const ir::Node& node, std::span<const LibraryOperand> inputs,
                                                std::optional<TileKernel> tiles = {});
-// Those of src/attention.
+// Those of src/quant and src/attention.
+std::unique_ptr<LibraryStep> make_quantized_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
 std::unique_ptr<LibraryStep> make_attention_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
 std::unique_ptr<LibraryStep> make_attention_grad_step(const ir::Node& node, std::span<const LibraryOperand> inputs);
 // Those of src/convolution.

@@ -141,7 +141,7 @@ LMHeadModel::LMHeadModel(GPT2Config config) : config_(std::move(config)), transf
 }
 
 Tensor LMHeadModel::head(const Tensor& x_BTC) const {
-  return lm_head_ ? (*lm_head_)(x_BTC) : linear(x_BTC, transformer_.token_embedding());
+  return lm_head_ ? (*lm_head_)(x_BTC) : transformer_.token_embedding().project(x_BTC);
 }
 
 Tensor LMHeadModel::forward_logits(const Tensor& ids_BT, const Tensor& attention_mask_BT) {

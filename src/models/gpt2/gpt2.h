@@ -64,7 +64,7 @@ class Transformer : public nn::Module {
   /// `position`, the first one's slot in the cache, is undefined unless the tokens follow others.
   Tensor operator()(const Tensor& ids_BT, const Tensor& positions_BT, const Tensor& mask,
                     const Tensor& position, KvCache* cache);
-  const Tensor& token_embedding() const { return wte_.weight; }
+  const nn::Embedding& token_embedding() const { return wte_; }
   std::string type_name() const override { return "GPT2Model"; }
 
  private:

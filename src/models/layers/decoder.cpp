@@ -48,7 +48,7 @@ DecoderLM::DecoderLM(const DecoderFamily& family, DecoderConfig config)
 }
 
 Tensor DecoderLM::head(const Tensor& x_BTC) const {
-  Tensor logits = lm_head_ ? (*lm_head_)(x_BTC) : linear(x_BTC, model_.token_embedding());
+  Tensor logits = lm_head_ ? (*lm_head_)(x_BTC) : model_.token_embedding().project(x_BTC);
   const std::optional<double> cap = config_.final_logit_softcapping;
   return cap ? tanh(logits / *cap) * *cap : logits;
 }

@@ -34,7 +34,7 @@ class Decoder : public nn::Module {
  public:
   Decoder(const DecoderFamily& family, const DecoderConfig& config);
   Tensor operator()(const Tensor& ids_BT, const DecoderCall& call);
-  const Tensor& token_embedding() const { return embed_tokens_.weight; }
+  const nn::Embedding& token_embedding() const { return embed_tokens_; }
   std::string type_name() const override { return "Model"; }
 
  private:
