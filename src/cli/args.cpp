@@ -241,12 +241,13 @@ bool ArgParser::parse(const Args& args) {
 
 std::string ArgParser::help() const { return state_->app.help(); }
 
-void CommonFlags::add_to(ArgParser& parser) {
+void CommonFlags::add_to(ArgParser& parser, bool quantised) {
   parser.choice("--device", device, "where to compute", {"cpu", "cuda", "null"});
   parser.option("--threads", threads, "CPU threads; 0: all", {0, 1024});
   parser.option("--seed", seed, "seed of every random number", {0, 9.2e18});
-  parser.choice("--dtype", dtype, "compute type in training, weight type in inference",
-                {"f32", "bf16", "f16"});
+  std::vector<std::string> dtypes = {"f32", "bf16", "f16"};
+  if (quantised) dtypes.insert(dtypes.end(), {"int8", "int4"});
+  parser.choice("--dtype", dtype, "compute type in training, weight type in inference", dtypes);
   parser.flag("--json", json, "print one JSON document to stdout");
 }
 

@@ -72,7 +72,8 @@ struct CommonFlags {
   std::optional<int64_t> threads, seed;
   bool json = false;
 
-  void add_to(ArgParser& parser);
+  /// `quantised`: --dtype may be int8 or int4 too.
+  void add_to(ArgParser& parser, bool quantised = false);
 };
 
 }  // namespace corten::cli

@@ -13,7 +13,7 @@ namespace {
 
 template <typename Options>
 void take_common(const CommonFlags& common, Options& options) {
-  if (common.dtype) options.dtype = dtype_from_name(*common.dtype);
+  if (common.dtype && *common.dtype != "int8" && *common.dtype != "int4") options.dtype = dtype_from_name(*common.dtype);
   if (common.device) options.device = *common.device;
   if (common.threads) options.threads = *common.threads;
   if (common.seed) options.seed = *common.seed;
@@ -77,17 +77,22 @@ int run_bench_train(const Args& args) {
 int run_bench_generate(const Args& args) {
   CommonFlags common;
   BenchGenerateOptions options;
+  std::optional<std::string> group;
   ArgParser parser("bench generate", "Measures prefill and decoding on synthetic tokens.");
   parser.option("--model", options.model, "a folder, or a preset with random weights");
   parser.option("--prompt-tokens", options.prompt_tokens, "tokens of each prompt", {1, 1e7});
   parser.option("--new-tokens", options.new_tokens, "tokens to generate", {1, 1e7});
   parser.option("--batch", options.batch, "prompts at a time", {1, 1e6});
-  common.add_to(parser);
+  parser.choice("--group-size", group, "weights that share a scale, of int4 (32)", {"32", "64", "128"});
+  common.add_to(parser, true);
   if (!parser.parse(args)) {
     print_text(parser.help());
     return kOk;
   }
   take_common(common, options);
+  if (common.dtype == "int8") options.quantization = load_in_8bit();
+  if (common.dtype == "int4") options.quantization = load_in_4bit(group ? std::stoll(*group) : 0);
+  if (group && common.dtype != "int4") usage_error("corten bench generate: --group-size is for --dtype int4");
   const BenchGenerateResult r = bench_generate(options);
   if (common.json) {
     print_json(to_json(r));

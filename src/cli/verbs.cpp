@@ -16,6 +16,7 @@ const std::vector<Verb>& verbs() {
       {"train", "train a model as a configuration says", run_train},
       {"generate", "continue a prompt", run_generate},
       {"eval-logits", "evaluate a model on given tokens", run_eval_logits},
+      {"quantize", "write a model with int8 or int4 weights, and how far it is from the original", run_quantize},
       {"plan", "predict memory, work and time of a training step", run_plan},
       {"explain", "show passes, kernels and why a step is compiled", run_explain_training},
       {"profile", "measure training steps: time by kernel, memory, leaks", run_profile},

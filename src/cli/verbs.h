@@ -32,6 +32,7 @@ int run_train(const Args& args);
 int run_generate(const Args& args);
 int run_eval_logits(const Args& args);
 int run_bench(const Args& args);
+int run_quantize(const Args& args);
 int run_plan(const Args& args);
 int run_explain_training(const Args& args);
 int run_profile(const Args& args);

@@ -3,6 +3,7 @@
 #include <emmintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <vector>
@@ -11,44 +12,42 @@
 
 namespace corten {
 
+ReadBandwidth::ReadBandwidth(ThreadPool& pool)
+    : pool_(pool),
+      buffer_(std::clamp<size_t>(2 * cpu_info().l3_bytes, size_t{128} << 20, size_t{512} << 20) + 64, 1) {}
+
+double ReadBandwidth::measure() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int64_t kLine = 64, kChunk = int64_t{256} << 10, kAhead = 2048;  // bytes
+  const char* const data = reinterpret_cast<const char*>((reinterpret_cast<uintptr_t>(buffer_.data()) + kLine - 1) / kLine * kLine);
+  const auto chunks = static_cast<int64_t>(buffer_.size() - kLine) / kChunk;
+  std::atomic<int64_t> next{0};
+  std::atomic<uint64_t> total{0};  // using the sums keeps the compiler from dropping the loads
+  const Clock::time_point begin = Clock::now();
+  // Chunks are taken in turn, so that all threads read until the end.
+  pool_.parallel_for(pool_.num_threads(), [&](int64_t, int) {
+    __m128i sum[4] = {};
+    for (int64_t c; (c = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) {
+      const char* const first = data + c * kChunk;
+      for (const char* p = first; p < first + kChunk; p += kLine) {
+        _mm_prefetch(p + kAhead, _MM_HINT_T0);
+        for (int i = 0; i < 4; ++i) sum[i] = _mm_xor_si128(sum[i], _mm_load_si128(reinterpret_cast<const __m128i*>(p) + i));
+      }
+    }
+    const __m128i all = _mm_xor_si128(_mm_xor_si128(sum[0], sum[1]), _mm_xor_si128(sum[2], sum[3]));
+    total += static_cast<uint64_t>(_mm_cvtsi128_si64(all)) + 1;
+  });
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  return total == 0 ? 0 : static_cast<double>(chunks * kChunk) / seconds;
+}
+
 double measure_read_bandwidth(ThreadPool& pool, double seconds) {
   using Clock = std::chrono::steady_clock;
-  constexpr int64_t kLanes = 32;  // independent sums, so that loads and not additions are the limit
-  const auto cache = static_cast<int64_t>(cpu_info().l3_bytes);
-  const int64_t count = std::clamp<int64_t>(2 * cache, int64_t{128} << 20, int64_t{512} << 20) / 8;
-  std::vector<uint64_t> buffer(static_cast<size_t>(count));
-  std::vector<uint64_t> sums(static_cast<size_t>(pool.num_threads()) * 8);
-  const int64_t tasks = 4 * pool.num_threads();
-  const auto fill = [&](int64_t task, int) {
-    const int64_t first = count * task / tasks, last = count * (task + 1) / tasks;
-    for (int64_t i = first; i < last; ++i)
-      buffer[static_cast<size_t>(i)] = static_cast<uint64_t>(i);
-  };
-  pool.parallel_for(tasks, fill);  // pages are taken by the threads that read them
-  const auto read = [&](int64_t task, int worker) {
-    const int64_t first = count * task / tasks, last = count * (task + 1) / tasks;
-    uint64_t lanes[kLanes] = {};
-    const uint64_t* data = buffer.data();
-    int64_t i = first;
-    for (; i + kLanes <= last; i += kLanes)
-      for (int64_t lane = 0; lane < kLanes; ++lane) lanes[lane] += data[i + lane];
-    for (; i < last; ++i) lanes[0] += data[i];
-    uint64_t sum = 0;
-    for (uint64_t lane : lanes) sum += lane;
-    sums[static_cast<size_t>(worker) * 8] += sum;
-  };
+  ReadBandwidth read(pool);
   double best = 0;
   const Clock::time_point start = Clock::now();
-  while (std::chrono::duration<double>(Clock::now() - start).count() < seconds) {
-    const Clock::time_point begin = Clock::now();
-    pool.parallel_for(tasks, read);
-    const double elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
-    best = std::max(best, static_cast<double>(count) * 8 / elapsed);
-  }
-  // Using the sums keeps the compiler from dropping the loads.
-  uint64_t total = 0;
-  for (uint64_t sum : sums) total += sum;
-  return total == 0 ? 0 : best;
+  while (std::chrono::duration<double>(Clock::now() - start).count() < seconds) best = std::max(best, read.measure());
+  return best;
 }
 
 namespace {

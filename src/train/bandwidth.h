@@ -11,6 +11,19 @@ namespace corten {
 /// over a buffer larger than the caches, for at least `seconds`.
 double measure_read_bandwidth(ThreadPool& pool, double seconds = 0.3);
 
+/// The same for measurements in between others.
+class ReadBandwidth {
+ public:
+  /// Reads a buffer larger than the caches.
+  explicit ReadBandwidth(ThreadPool& pool);
+  /// Bytes read per second, in one pass.
+  double measure();
+
+ private:
+  ThreadPool& pool_;
+  std::vector<char> buffer_;
+};
+
 /// Copies memory past the caches, again and again, as fast as the pool's threads can: what a kernel that reads and writes is
 /// measured against.
 class CopyBandwidth {

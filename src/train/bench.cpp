@@ -20,6 +20,7 @@
 #include "train/bandwidth.h"
 #include "train/device_peak.h"
 #include "train/model_setup.h"
+#include "train/quantize.h"
 #include "train/result_json.h"
 #include "train/run_folder.h"
 #include "train/train_step.h"
@@ -89,10 +90,15 @@ std::string bench_config(const std::string& model, std::optional<int64_t> layers
   return config.dump();
 }
 
-uint64_t weight_bytes(const CausalLM& model) {
-  uint64_t bytes = 0;
-  for (const Tensor& parameter : model.parameters())
-    bytes += static_cast<uint64_t>(parameter.numel()) * size_of(parameter.dtype());
+/// Bytes of the weights that a token has to read: all but tables of which it looks up a row, unless they are the head too.
+uint64_t read_bytes(CausalLM& model) {
+  uint64_t bytes = model_bytes(model);
+  bool tied = true;
+  for (const auto& [path, module] : model.named_modules()) tied = tied && path != "lm_head";
+  for (const auto& [path, module] : model.named_modules())
+    if (const auto* table = dynamic_cast<nn::Embedding*>(module); table && (!tied || table->weight_shape()[0] != model.vocab_size()))
+      for (const StateDict& part : {table->named_parameters(), table->named_buffers()})
+        for (const auto& [name, tensor] : part) bytes -= static_cast<uint64_t>(tensor.numel()) * size_of(tensor.dtype());
   return bytes;
 }
 
@@ -191,14 +197,23 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
   const Clock::time_point load_start = Clock::now();
   std::unique_ptr<CausalLM> model;
   if (folder_exists(options.model)) {
-    model = load_model(find_model_folder(options.model), options.dtype);
+    LoadOptions load{.dtype = options.dtype};
+    if (const auto& how = options.quantization) {
+      load.load_in_8bit = how->bits == 8;
+      load.load_in_4bit = how->bits == 4;
+      load.group_size = how->group_size;
+      load.llm_int8_threshold = how->outlier_threshold;
+    }
+    model = load_model(find_model_folder(options.model), load);
   } else {
     model = build_model(bench_config(options.model, {}), "", options.seed);
-    if (options.dtype) model->to(*options.dtype);
+    if (options.dtype || options.quantization) model->to(options.dtype.value_or(DType::bf16));
+    if (options.quantization) quantize_model(*model, *options.quantization);
   }
   BenchGenerateResult r;
   r.load_ms = ms_since(load_start);
-  r.weight_bytes = weight_bytes(*model);
+  r.weight_bytes = model_bytes(*model);
+  r.read_bytes = read_bytes(*model);
   const int64_t length = options.prompt_tokens + options.new_tokens;
   if (length > model->max_positions())
     usage_error("--prompt-tokens {} and --new-tokens {} exceed the {} positions of {}",
@@ -218,7 +233,9 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
   for (int64_t i = 0; i < std::min<int64_t>(2, options.new_tokens); ++i)
     session.decode(random_ids(options.batch));
   session.prefill(prompt);
-  std::vector<double> prefill_ms, decode_ms;
+  std::vector<double> prefill_ms, decode_ms, bandwidths;
+  ReadBandwidth bandwidth(default_thread_pool());
+  bandwidth.measure();
   for (int i = 0; i < 3; ++i) {
     const Clock::time_point start = Clock::now();
     session.prefill(prompt);
@@ -229,6 +246,9 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
     const Clock::time_point start = Clock::now();
     session.decode(ids);
     decode_ms.push_back(ms_since(start));
+    // In between, because other programs may slow both down, and their ratio stays.
+    constexpr int64_t kEvery = 4;
+    if (i % kEvery == 0) bandwidths.push_back(bandwidth.measure());
   }
   const auto batch = static_cast<double>(options.batch);
   const double decode_seconds = median(decode_ms) * 1e-3;
@@ -237,8 +257,8 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
   r.decode_tokens_per_s = batch / decode_seconds;
   r.peak_bytes = r.weight_bytes + static_cast<uint64_t>(session.cache_bytes()) +
                  static_cast<uint64_t>(session.arena_bytes());
-  r.bandwidth_fraction = static_cast<double>(r.weight_bytes) / decode_seconds /
-                         measure_read_bandwidth(default_thread_pool());
+  r.read_bandwidth = median(bandwidths);
+  r.bandwidth_fraction = static_cast<double>(r.read_bytes) / decode_seconds / r.read_bandwidth;
   return r;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "corten/dtype.h"
+#include "corten/quantize.h"
 
 namespace corten {
 
@@ -59,6 +60,7 @@ struct BenchGenerateOptions {
   std::string model = "gpt2";  ///< a folder or a preset (random weights)
   int64_t prompt_tokens = 128, new_tokens = 64, batch = 1;
   std::optional<DType> dtype;
+  std::optional<Quantization> quantization;  ///< of float weights, as they are loaded
   std::string device = "cpu";
   int64_t threads = 0;
   int64_t seed = 1;
@@ -67,7 +69,9 @@ struct BenchGenerateOptions {
 struct BenchGenerateResult {
   double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
   uint64_t weight_bytes = 0;
-  double bandwidth_fraction = 0;  ///< weight bytes per second of decoding / memory bandwidth
+  uint64_t read_bytes = 0;        ///< weights that a token reads: all but tables that rows are looked up in
+  double read_bandwidth = 0;      ///< bytes per second that the threads read from memory, measured between the tokens
+  double bandwidth_fraction = 0;  ///< read bytes per second of decoding / memory bandwidth
   uint64_t peak_bytes = 0;
   double load_ms = 0;
   double first_token_ms = 0;  ///< from process start to the logits after the prompt

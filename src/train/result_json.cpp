@@ -132,10 +132,30 @@ Json to_json(const BenchGenerateResult& r) {
   return Json::object({{"prefill_tokens_per_s", r.prefill_tokens_per_s},
                        {"decode_tokens_per_s", r.decode_tokens_per_s},
                        {"weight_bytes", r.weight_bytes},
+                       {"read_bytes", r.read_bytes},
+                       {"read_bandwidth", r.read_bandwidth},
                        {"bandwidth_fraction", r.bandwidth_fraction},
                        {"peak_bytes", r.peak_bytes},
                        {"load_ms", r.load_ms},
                        {"first_token_ms", r.first_token_ms}});
+}
+
+Json to_json(const QuantizeResult& r) {
+  Json out = Json::object({{"model", r.model},
+                           {"bits", r.how.bits},
+                           {"group_size", r.how.bits == 4 ? Json(r.how.group_size) : Json()},
+                           {"outlier_threshold", r.how.outlier_threshold},
+                           {"model_dir", r.out},
+                           {"bytes_before", r.bytes_before},
+                           {"bytes_after", r.bytes_after}});
+  if (!r.report) return out;
+  const QuantizeReport& q = *r.report;
+  out.set("report", Json::object({{"tokens", q.tokens},
+                                  {"kl", Json::object({{"mean", q.kl_mean}, {"median", q.kl_median}, {"p99", q.kl_p99}, {"max", q.kl_max}})},
+                                  {"same_top_token", q.same_top},
+                                  {"perplexity_before", q.perplexity_before},
+                                  {"perplexity_after", q.perplexity_after}}));
+  return out;
 }
 
 Json to_json(const BenchOpResult& r) {

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "train/bench.h"
 #include "train/generate.h"
+#include "train/quantize.h"
 #include "train/quickstart.h"
 #include "train/trainer.h"
 
@@ -24,5 +25,6 @@ Json to_json(const EvalLogitsResult& result);
 Json to_json(const BenchTrainResult& result);
 Json to_json(const BenchGenerateResult& result);
 Json to_json(const BenchOpResult& result);
+Json to_json(const QuantizeResult& result);
 
 }  // namespace corten
