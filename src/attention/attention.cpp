@@ -19,7 +19,7 @@ int64_t round_up(int64_t x, int64_t unit) { return ceil_div(x, unit) * unit; }
 // Most queries of one forward task: their accumulators stay in the L2 cache.
 constexpr int64_t kMostQueries = 384;
 // Attention below this is faster on one thread than the pool is entered.
-constexpr double kSerialFlops = 1e6;
+constexpr double kSerialFlops = 1e5;
 
 const Family& family_of(const AttentionArgs& a, Isa isa) {
   if (isa >= Isa::avx512bf16 && a.dtype == DType::bf16) return attention_detail::kAvx512Bf16;

@@ -30,7 +30,7 @@ constexpr uint32_t kMxcsrFlags = 0x3f;  // sticky exception flags, which change 
 
 // About 10 to 20 microseconds: longer than the gap between two kernels of a step, and far shorter
 // than a scheduler's time slice. With more threads than cores every spin only delays a worker.
-constexpr int kSpins = 400;
+constexpr int kSpins = 1000;
 
 using Word = std::atomic<uint32_t>;
 static_assert(sizeof(Word) == sizeof(uint32_t));

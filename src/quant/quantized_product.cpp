@@ -148,7 +148,7 @@ void quantized_product(const QuantizedArgs& args, void* workspace, ThreadPool& p
   const auto scratch_of = [&](int64_t task) {
     return static_cast<char*>(workspace) + plan.scratch + static_cast<size_t>(task) * plan.scratch_bytes;
   };
-  constexpr double kSerialWork = 1e6;  // multiplications below which the pool is not entered
+  constexpr double kSerialWork = 2e5;  // multiplications below which the pool is not entered: some microseconds
   const double work = static_cast<double>(args.m) * static_cast<double>(s.n) * static_cast<double>(s.k);
   const int64_t threads = work < kSerialWork ? 1 : pool.num_threads();
 
