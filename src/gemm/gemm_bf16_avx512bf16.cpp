@@ -11,6 +11,8 @@ constexpr int kRows = 14;
 
 #include "gemm/word_block.h"
 
+#include "gemm/bf16_few_rows.h"
+
 namespace corten::gemm_detail {
 namespace {
 
@@ -18,12 +20,18 @@ constexpr Tile kTiles[] = {nullptr, tile<1>, tile<2>,  tile<3>,  tile<4>,  tile<
                            tile<8>, tile<9>, tile<10>, tile<11>, tile<12>, tile<13>, tile<14>};
 
 void begin() {}
-void run(const Block& block) { word_run(block, kTiles); }
+constexpr void (*kFewRows[])(const Block&) = {nullptr, few_run<1>, few_run<2>, few_run<3>, few_run<4>};
+
+Blocking plan(const GemmArgs& args) { return few_rows(args) ? few_plan(args) : word_plan(args); }
+void run(const Block& block) {
+  if (few_rows(*block.args)) return kFewRows[block.m1 - block.m0](block);
+  word_run(block, kTiles);
+}
 void end() { _mm_sfence(); }
 double peak(void* memory, int64_t repeats) { return word_peak(memory, repeats, kTiles[kRows]); }
 
 }  // namespace
 
-const Family kBf16Avx512 = {word_plan, begin, run, end, peak};
+const Family kBf16Avx512 = {plan, begin, run, end, peak};
 
 }  // namespace corten::gemm_detail

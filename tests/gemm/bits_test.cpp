@@ -166,6 +166,24 @@ TEST(GemmBits, LargeProductsAreTheSameChains) {
           }
 }
 
+// Up to four rows of bf16 have a path of their own, which packs nothing; with batches, odd sizes and zeros of either sign.
+TEST(GemmBits, FewRowsAreTheSameChains) {
+  ThreadPool pool(3);
+  std::mt19937 rng(17);
+  for (Isa isa : isas())
+    for (int64_t m = 1; m <= 5; ++m)
+      for (int64_t n : {1, 15, 16, 17, 33, 130, 255, 300, 700})
+        for (int64_t k : {1, 2, 31, 32, 33, 130, 257})
+          for (Layout lb : {Layout::rows, Layout::columns, Layout::spread}) {
+            Product p(1 + static_cast<int64_t>(rng() % 2), m, n, k, DType::bf16, DType::bf16, rng() % 2 ? DType::f32 : DType::bf16, Layout::rows, lb,
+                      rng(), rng() % 3);
+            for (int64_t i = 0; i < k; i += 3) p.a.set(0, 0, i, i % 2 ? 0.0 : -0.0);
+            ASSERT_TRUE(p.run(pool, isa)) << p.text();
+            expect_bits(p, isa, same, n * m > 100 ? 7 : 1);
+            if (HasFatalFailure()) return;
+          }
+}
+
 // The same matrix product cut into parts and run on other thread counts: rows one by one (decoding),
 // columns in two, batches, every layout.
 TEST(GemmBits, DoNotDependOnSizesLayoutsBatchesOrThreads) {
