@@ -1,6 +1,6 @@
 // Where the time of a decoded token goes, step by step.
 //   cmake --build build/release --target decode_bench
-//   decode_bench PRESET bf16|int8|int4 [PROMPT_TOKENS [TOKENS [THREADS]]]
+//   decode_bench PRESET|FOLDER bf16|int8|int4 [PROMPT_TOKENS [TOKENS [THREADS]]]
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file.h"
 #include "base/thread_pool.h"
 #include "corten/generate.h"
 #include "corten/models.h"
@@ -22,10 +23,15 @@ int main(int argc, char** argv) {
   const std::string preset = argc > 1 ? argv[1] : "gpt2", dtype = argc > 2 ? argv[2] : "bf16";
   const int64_t prompt = argc > 3 ? std::atoll(argv[3]) : 64, tokens = argc > 4 ? std::atoll(argv[4]) : 40;
   if (argc > 5) default_thread_pool().set_num_threads(std::atoi(argv[5]));
-  auto model = make_model(preset_config(preset).dump());
-  model->initialize(1);
-  model->to(DType::bf16);
-  if (dtype != "bf16") quantize_model(*model, dtype == "int8" ? load_in_8bit() : load_in_4bit());
+  std::unique_ptr<CausalLM> model;
+  if (folder_exists(preset)) {
+    model = load_model(preset, LoadOptions{.load_in_8bit = dtype == "int8", .load_in_4bit = dtype == "int4"});
+  } else {
+    model = make_model(preset_config(preset).dump());
+    model->initialize(1);
+    model->to(DType::bf16);
+    if (dtype != "bf16") quantize_model(*model, dtype == "int8" ? load_in_8bit() : load_in_4bit());
+  }
   DecodeSession session(*model, 1, prompt + tokens + 8);
   session.prefill(std::vector<int64_t>(static_cast<size_t>(prompt), 7));
   for (int i = 0; i < 4; ++i) session.decode({i});

@@ -2,10 +2,12 @@
 //   cmake --build build/release --target quant_bench
 //   quant_bench [--threads N] [--rounds N] M N K...
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
@@ -25,7 +27,10 @@ using Clock = std::chrono::steady_clock;
 using Memory = std::unique_ptr<char, void (*)(void*)>;
 
 Memory allocate(size_t bytes) {
-  Memory m(static_cast<char*>(std::aligned_alloc(64, (bytes + 127) / 64 * 64)), std::free);
+  constexpr size_t kHuge = size_t{2} << 20;  // huge pages, as weights have them
+  const size_t size = (bytes + kHuge) / kHuge * kHuge;
+  Memory m(static_cast<char*>(std::aligned_alloc(kHuge, size)), std::free);
+  madvise(m.get(), size, MADV_HUGEPAGE);
   std::fill_n(m.get(), bytes, 0);
   return m;
 }

@@ -7,6 +7,7 @@
 #include "base/format.h"
 #include "io/tensor_bytes.h"
 #include "nn/state.h"
+#include "runtime/tensor_impl.h"
 
 namespace corten {
 
@@ -75,9 +76,9 @@ void copy_weights(std::string_view what, const std::string& folder, const Safete
 
   NoGradGuard no_grad;
   for (const auto& [name, tensor] : state) {
-    Tensor target = tensor;
-    if (const auto found = stored.find(name); found != stored.end())
-      target.copy_(tensor_from_stored(*found->second));
+    const auto found = stored.find(name);
+    if (found != stored.end())
+      runtime::assign(tensor, runtime::take(tensor_from_stored(*found->second)), "load_weights");
   }
   for (auto& [layer, tensor] : to_quantize)
     layer->quantize_from(tensor->bytes.data(), *dtype_from_safetensors(tensor->dtype));

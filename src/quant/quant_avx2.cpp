@@ -22,7 +22,7 @@ namespace corten::quant_detail {
 namespace {
 
 constexpr int64_t kLine = 64, kHalf = 32;  // bytes: 4 k of a panel, and of half of it
-constexpr int64_t kAhead = 16 * kLine;
+constexpr int64_t kAhead = 64 * kLine;
 
 inline __m256i broadcast4(const int8_t* a) { return _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(a)); }
 inline __m256i load32(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

@@ -8,7 +8,7 @@ namespace corten::quant_detail {
 namespace {
 
 constexpr int64_t kLine = 64;  // bytes: 4 k of a panel
-constexpr int64_t kAhead = 24 * kLine;
+constexpr int64_t kAhead = 96 * kLine;
 
 inline __m512i broadcast4(const int8_t* a) { return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a)); }
 

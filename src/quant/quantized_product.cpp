@@ -166,7 +166,7 @@ void quantized_product(const QuantizedArgs& args, void* workspace, ThreadPool& p
   // One row reads each panel once, so that whole runs of them are one stream from memory; more rows use a pair of panels at a time.
   const bool streams = args.m < 4;
   const int64_t unit = streams ? 1 : 2, units = ceil_div(s.panels(), unit);
-  constexpr int64_t kChunkBytes = 128 << 10;
+  constexpr int64_t kChunkBytes = 512 << 10;
   int64_t per_task = 1, row_parts = 1;
   if (plan.strips == 1) {
     per_task = std::clamp<int64_t>(kChunkBytes / (unit * s.panel_bytes()), 1, std::max<int64_t>(1, units / (4 * threads)));

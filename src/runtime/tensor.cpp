@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/format.h"
+#include "base/thread_pool.h"
 #include "base/half.h"
 #include "grad/differentiate.h"
 #include "ops/functions.h"
@@ -472,7 +473,15 @@ Tensor from_bytes(const void* data, Shape shape, DType dtype) {
   for (int64_t d : type.dims)
     if (d < 0) usage_error("[from_bytes] {} is not a shape", ir::to_string(type.dims));
   ir::BufferPtr buffer = runtime::allocate(type.bytes());
-  if (type.bytes()) std::memcpy(buffer->data(), data, type.bytes());
+  // Large ones by all threads: most of the time goes into pages that are touched for the first time.
+  constexpr int64_t kPart = 8 << 20;
+  const int64_t bytes = type.bytes(), parts = (bytes + kPart - 1) / kPart;
+  const auto copy = [&](int64_t part, int) {
+    std::memcpy(static_cast<char*>(buffer->data()) + part * kPart, static_cast<const char*>(data) + part * kPart,
+                static_cast<size_t>(std::min(kPart, bytes - part * kPart)));
+  };
+  if (parts > 1) default_thread_pool().parallel_for(parts, copy);
+  else if (bytes > 0) copy(0, 0);
   return wrap(ir::make_concrete(std::move(type), std::move(buffer)));
 }
 Tensor from_memory(void* data, Shape shape, DType dtype, std::shared_ptr<void> owner) {

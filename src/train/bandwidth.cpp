@@ -6,21 +6,29 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "base/cpu.h"
+#include "runtime/allocator.h"
 
 namespace corten {
 
-ReadBandwidth::ReadBandwidth(ThreadPool& pool)
-    : pool_(pool),
-      buffer_(std::clamp<size_t>(2 * cpu_info().l3_bytes, size_t{128} << 20, size_t{512} << 20) + 64, 1) {}
+namespace {
+int64_t read_bytes() {
+  return std::clamp(2 * static_cast<int64_t>(cpu_info().l3_bytes), int64_t{128} << 20, int64_t{512} << 20);
+}
+}  // namespace
+
+ReadBandwidth::ReadBandwidth(ThreadPool& pool) : pool_(pool), buffer_(runtime::allocate(read_bytes())) {
+  std::memset(buffer_->data(), 1, static_cast<size_t>(read_bytes()));
+}
 
 double ReadBandwidth::measure() {
   using Clock = std::chrono::steady_clock;
-  constexpr int64_t kLine = 64, kChunk = int64_t{256} << 10, kAhead = 2048;  // bytes
-  const char* const data = reinterpret_cast<const char*>((reinterpret_cast<uintptr_t>(buffer_.data()) + kLine - 1) / kLine * kLine);
-  const auto chunks = static_cast<int64_t>(buffer_.size() - kLine) / kChunk;
+  constexpr int64_t kLine = 64, kChunk = int64_t{256} << 10, kAhead = 4096;  // bytes
+  const char* const data = static_cast<const char*>(buffer_->data());
+  const int64_t chunks = read_bytes() / kChunk;
   std::atomic<int64_t> next{0};
   std::atomic<uint64_t> total{0};  // using the sums keeps the compiler from dropping the loads
   const Clock::time_point begin = Clock::now();

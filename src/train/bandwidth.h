@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "ir/value.h"
 
 namespace corten {
 
@@ -21,7 +22,7 @@ class ReadBandwidth {
 
  private:
   ThreadPool& pool_;
-  std::vector<char> buffer_;
+  ir::BufferPtr buffer_;  // of huge pages, as the weights are
 };
 
 /// Copies memory past the caches, again and again, as fast as the pool's threads can: what a kernel that reads and writes is
