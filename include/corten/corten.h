@@ -20,6 +20,7 @@
 #include "corten/nn.h"
 #include "corten/nn_conv.h"
 #include "corten/ops.h"
+#include "corten/quantize.h"
 #include "corten/optim.h"
 #include "corten/random.h"
 #include "corten/safetensors.h"

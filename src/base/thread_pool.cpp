@@ -28,8 +28,9 @@ namespace {
 constexpr uint32_t kDefaultMxcsr = 0x1f80;
 constexpr uint32_t kMxcsrFlags = 0x3f;  // sticky exception flags, which change no result
 
-// About 10 to 20 microseconds: longer than the gap between two kernels of a step, and far shorter
-// than a scheduler's time slice. With more threads than cores every spin only delays a worker.
+// About 50 microseconds: longer than the gap between two kernels of a step, the serial ones of a
+// decoded token included, and far shorter than a scheduler's time slice; waking a sleeper costs some
+// 20. With more threads than cores every spin only delays a worker.
 constexpr int kSpins = 1000;
 
 using Word = std::atomic<uint32_t>;

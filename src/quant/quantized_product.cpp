@@ -166,27 +166,28 @@ void quantized_product(const QuantizedArgs& args, void* workspace, ThreadPool& p
   // One row reads each panel once, so that whole runs of them are one stream from memory; more rows use a pair of panels at a time.
   const bool streams = args.m < 4;
   const int64_t unit = streams ? 1 : 2, units = ceil_div(s.panels(), unit);
-  constexpr int64_t kChunkBytes = 512 << 10;
-  int64_t per_task = 1, row_parts = 1;
-  if (plan.strips == 1) {
-    per_task = std::clamp<int64_t>(kChunkBytes / (unit * s.panel_bytes()), 1, std::max<int64_t>(1, units / (4 * threads)));
-  } else if (units < 8 * threads) {
-    row_parts = std::min(plan.strips, ceil_div(8 * threads, units));
-  }
-  const int64_t runs = ceil_div(units, per_task), tasks = runs * row_parts;
+  constexpr int64_t kMostBytes = 512 << 10;  // of weights taken at a time
+  const int64_t row_parts = plan.strips > 1 && units < 8 * threads ? std::min(plan.strips, ceil_div(8 * threads, units)) : 1;
+  const int64_t tasks = units * row_parts, most = plan.strips > 1 ? 1 : std::max<int64_t>(1, kMostBytes / (unit * s.panel_bytes()));
   std::atomic<int64_t> next{0};
-  // Taken in turn, so that a thread whose core is busy elsewhere holds nobody up.
+  // Taken in turn, so that a thread whose core is busy elsewhere holds nobody up: long runs first, short ones at the end.
+  const auto take = [&](int64_t& first, int64_t& end) {
+    first = next.load(std::memory_order_relaxed);
+    do {
+      if (first >= tasks) return false;
+      end = first + std::clamp<int64_t>((tasks - first) / (3 * threads), 1, most);
+    } while (!next.compare_exchange_weak(first, end, std::memory_order_relaxed));
+    return true;
+  };
   const auto work_on = [&](int64_t task, int) {
     char* const scratch = scratch_of(task);
     plan.family->begin();
-    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      const int64_t run = i / row_parts, part = i % row_parts;
-      const int64_t first = plan.strips * part / row_parts, end = plan.strips * (part + 1) / row_parts;
-      for (int64_t u = run * per_task; u < std::min((run + 1) * per_task, units); ++u) {
-        const int64_t panel = u * unit;
-        run_panels(args, plan, rows, panel, std::min(unit, s.panels() - panel), first, end, scratch);
+    for (int64_t begin, end; take(begin, end);)
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t panel = i / row_parts * unit, part = i % row_parts;
+        run_panels(args, plan, rows, panel, std::min(unit, s.panels() - panel), plan.strips * part / row_parts,
+                   plan.strips * (part + 1) / row_parts, scratch);
       }
-    }
     plan.family->end();
   };
   if (threads == 1) work_on(0, 0);
