@@ -50,6 +50,10 @@ struct AutoModelForCausalLM {
                                                    std::optional<DType> dtype = {}) {
     return load_model(folder, dtype);
   }
+  /// With load_in_8bit or load_in_4bit.
+  static std::unique_ptr<CausalLM> from_pretrained(const std::string& folder, const LoadOptions& options) {
+    return load_model(folder, options);
+  }
   static std::unique_ptr<CausalLM> from_config(std::string_view config_json,
                                                std::string_view source = "config.json") {
     return make_model(config_json, source);

@@ -1,6 +1,6 @@
 // Linear layers with int8 or int4 weights.
 //
-//   auto model = load_model("folder", {.quantization = load_in_8bit()});   // corten/models.h
+//   auto model = load_model("folder", {.load_in_8bit = true});   // corten/models.h
 //   QuantizedTensor w = quantize(weight, {.bits = 4});
 //   Tensor y = quantized_linear(x, w, bias);
 //

@@ -93,6 +93,8 @@ struct Fans {
   bool transposed = false;
 };
 Fans fans_of(nn::Module& module) {
+  if (const auto* layer = dynamic_cast<nn::Quantizable*>(&module); layer && layer->is_quantized())
+    usage_error("[lora] adapters need float weights, and those of the model are quantised to {} bits", layer->quantized().how.bits);
   if (auto* linear = dynamic_cast<nn::Linear*>(&module))
     return {linear->weight.size(1), linear->weight.size(0), false};
   if (auto* conv = dynamic_cast<nn::Conv1D*>(&module))
