@@ -142,6 +142,7 @@ void CausalLM::load_weights(const std::string& folder) {
 void CausalLM::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {
   Json config = Json::parse(config_json(), "config.json");
   config.erase("quantization_config");
+  config.set("dtype", config_dtype_name(dtype()));  // in front of what is new, so that a model that was loaded is written as it was
   if (quantization()) config.set("quantization_config", quantization_config(*quantization()));
   save_model(folder, config, dtype(), state_dict(), max_shard_size);
 
