@@ -28,7 +28,9 @@ std::string make_base(TinyRun& run) {
   return folder;
 }
 std::vector<std::string> settings(const std::string& base) {
-  return {"model.path=" + base, "lora.r=2", "lora.alpha=8", "lora.dropout=0.1", "train.steps=8"};
+  return {"model.path=" + base, "tokenizer.path=" + base + "/tokenizer.json",
+          "lora.r=2",           "lora.alpha=8",
+          "lora.dropout=0.1",   "train.steps=8"};
 }
 GenerateOptions greedy(const std::string& model, const std::string& adapter = {}) {
   GenerateOptions out;
@@ -102,7 +104,8 @@ TEST(LoraRun, IsPlanned) {
   const std::string base = make_base(run);
   TrainOptions options;
   options.plan_only = true;
-  const Json full = run.train({"model.path=" + base}, options).plan;
+  const Json full =
+      run.train({"model.path=" + base, "tokenizer.path=" + base + "/tokenizer.json"}, options).plan;
   const Json plan = run.train(settings(base), options).plan;
   const auto owner = [](const Json& p, const char* name) {
     return p.at("owners").at(name).as_int();
@@ -119,9 +122,9 @@ TEST(LoraRun, NeedsAModelToBeginWith) {
   TinyRun run;
   EXPECT_NE(run.fault({"lora.r=2"}).find("lora.r = 2 needs model.path"), std::string::npos);
   const std::string base = make_base(run);
-  EXPECT_NE(run.fault({"model.path=" + base, "lora.r=2", "lora.target_modules=q_proj"})
-                .find("matches \"q_proj\""),
-            std::string::npos);
+  std::vector<std::string> sets = settings(base);
+  sets.push_back("lora.target_modules=q_proj");
+  EXPECT_NE(run.fault(sets).find("matches \"q_proj\""), std::string::npos);
 }
 
 }  // namespace
