@@ -21,11 +21,13 @@ using namespace corten;
 
 int main(int argc, char** argv) {
   const std::string preset = argc > 1 ? argv[1] : "gpt2", dtype = argc > 2 ? argv[2] : "bf16";
-  const int64_t prompt = argc > 3 ? std::atoll(argv[3]) : 64, tokens = argc > 4 ? std::atoll(argv[4]) : 40;
+  const int64_t prompt = argc > 3 ? std::atoll(argv[3]) : 64,
+                tokens = argc > 4 ? std::atoll(argv[4]) : 40;
   if (argc > 5) default_thread_pool().set_num_threads(std::atoi(argv[5]));
   std::unique_ptr<CausalLM> model;
   if (folder_exists(preset)) {
-    model = load_model(preset, LoadOptions{.load_in_8bit = dtype == "int8", .load_in_4bit = dtype == "int4"});
+    model = load_model(
+        preset, LoadOptions{.load_in_8bit = dtype == "int8", .load_in_4bit = dtype == "int4"});
   } else {
     model = make_model(preset_config(preset).dump());
     model->initialize(1);

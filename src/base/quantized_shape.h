@@ -10,11 +10,12 @@ namespace corten {
 /// Outputs whose weights lie side by side.
 inline constexpr int64_t kPanelColumns = 16;
 
-/// Weights [n, k] of a linear layer as they lie in memory: unsigned bytes, by panels of 16 outputs, each panel by runs of 4
-/// consecutive k of all its outputs.
+/// Weights [n, k] of a linear layer as they lie in memory: unsigned bytes, by panels of 16 outputs,
+/// each panel by runs of 4 consecutive k of all its outputs.
 ///
 ///   8 bits: byte [panel][k / 4][output][k % 4] is the weight + 128; one f32 scale per output.
-///   4 bits: byte [panel][k / 8][output][k % 4] holds the weights + 8 of k (low half) and of k + 4 (high half); one f16 scale
+///   4 bits: byte [panel][k / 8][output][k % 4] holds the weights + 8 of k (low half) and of k + 4
+///   (high half); one f16 scale
 ///           [panel][k / group][output] per `group` values of k.
 ///
 /// What pads n to whole panels and k to padded_k() counts as weights of 0.

@@ -1,9 +1,11 @@
-// A few rows of bf16 times a large B: every element of B is used once or a few times, so that nothing is packed and B goes from memory
-// through registers. Included by the AVX512_BF16 family after word_block.h; the chains are those of its tiles.
+// A few rows of bf16 times a large B: every element of B is used once or a few times, so that
+// nothing is packed and B goes from memory through registers. Included by the AVX512_BF16 family
+// after word_block.h; the chains are those of its tiles.
 //
-// Sums have a column per lane. B with adjacent columns side by side is interleaved by pairs of k. B with adjacent k side by side
-// (weights [out, in]) is transposed in registers, 16 columns x 16 pairs: every cache line is read once, because rows that are a
-// multiple of 4 KiB apart share an L1 set and would evict each other before a second look.
+// Sums have a column per lane. B with adjacent columns side by side is interleaved by pairs of k. B
+// with adjacent k side by side (weights [out, in]) is transposed in registers, 16 columns x 16
+// pairs: every cache line is read once, because rows that are a multiple of 4 KiB apart share an L1
+// set and would evict each other before a second look.
 #pragma once
 
 #include "gemm/bf16_pack.h"
@@ -15,11 +17,14 @@ constexpr int kMostFewRows = 4;
 constexpr int64_t kFewColumns = 256;  // of a block
 
 inline bool few_rows(const GemmArgs& g) {
-  return g.m >= 1 && g.m <= kMostFewRows && g.k >= 1 && g.a_dtype == DType::bf16 && g.b_dtype == DType::bf16 && g.a_col_stride == 1 &&
+  return g.m >= 1 && g.m <= kMostFewRows && g.k >= 1 && g.a_dtype == DType::bf16 &&
+         g.b_dtype == DType::bf16 && g.a_col_stride == 1 &&
          (g.b_col_stride == 1 || g.b_row_stride == 1) && !g.resume;
 }
 
-inline int64_t few_words(const GemmArgs& g) { return round_up(ceil_div(g.k, 2), 16); }  // whole steps; beyond k zeros
+inline int64_t few_words(const GemmArgs& g) {
+  return round_up(ceil_div(g.k, 2), 16);
+}  // whole steps; beyond k zeros
 
 inline Blocking few_plan(const GemmArgs& g) {
   Blocking s = {};
@@ -27,7 +32,8 @@ inline Blocking few_plan(const GemmArgs& g) {
   s.n_grain = kCols;
   s.m_block = g.m;
   s.n_block = s.sums_stride = kFewColumns;
-  s.scratch_bytes = sizeof(float) * static_cast<size_t>(kMostFewRows * (few_words(g) + kFewColumns));
+  s.scratch_bytes =
+      sizeof(float) * static_cast<size_t>(kMostFewRows * (few_words(g) + kFewColumns));
   return s;
 }
 
@@ -62,9 +68,11 @@ inline void transpose16(__m512i (&x)[16]) {
   }
 }
 
-// R rows of words `a` (a_ld apart) times 16 columns whose k lie side by side, `ld` elements apart. `lanes` of them exist.
+// R rows of words `a` (a_ld apart) times 16 columns whose k lie side by side, `ld` elements apart.
+// `lanes` of them exist.
 template <int R>
-void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k, int lanes, float* out, int64_t out_ld) {
+void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k, int lanes,
+              float* out, int64_t out_ld) {
   constexpr int64_t kAhead = 8 * 32;  // k
   Simd::F sum[R];
 #pragma GCC unroll 4
@@ -91,7 +99,8 @@ void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64
       if (2 * w < left)
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r)
-          sum[r] = multiply_add(Simd::broadcast(a[r * a_ld + k0 / 2 + w]), _mm512_castsi512_ps(x[w]), sum[r]);
+          sum[r] = multiply_add(Simd::broadcast(a[r * a_ld + k0 / 2 + w]),
+                                _mm512_castsi512_ps(x[w]), sum[r]);
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) Simd::store(out + r * out_ld, sum[r]);
@@ -99,7 +108,8 @@ void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64
 
 // The same for 32 C columns that lie side by side, rows of k `ld` elements apart.
 template <int R, int C>
-void few_lanes(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k, int lanes, float* out, int64_t out_ld) {
+void few_lanes(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k, int lanes,
+               float* out, int64_t out_ld) {
   constexpr int64_t kAhead = 16;  // rows of k
   const __m512i low = _mm512_load_si512(kLowPairs), high = _mm512_load_si512(kHighPairs);
   Simd::F sum[R][2 * C];
@@ -135,14 +145,17 @@ void few_lanes(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int6
     for (int c = 0; c < 2 * C; ++c) Simd::store(out + r * out_ld + 16 * c, sum[r][c]);
 }
 
-using FewLanes = void (*)(const float*, int64_t, const uint16_t*, int64_t, int64_t, int, float*, int64_t);
+using FewLanes = void (*)(const float*, int64_t, const uint16_t*, int64_t, int64_t, int, float*,
+                          int64_t);
 template <int R>
 constexpr FewLanes kFewLanes[] = {nullptr, few_lanes<R, 1>, few_lanes<R, 2>};
 template <>
-constexpr FewLanes kFewLanes<2>[] = {nullptr, few_lanes<2, 1>, few_lanes<2, 2>, few_lanes<2, 3>, few_lanes<2, 4>};
+constexpr FewLanes kFewLanes<2>[] = {nullptr, few_lanes<2, 1>, few_lanes<2, 2>, few_lanes<2, 3>,
+                                     few_lanes<2, 4>};
 template <>
-constexpr FewLanes kFewLanes<1>[] = {nullptr,         few_lanes<1, 1>, few_lanes<1, 2>, few_lanes<1, 3>, few_lanes<1, 4>,
-                                     few_lanes<1, 5>, few_lanes<1, 6>, few_lanes<1, 7>, few_lanes<1, 8>};
+constexpr FewLanes kFewLanes<1>[] = {nullptr,         few_lanes<1, 1>, few_lanes<1, 2>,
+                                     few_lanes<1, 3>, few_lanes<1, 4>, few_lanes<1, 5>,
+                                     few_lanes<1, 6>, few_lanes<1, 7>, few_lanes<1, 8>};
 
 template <int R>
 void few_run(const Block& block) {
@@ -152,7 +165,9 @@ void few_run(const Block& block) {
   float* const out = a + kMostFewRows * words;
   for (int64_t r = 0; r < R; ++r) {
     for (int64_t w = g.k / 2; w < words; ++w) a[r * words + w] = 0;
-    __builtin_memcpy(a + r * words, static_cast<const uint16_t*>(block.a) + (block.m0 + r) * g.a_row_stride, static_cast<size_t>(g.k) * 2);
+    __builtin_memcpy(a + r * words,
+                     static_cast<const uint16_t*>(block.a) + (block.m0 + r) * g.a_row_stride,
+                     static_cast<size_t>(g.k) * 2);
   }
   const uint16_t* const b = static_cast<const uint16_t*>(block.b);
   for (int64_t n = 0; n < columns;) {

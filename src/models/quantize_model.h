@@ -9,8 +9,8 @@
 
 namespace corten {
 
-/// What the config.json of a quantised model says of it; nothing without such a field. Usage error "source: ..." for methods that
-/// Corten does not read and for values out of range.
+/// What the config.json of a quantised model says of it; nothing without such a field. Usage error
+/// "source: ..." for methods that Corten does not read and for values out of range.
 std::optional<Quantization> read_quantization_config(const Json& config, std::string_view source);
 Json quantization_config(const Quantization& how);
 

@@ -1,4 +1,5 @@
-// One panel of weights: w [16][padded_k] to its bytes and scales. False if a weight or a scale is no finite number.
+// One panel of weights: w [16][padded_k] to its bytes and scales. False if a weight or a scale is
+// no finite number.
 #pragma once
 
 #include <cstdint>

@@ -31,7 +31,8 @@ float largest(const float* w, int64_t count) {
 }
 
 inline __m256 round4(__m256 w, __m256 inverse) {
-  const __m256 q = _mm256_round_ps(_mm256_mul_ps(w, inverse), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 q =
+      _mm256_round_ps(_mm256_mul_ps(w, inverse), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   return _mm256_min_ps(_mm256_max_ps(q, _mm256_set1_ps(-8)), _mm256_set1_ps(7));
 }
 
@@ -40,7 +41,9 @@ struct Fit {
   float scale;  // as f16 holds it
 };
 
-float to_half_and_back(float x) { return _cvtsh_ss(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT)); }
+float to_half_and_back(float x) {
+  return _cvtsh_ss(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
+}
 
 /// The error of a scale, and the scale that is best for the same integers: sum of w q / sum of q^2.
 Fit try_scale(const float* w, int64_t count, float wanted, float* better) {
@@ -61,7 +64,8 @@ Fit try_scale(const float* w, int64_t count, float wanted, float* better) {
   return {sum8(error), scale};
 }
 
-/// Magnitudes of the largest weight, as multiples of the scale. The 4 bits reach from -8 to 7, so that it takes the negative side.
+/// Magnitudes of the largest weight, as multiples of the scale. The 4 bits reach from -8 to 7, so
+/// that it takes the negative side.
 constexpr float kReach[] = {8, 7.5f, 7, 8.5f, 6.5f, 9};
 
 float best_scale(const float* w, int64_t count) {
@@ -91,7 +95,8 @@ bool pack_panel8(const float* w, int64_t padded_k, uint8_t* out, float* scale) {
     // Weights so small that the inverse overflows count as zeros.
     const float inverse = most > 0x1p-119f ? 127 / most : 0;
     for (int64_t k = 0; k < padded_k; ++k)
-      out[k / 4 * 64 + j * 4 + k % 4] = static_cast<uint8_t>(_mm_cvtss_si32(_mm_set_ss(w[k] * inverse)) + 128);
+      out[k / 4 * 64 + j * 4 + k % 4] =
+          static_cast<uint8_t>(_mm_cvtss_si32(_mm_set_ss(w[k] * inverse)) + 128);
   }
   return true;
 }
@@ -107,7 +112,8 @@ bool pack_panel4(const float* w, int64_t padded_k, int64_t group, uint8_t* out, 
       const __m256 inverse = _mm256_set1_ps(s != 0 ? 1 / s : 0);
       for (int64_t i = g * group; i < (g + 1) * group; i += 8) {
         alignas(32) int32_t q[8];
-        _mm256_store_si256(reinterpret_cast<__m256i*>(q), _mm256_cvtps_epi32(round4(_mm256_loadu_ps(w + i), inverse)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(q),
+                           _mm256_cvtps_epi32(round4(_mm256_loadu_ps(w + i), inverse)));
         for (int64_t b = 0; b < 4; ++b)
           out[i / 8 * 64 + j * 4 + b] = static_cast<uint8_t>((q[b] + 8) | (q[b + 4] + 8) << 4);
       }

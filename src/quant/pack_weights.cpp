@@ -13,15 +13,19 @@ namespace {
 
 float element(const FloatWeights& w, int64_t at) {
   switch (w.dtype) {
-    case DType::f32: return static_cast<const float*>(w.data)[at];
-    case DType::bf16: return from_bf16(static_cast<const uint16_t*>(w.data)[at]);
-    default: return from_f16(static_cast<const uint16_t*>(w.data)[at]);
+    case DType::f32:
+      return static_cast<const float*>(w.data)[at];
+    case DType::bf16:
+      return from_bf16(static_cast<const uint16_t*>(w.data)[at]);
+    default:
+      return from_f16(static_cast<const uint16_t*>(w.data)[at]);
   }
 }
 
 }  // namespace
 
-void quantize_weights(const QuantizedShape& shape, const FloatWeights& from, uint8_t* weight, void* scale, ThreadPool& pool) {
+void quantize_weights(const QuantizedShape& shape, const FloatWeights& from, uint8_t* weight,
+                      void* scale, ThreadPool& pool) {
   check(shape);
   if (from.dtype != DType::f32 && from.dtype != DType::bf16 && from.dtype != DType::f16)
     usage_error("[quantize] weights are f32, bf16 or f16, not {}", name(from.dtype));
@@ -36,22 +40,31 @@ void quantize_weights(const QuantizedShape& shape, const FloatWeights& from, uin
     // The longer runs of memory inside.
     if (from.k_stride == 1) {
       for (int64_t j = 0; j < columns; ++j)
-        for (int64_t k = 0; k < shape.k; ++k) w[j * padded + k] = element(from, (first + j) * from.n_stride + k);
+        for (int64_t k = 0; k < shape.k; ++k)
+          w[j * padded + k] = element(from, (first + j) * from.n_stride + k);
     } else {
       for (int64_t k = 0; k < shape.k; ++k)
-        for (int64_t j = 0; j < columns; ++j) w[j * padded + k] = element(from, (first + j) * from.n_stride + k * from.k_stride);
+        for (int64_t j = 0; j < columns; ++j)
+          w[j * padded + k] = element(from, (first + j) * from.n_stride + k * from.k_stride);
     }
     uint8_t* const out = weight + panel * shape.panel_bytes();
-    const bool good = shape.bits == 8
-                          ? quant_detail::pack_panel8(w, padded, out, static_cast<float*>(scale) + first)
-                          : quant_detail::pack_panel4(w, padded, shape.group, out,
-                                                      static_cast<uint16_t*>(scale) + panel * shape.groups() * kPanelColumns);
+    const bool good =
+        shape.bits == 8
+            ? quant_detail::pack_panel8(w, padded, out, static_cast<float*>(scale) + first)
+            : quant_detail::pack_panel4(
+                  w, padded, shape.group, out,
+                  static_cast<uint16_t*>(scale) + panel * shape.groups() * kPanelColumns);
     if (!good) finite = false;
   });
-  if (!finite) usage_error("[quantize] the weights [{}, {}] hold values that are no finite numbers of the scale's range", shape.n, shape.k);
+  if (!finite)
+    usage_error(
+        "[quantize] the weights [{}, {}] hold values that are no finite numbers of the scale's "
+        "range",
+        shape.n, shape.k);
 }
 
-void dequantize_weights(const QuantizedShape& shape, const uint8_t* weight, const void* scale, float* out, ThreadPool& pool) {
+void dequantize_weights(const QuantizedShape& shape, const uint8_t* weight, const void* scale,
+                        float* out, ThreadPool& pool) {
   check(shape);
   pool.parallel_for(shape.n, [&](int64_t n, int) {
     const int64_t panel = n / kPanelColumns, column = n % kPanelColumns;
@@ -59,7 +72,8 @@ void dequantize_weights(const QuantizedShape& shape, const uint8_t* weight, cons
     for (int64_t k = 0; k < shape.k; ++k) {
       float& value = out[n * shape.k + k];
       if (shape.bits == 8) {
-        value = static_cast<float>(b[k / 4 * 64 + k % 4] - 128) * static_cast<const float*>(scale)[n];
+        value =
+            static_cast<float>(b[k / 4 * 64 + k % 4] - 128) * static_cast<const float*>(scale)[n];
         continue;
       }
       const int q = b[k / 8 * 64 + k % 4] >> (k / 4 % 2 * 4) & 15;

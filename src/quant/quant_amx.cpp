@@ -1,6 +1,7 @@
-// TDPBSUD: every 32-bit sum of a 16 x 16 tile adds the products of 64 signed bytes (a row of a) and 64 unsigned ones (weights + 128
-// of one output). A panel's bytes are such a tile already, every 64 k. What the offset adds, 128 times the sum of a, is subtracted
-// at the end. Results of 4 bits have a float sum per group, which tiles do not keep: AVX-512 computes those.
+// TDPBSUD: every 32-bit sum of a 16 x 16 tile adds the products of 64 signed bytes (a row of a) and
+// 64 unsigned ones (weights + 128 of one output). A panel's bytes are such a tile already, every 64
+// k. What the offset adds, 128 times the sum of a, is subtracted at the end. Results of 4 bits have
+// a float sum per group, which tiles do not keep: AVX-512 computes those.
 #include "quant/simd_avx512.h"
 
 #include "quant/finish.h"
@@ -20,8 +21,12 @@ struct alignas(64) TileConfig {
 const TileConfig kTileConfig = {
     1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-void begin() { _tile_loadconfig(&kTileConfig); }
-void end() { _tile_release(); }
+void begin() {
+  _tile_loadconfig(&kTileConfig);
+}
+void end() {
+  _tile_release();
+}
 
 // 16 or 32 rows, of which those beyond s.rows are computed for nothing, times one or two panels.
 void product8(const Strip& s) {

@@ -26,7 +26,8 @@ class QuantizedStep : public LibraryStep {
     return static_cast<int64_t>(quantized_workspace_bytes(args_, threads));
   }
   double flops() const override {
-    return 2 * static_cast<double>(args_.m) * static_cast<double>(args_.shape.n) * static_cast<double>(args_.shape.k);
+    return 2 * static_cast<double>(args_.m) * static_cast<double>(args_.shape.n) *
+           static_cast<double>(args_.shape.k);
   }
   void run(std::span<char* const> operands, char* workspace, ThreadPool& pool) const override {
     QuantizedArgs g = args_;
@@ -46,7 +47,8 @@ class QuantizedStep : public LibraryStep {
 
 }  // namespace
 
-std::unique_ptr<LibraryStep> make_quantized_step(const ir::Node& node, std::span<const LibraryOperand> inputs) {
+std::unique_ptr<LibraryStep> make_quantized_step(const ir::Node& node,
+                                                 std::span<const LibraryOperand> inputs) {
   return std::make_unique<QuantizedStep>(node, inputs);
 }
 

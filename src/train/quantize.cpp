@@ -45,22 +45,28 @@ Compared compare(const float* p, const float* q, int64_t vocab, int64_t target) 
 }
 
 CompiledFunction compiled_logits(CausalLM& model) {
-  return compile([&model](const std::vector<Tensor>& in) { return std::vector<Tensor>{model(in[0]).to(DType::f32)}; });
+  return compile([&model](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{model(in[0]).to(DType::f32)};
+  });
 }
 
 QuantizeReport report(CausalLM& original, CausalLM& quantised, const std::vector<int64_t>& ids,
                       const std::function<void(int64_t, int64_t)>& on_progress) {
   const NoGradGuard no_grad;
   CompiledFunction before = compiled_logits(original), after = compiled_logits(quantised);
-  const int64_t window = std::min(kWindow, original.max_positions()), positions = std::ssize(ids) - 1, vocab = original.vocab_size();
+  const int64_t window = std::min(kWindow, original.max_positions()),
+                positions = std::ssize(ids) - 1, vocab = original.vocab_size();
   std::vector<Compared> all(static_cast<size_t>(positions));
   for (int64_t first = 0; first < positions; first += window) {
     const int64_t count = std::min(window, positions - first);
-    const Tensor input = from_vector(std::vector<int64_t>(ids.begin() + first, ids.begin() + first + count), {1, count});
-    const std::vector<float> p = before({input})[0].to_vector<float>(), q = after({input})[0].to_vector<float>();
+    const Tensor input = from_vector(
+        std::vector<int64_t>(ids.begin() + first, ids.begin() + first + count), {1, count});
+    const std::vector<float> p = before({input})[0].to_vector<float>(),
+                             q = after({input})[0].to_vector<float>();
     default_thread_pool().parallel_for(count, [&](int64_t i, int) {
-      all[static_cast<size_t>(first + i)] = compare(&p[static_cast<size_t>(i * vocab)], &q[static_cast<size_t>(i * vocab)], vocab,
-                                                    ids[static_cast<size_t>(first + i + 1)]);
+      all[static_cast<size_t>(first + i)] =
+          compare(&p[static_cast<size_t>(i * vocab)], &q[static_cast<size_t>(i * vocab)], vocab,
+                  ids[static_cast<size_t>(first + i + 1)]);
     });
     if (on_progress) on_progress(first + count, positions);
   }
@@ -87,19 +93,24 @@ QuantizeReport report(CausalLM& original, CausalLM& quantised, const std::vector
 
 std::vector<int64_t> report_ids(const QuantizeOptions& options, const std::string& folder) {
   const std::string path = join_path(folder, "tokenizer.json");
-  if (!file_exists(path)) usage_error("{} has no tokenizer for the report: there is no {}", folder, path);
+  if (!file_exists(path))
+    usage_error("{} has no tokenizer for the report: there is no {}", folder, path);
   // No token is longer than this many bytes of text on average: enough for the tokens that count.
   constexpr int64_t kBytesPerToken = 64;
   std::string text = read_file(options.report_text, uint64_t{1} << 30);
-  if (const auto most = static_cast<size_t>((options.report_tokens + 1) * kBytesPerToken); text.size() > most) {
+  if (const auto most = static_cast<size_t>((options.report_tokens + 1) * kBytesPerToken);
+      text.size() > most) {
     size_t end = most;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;  // whole characters of UTF-8
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+      --end;  // whole characters of UTF-8
     text.resize(end);
   }
   const std::vector<int32_t> encoded = Tokenizer::from_file(path).encode_ids(text);
   std::vector<int64_t> ids(encoded.begin(), encoded.end());
-  if (std::ssize(ids) > options.report_tokens + 1) ids.resize(static_cast<size_t>(options.report_tokens + 1));
-  if (ids.size() < 2) usage_error("{} has {} tokens: a report needs two", options.report_text, ids.size());
+  if (std::ssize(ids) > options.report_tokens + 1)
+    ids.resize(static_cast<size_t>(options.report_tokens + 1));
+  if (ids.size() < 2)
+    usage_error("{} has {} tokens: a report needs two", options.report_text, ids.size());
   return ids;
 }
 
@@ -108,12 +119,15 @@ std::vector<int64_t> report_ids(const QuantizeOptions& options, const std::strin
 uint64_t model_bytes(const CausalLM& model) {
   uint64_t bytes = 0;
   for (const StateDict& part : {model.named_parameters(), model.named_buffers()})
-    for (const auto& [name, tensor] : part) bytes += static_cast<uint64_t>(tensor.numel()) * size_of(tensor.dtype());
+    for (const auto& [name, tensor] : part)
+      bytes += static_cast<uint64_t>(tensor.numel()) * size_of(tensor.dtype());
   return bytes;
 }
 
-QuantizeResult quantize_folder(const QuantizeOptions& options, const std::function<void(int64_t, int64_t)>& on_progress) {
-  if (options.model.device != "cpu") usage_error("quantising needs device \"cpu\", not \"{}\"", options.model.device);
+QuantizeResult quantize_folder(const QuantizeOptions& options,
+                               const std::function<void(int64_t, int64_t)>& on_progress) {
+  if (options.model.device != "cpu")
+    usage_error("quantising needs device \"cpu\", not \"{}\"", options.model.device);
   check_quantization(options.how);
   default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
   const std::string folder = find_model_folder(options.model.model);
@@ -138,7 +152,8 @@ QuantizeResult quantize_folder(const QuantizeOptions& options, const std::functi
   const std::unique_ptr<CausalLM> quantised = load_model(folder, load);
   result.how = *quantised->quantization();
   result.bytes_after = model_bytes(*quantised);
-  result.bytes_before = static_cast<uint64_t>(model_info(quantised->config_json()).num_parameters) * size_of(quantised->dtype());
+  result.bytes_before = static_cast<uint64_t>(model_info(quantised->config_json()).num_parameters) *
+                        size_of(quantised->dtype());
   quantised->save_pretrained(result.out);
   copy_tokenizer_files(folder, result.out);
   if (ids.empty()) return result;

@@ -15,10 +15,12 @@ class QuantizeVerb : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     std::string text;
-    for (int i = 0; i < 400; ++i) text += format("Line {} tells of a small model that learns number {}.\n", i, i * i % 97);
+    for (int i = 0; i < 400; ++i)
+      text += format("Line {} tells of a small model that learns number {}.\n", i, i * i % 97);
     write_file_atomic(book(), text);
     write_file_atomic(shared() / "demo.toml",
-                      format("[model]\nmodel_type = \"gpt2\"\nn_layer = 2\nn_embd = 64\nn_head = 2\nn_positions = 64\n"
+                      format("[model]\nmodel_type = \"gpt2\"\nn_layer = 2\nn_embd = 64\nn_head = "
+                             "2\nn_positions = 64\n"
                              "[tokenizer]\nvocab_size = 300\n[data]\ntext = [\"{}\"]\nseq = 32\n"
                              "[train]\nsteps = 30\nbatch = 4\nout = \"{}\"\n[optim]\nlr = 5e-3\n",
                              book(), model()));
@@ -48,12 +50,14 @@ TEST_F(QuantizeVerb, WritesReportsAndLoads) {
   ASSERT_EQ(plain.code, 0) << plain.err;
   for (const char* bits : {"8", "4"}) {
     const std::string out = folder_ / bits;
-    const Outcome made = corten({"quantize", model(), "--bits", bits, "--report", book(), "--report-tokens", "500", "-o", out, "--json"});
+    const Outcome made = corten({"quantize", model(), "--bits", bits, "--report", book(),
+                                 "--report-tokens", "500", "-o", out, "--json"});
     ASSERT_EQ(made.code, 0) << made.err;
     const Json json = made.json();
     EXPECT_EQ(json.at("bits").as_int(), bits[0] - '0');
     EXPECT_EQ(json.at("model_dir").as_string(), out);
-    EXPECT_LT(json.at("bytes_after").as_double(), json.at("bytes_before").as_double() * 0.45);  // of f32
+    EXPECT_LT(json.at("bytes_after").as_double(),
+              json.at("bytes_before").as_double() * 0.45);  // of f32
     const Json& report = json.at("report");
     EXPECT_EQ(report.at("tokens").as_int(), 500);
     const Json& kl = report.at("kl");
@@ -62,21 +66,26 @@ TEST_F(QuantizeVerb, WritesReportsAndLoads) {
     EXPECT_LE(kl.at("median").as_double(), kl.at("p99").as_double());
     EXPECT_LE(kl.at("p99").as_double(), kl.at("max").as_double());
     EXPECT_GT(report.at("same_top_token").as_double(), bits[0] == '8' ? 0.95 : 0.8);
-    const double before = report.at("perplexity_before").as_double(), after = report.at("perplexity_after").as_double();
+    const double before = report.at("perplexity_before").as_double(),
+                 after = report.at("perplexity_after").as_double();
     EXPECT_LT(std::fabs(std::log(after / before)), bits[0] == '8' ? 0.01 : 0.1);
 
     const Outcome logits = corten({"eval-logits", out, "--input-ids", "1,2,3,4", "--json"});
     ASSERT_EQ(logits.code, 0) << logits.err;
     EXPECT_EQ(logits.json().at("shape"), plain.json().at("shape"));
-    const Outcome text = corten({"generate", out, "--prompt", "Line 7", "--max-new-tokens", "5", "--json"});
+    const Outcome text =
+        corten({"generate", out, "--prompt", "Line 7", "--max-new-tokens", "5", "--json"});
     EXPECT_EQ(text.code, 0) << text.err;
-    const Outcome bench = corten({"bench", "generate", "--model", out, "--prompt-tokens", "8", "--new-tokens", "4", "--json"});
+    const Outcome bench = corten({"bench", "generate", "--model", out, "--prompt-tokens", "8",
+                                  "--new-tokens", "4", "--json"});
     ASSERT_EQ(bench.code, 0) << bench.err;
     EXPECT_EQ(bench.json().at("weight_bytes"), json.at("bytes_after"));
     // A reader of text sees the same.
-    const Outcome human = corten({"quantize", model(), "--bits", bits, "--report", book(), "--report-tokens", "500", "-o", out + "b"});
+    const Outcome human = corten({"quantize", model(), "--bits", bits, "--report", book(),
+                                  "--report-tokens", "500", "-o", out + "b"});
     ASSERT_EQ(human.code, 0) << human.err;
-    for (const char* part : {"KL divergence", "perplexity", "instead of"}) EXPECT_NE(human.out.find(part), std::string::npos) << human.out;
+    for (const char* part : {"KL divergence", "perplexity", "instead of"})
+      EXPECT_NE(human.out.find(part), std::string::npos) << human.out;
     EXPECT_EQ(read_file(out + "b/model.safetensors"), read_file(out + "/model.safetensors"));
   }
 }
@@ -85,7 +94,8 @@ TEST_F(QuantizeVerb, LoadedInEightOrFourBits) {
   double bytes[3];
   int i = 0;
   for (const char* dtype : {"bf16", "int8", "int4"}) {
-    const Outcome o = corten({"bench", "generate", "--model", model(), "--dtype", dtype, "--prompt-tokens", "8", "--new-tokens", "4", "--json"});
+    const Outcome o = corten({"bench", "generate", "--model", model(), "--dtype", dtype,
+                              "--prompt-tokens", "8", "--new-tokens", "4", "--json"});
     ASSERT_EQ(o.code, 0) << o.err;
     bytes[i++] = o.json().at("weight_bytes").as_double();
   }
@@ -98,16 +108,21 @@ TEST_F(QuantizeVerb, WrongInput) {
   expect_usage({"quantize", model()}, "--bits");
   expect_usage({"quantize", model(), "--bits", "3"}, "one of 8, 4");
   expect_usage({"quantize", model(), "--bits", "8", "--group-size", "32"}, "--group-size");
-  expect_usage({"quantize", model(), "--bits", "4", "--outlier-threshold", "0.5", "-o", out}, "0.5");
+  expect_usage({"quantize", model(), "--bits", "4", "--outlier-threshold", "0.5", "-o", out},
+               "0.5");
   expect_usage({"quantize", folder_ / "none", "--bits", "8"}, "none");
-  expect_usage({"quantize", model(), "--bits", "8", "--report", folder_ / "no.txt", "-o", out}, "no.txt");
+  expect_usage({"quantize", model(), "--bits", "8", "--report", folder_ / "no.txt", "-o", out},
+               "no.txt");
   EXPECT_FALSE(path_exists(out)) << "nothing was written";
   write_file_atomic(folder_ / "empty.txt", "");
-  expect_usage({"quantize", model(), "--bits", "8", "--report", folder_ / "empty.txt", "-o", out}, "two");
+  expect_usage({"quantize", model(), "--bits", "8", "--report", folder_ / "empty.txt", "-o", out},
+               "two");
   ASSERT_EQ(corten({"quantize", model(), "--bits", "8", "-o", out}).code, 0);
   expect_usage({"quantize", model(), "--bits", "8", "-o", out}, "holds a model already");
-  expect_usage({"quantize", out, "--bits", "4", "-o", folder_ / "twice"}, "quantised to 8 bits already");
-  expect_usage({"bench", "generate", "--model", out, "--dtype", "int4"}, "quantised to 8 bits already");
+  expect_usage({"quantize", out, "--bits", "4", "-o", folder_ / "twice"},
+               "quantised to 8 bits already");
+  expect_usage({"bench", "generate", "--model", out, "--dtype", "int4"},
+               "quantised to 8 bits already");
   expect_usage({"generate", model(), "--prompt", "x", "--dtype", "int8"}, "--dtype");
 }
 
