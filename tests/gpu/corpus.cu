@@ -1,7 +1,7 @@
 // ---- gelu, bf16 vectors
 
 // points, 256 threads, vectors of 8
-KERNEL(k_d49daf85d1c41624, 256, 7) {
+KERNEL(k_ad59a2d413ec3bf5, 256, 7) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[4]);
   const float q1 = f32((uint32)a.w[5]);
@@ -62,7 +62,7 @@ KERNEL(k_d49daf85d1c41624, 256, 7) {
 // ---- add, odd rows
 
 // points, 256 threads
-KERNEL(k_f4ded0392dbdb8ea, 256, 9) {
+KERNEL(k_666117541ee77b18, 256, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
@@ -95,7 +95,7 @@ KERNEL(k_f4ded0392dbdb8ea, 256, 9) {
 // ---- transpose
 
 // points, 256 threads, vectors of 4
-KERNEL(k_737f34356d992c63, 256, 9) {
+KERNEL(k_5817c632eba20ec0, 256, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[8]);
@@ -120,7 +120,7 @@ KERNEL(k_737f34356d992c63, 256, 9) {
 // ---- softmax, short rows
 
 // rows, 128 threads, 8 a row, 1 steps
-KERNEL(k_94312c965d3b2013, 128, 8) {
+KERNEL(k_ebc395b7fe114dda, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -223,7 +223,7 @@ KERNEL(k_94312c965d3b2013, 128, 8) {
 // ---- softmax, rows in registers
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_30764d493ee6712b, 128, 8) {
+KERNEL(k_c0db9d1b90df7556, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -327,7 +327,7 @@ KERNEL(k_30764d493ee6712b, 128, 8) {
 // ---- softmax, rows of a block
 
 // rows, 128 threads, 128 a row, 16 steps
-KERNEL(k_5ad6ae51423608a6, 128, 8) {
+KERNEL(k_8e296402c35c0511, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -440,7 +440,7 @@ KERNEL(k_5ad6ae51423608a6, 128, 8) {
 // ---- softmax, long rows
 
 // rows, 512 threads, 512 a row, any length
-KERNEL(k_5e3c08bdea2e052a, 512, 8) {
+KERNEL(k_0132b04e5e142d5e, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -591,7 +591,7 @@ KERNEL(k_5e3c08bdea2e052a, 512, 8) {
 // ---- layer norm and its gradient
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_96ee95c5341204ea, 128, 17) {
+KERNEL(k_93b9370e28c4afec, 128, 17) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[15]);
@@ -743,7 +743,7 @@ KERNEL(k_96ee95c5341204ea, 128, 17) {
 }
 
 // columns, 128 threads
-KERNEL(k_a328ffd1746b13da, 128, 15) {
+KERNEL(k_df0352f252c973b5, 128, 15) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[13]);
@@ -800,7 +800,7 @@ KERNEL(k_a328ffd1746b13da, 128, 15) {
 }
 
 // columns, 128 threads
-KERNEL(k_09d973b8c95311b4, 128, 7) {
+KERNEL(k_8ff3c4ab861790ef, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -841,7 +841,7 @@ KERNEL(k_09d973b8c95311b4, 128, 7) {
 }
 
 // columns, 128 threads, all chunks, grouped
-GROUP_KERNEL(k_6bdaaf4294a838f2, 128, 7) {
+GROUP_KERNEL(k_4c4650237d0f0e3b, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -906,7 +906,7 @@ GROUP_KERNEL(k_6bdaaf4294a838f2, 128, 7) {
 // ---- embedding and its gradient
 
 // points, 256 threads, vectors of 4
-KERNEL(k_be668024e570e0bc, 256, 4) {
+KERNEL(k_0bac9a4ec6ab0a4d, 256, 4) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[3]);
   const int columns = inner / 4;
@@ -923,7 +923,7 @@ KERNEL(k_be668024e570e0bc, 256, 4) {
 }
 
 // scatter, 256 threads, vectors of 2
-KERNEL(k_bd3df387979a66cf, 256, 12) {
+KERNEL(k_4cbb5c50a13280fc, 256, 12) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 511) / 512;
@@ -981,7 +981,7 @@ KERNEL(k_bd3df387979a66cf, 256, 12) {
 // ---- gather along rows
 
 // points, 256 threads
-KERNEL(k_9cdfab1054bc2a19, 256, 12) {
+KERNEL(k_fe8366bc8f035619, 256, 12) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
@@ -1013,7 +1013,7 @@ KERNEL(k_9cdfab1054bc2a19, 256, 12) {
 // ---- scatter along rows
 
 // points, 256 threads, vectors of 4
-KERNEL(k_fe3b11957dac9cdb, 256, 4) {
+KERNEL(k_51fcc36b5b09b670, 256, 4) {
   const int inner = (int)a.w[0];
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
@@ -1033,7 +1033,7 @@ KERNEL(k_fe3b11957dac9cdb, 256, 4) {
 }
 
 // serial, 32 threads
-KERNEL(k_e7589bf20dc70f5c, 32, 12) {
+KERNEL(k_404b68fd878436c3, 32, 12) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   if (THREAD != 0) return;
@@ -1059,7 +1059,7 @@ KERNEL(k_e7589bf20dc70f5c, 32, 12) {
 // ---- padding
 
 // points, 256 threads, vectors of 4
-KERNEL(k_c865c805e121467a, 256, 10) {
+KERNEL(k_d12143a9745e739a, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[9]);
@@ -1084,7 +1084,7 @@ KERNEL(k_c865c805e121467a, 256, 10) {
 // ---- columns
 
 // columns, 128 threads
-KERNEL(k_3acbfb34731e9d77, 128, 7) {
+KERNEL(k_d175bdc26097222d, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -1125,7 +1125,7 @@ KERNEL(k_3acbfb34731e9d77, 128, 7) {
 }
 
 // columns, 128 threads, all chunks
-KERNEL(k_7c92e5641682026c, 128, 7) {
+KERNEL(k_217bc23136f10af1, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -1191,7 +1191,7 @@ KERNEL(k_7c92e5641682026c, 128, 7) {
 // ---- AdamW
 
 // points, 32 threads
-KERNEL(k_32248525ed2f1a29, 32, 5) {
+KERNEL(k_7f95db2aa66359c6, 32, 5) {
   const int inner = (int)a.w[0];
   const int columns = inner > 0 ? inner : 1;
   const int t = (int)BLOCK * 32 + THREAD;
@@ -1209,7 +1209,7 @@ KERNEL(k_32248525ed2f1a29, 32, 5) {
 }
 
 // points, 32 threads
-KERNEL(k_fba8f1fe430d45bd, 32, 7) {
+KERNEL(k_35b6e3b0ccfe0fb7, 32, 7) {
   const int inner = (int)a.w[0];
   const double q0 = f64((uint64)a.w[5]);
   const double q1 = f64((uint64)a.w[6]);
@@ -1235,7 +1235,7 @@ KERNEL(k_fba8f1fe430d45bd, 32, 7) {
 }
 
 // points, 32 threads
-KERNEL(k_6c61a8726d38f6e1, 32, 6) {
+KERNEL(k_e61bf6f8e2117d37, 32, 6) {
   const int inner = (int)a.w[0];
   const double q0 = f64((uint64)a.w[4]);
   const double q1 = f64((uint64)a.w[5]);
@@ -1258,7 +1258,7 @@ KERNEL(k_6c61a8726d38f6e1, 32, 6) {
 }
 
 // points, 32 threads
-KERNEL(k_a706cf8fff2e6e3e, 32, 5) {
+KERNEL(k_39b5ed0d2f12d294, 32, 5) {
   const int inner = (int)a.w[0];
   const i64 q0 = (i64)a.w[4];
   const int columns = inner > 0 ? inner : 1;
@@ -1275,7 +1275,7 @@ KERNEL(k_a706cf8fff2e6e3e, 32, 5) {
 }
 
 // points, 256 threads, vectors of 4, grouped
-GROUP_KERNEL(k_3bf03a4cf997c8f6, 256, 18) {
+GROUP_KERNEL(k_7ff1a2f84ab14ee6, 256, 18) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[12]);
   const float q1 = f32((uint32)a.w[13]);

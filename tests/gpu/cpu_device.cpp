@@ -139,8 +139,8 @@ Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** 
   return work([=, this]() -> Status {
     std::vector<HostModule::Range> memory;
     for (auto& [address, bytes] : memory_) memory.push_back({at<void>(address), bytes});
-    return f.text->grouped ? f.module->run_group(*f.text, table, count, blocks, memory, false, 1)
-                           : f.module->run(*f.text, words.data(), blocks, memory, false, 1);
+    return f.text->grouped ? f.module->run_group(*f.text, table, count, blocks, memory, tracked, 1)
+                           : f.module->run(*f.text, words.data(), blocks, memory, tracked, 1);
   });
 }
 

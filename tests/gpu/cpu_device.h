@@ -47,6 +47,7 @@ class CpuDevice final : public Device {
   int64_t allocated_bytes() const;
   size_t launches = 0, graph_launches = 0;
   std::string missing;  ///< why there are no modules
+  bool tracked = false; ///< races are looked for, with 8 bytes for each byte of memory
 
  private:
   struct Function {

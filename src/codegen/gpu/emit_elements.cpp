@@ -104,11 +104,13 @@ std::string Emitter::from_memory(DType dtype, const std::string& raw) const {
 
 std::string Emitter::to_memory(DType dtype, int32_t id) {
   const ScalarNode& n = node(id);
+  // What is rounded as it is stored need not be rounded before, if it is known here: a value that was kept is not.
+  const bool known = !columns_in_array_.count(id) && n.arg[0] >= 0 && (!p_.varies[n.arg[0]] || defined_.count(n.arg[0]));
   switch (dtype) {
     case DType::bf16:
-      return format("to_bf16({})", ref(n.op == ScalarOp::round_bf16 && !columns_in_array_.count(id) ? n.arg[0] : id));
+      return format("to_bf16({})", ref(n.op == ScalarOp::round_bf16 && known ? n.arg[0] : id));
     case DType::f16:
-      return format("to_f16({})", ref(n.op == ScalarOp::round_f16 && !columns_in_array_.count(id) ? n.arg[0] : id));
+      return format("to_f16({})", ref(n.op == ScalarOp::round_f16 && known ? n.arg[0] : id));
     case DType::u8:
     case DType::boolean:
       return format("(uint8){}", ref(id));
@@ -197,6 +199,7 @@ void Emitter::uniform_nodes(const Stage& stage) {
 void Emitter::elements(const std::vector<int32_t>& nodes, int count, const std::string& inside, bool packed,
                        const std::function<void()>& use) {
   pack_.assign(k_.body.nodes().size(), 0);
+  defined_ = {nodes.begin(), nodes.end()};
   if (packed && count > 1)
     for (int32_t id : nodes) {
       if (!reads_pack(id)) continue;

@@ -114,6 +114,7 @@ class Emitter {
   int depth_ = 0;
   bool collective_ = false;
   std::set<int> gathers_;                // accesses whose rows are known in the current scope
+  std::set<int32_t> defined_;            // nodes of the elements that are being emitted
   std::vector<char> pack_;               // by node: x<node> is defined
   std::set<int32_t> columns_in_array_;   // columns form: reduce results, r<node>[e]
   const Stage* kept_ = nullptr;          // the stage that keeps values while its elements are emitted
