@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 
@@ -112,6 +113,11 @@ std::vector<Binary> compile_kernels(std::span<const KernelText> kernels, const s
   Plugin& nvrtc = plugin();
   const CompilerInfo compiler = nvrtc.compiler();
   if (!compiler.missing.empty()) resource_error("{}", compiler.missing);
+  // "sm_90" is architecture 90.
+  const int number = std::atoi(architecture.c_str() + std::min<size_t>(architecture.size(), 3));
+  if (std::find(compiler.architectures.begin(), compiler.architectures.end(), number) == compiler.architectures.end())
+    resource_error("{} (NVRTC {}.{}) does not compile for {}, only for {}: install a newer CUDA toolkit", compiler.library, compiler.major,
+                   compiler.minor, architecture, fmt::join(compiler.architectures, ", "));
   // Distinct ones, the longest first, each to the shortest module.
   std::vector<const KernelText*> distinct;
   std::set<std::string_view> known;

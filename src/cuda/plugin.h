@@ -68,8 +68,8 @@ struct ProductPlan {
   int64_t workspace_bytes = 0;
 };
 
-/// A device that is open: its primary context, one stream for work, one for copies. Calls come from one thread at a time.
-/// Addresses are the device's; nothing waits but what says so.
+/// A device that is open: its primary context and one stream, whose work is done in order. Calls come from the thread that
+/// opened it. Addresses are the device's; nothing waits but what says so.
 class Device {
  public:
   virtual ~Device() = default;

@@ -96,5 +96,22 @@ TEST(Binaries, AreKept) {
   EXPECT_NE(compile_kernels(one, "sm_80")[0].cubin, first.cubin);
 }
 
+TEST(Binaries, ForUnknownArchitecturesAreRefused) {
+  std::string missing;
+  Plugin* plugin = find_plugin(missing);
+  if (plugin) missing = plugin->compiler().missing;
+  if (!missing.empty()) GTEST_SKIP() << missing;
+  const std::vector<KernelText> one{model_step("gpt2", DType::bf16).kernels().texts[0]};
+  for (const char* architecture : {"sm_999", "90", ""}) {
+    try {
+      compile_kernels(one, architecture);
+      ADD_FAILURE() << architecture;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::Resource);
+      EXPECT_NE(std::string(e.what()).find("install a newer CUDA toolkit"), std::string::npos) << e.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace corten::cuda::test
