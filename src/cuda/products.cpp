@@ -1,6 +1,7 @@
 #include "cuda/products.h"
 
 #include "base/format.h"
+#include "passes/precision.h"
 
 namespace corten::cuda {
 namespace {
@@ -41,7 +42,8 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
   if (a.dtype != b.dtype) usage_error("a product of {} and {} on the GPU", to_string(a), to_string(b));
   switch (a.dtype) {
     case DType::f32:
-      p.type = ProductType::f32;
+      // TF32 is what "high" means where the hardware has it.
+      p.type = passes::matmul_precision() == "high" ? ProductType::tf32 : ProductType::f32;
       break;
     case DType::bf16:
       p.type = ProductType::bf16;

@@ -4,6 +4,7 @@
 
 #include "base/format.h"
 #include "ops/functions.h"
+#include "passes/precision.h"
 #include "runtime/allocator.h"
 #include "runtime/inspect.h"
 
@@ -86,7 +87,7 @@ DeviceFunction::~DeviceFunction() {
 }
 
 DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments) {
-  std::string key;
+  std::string key = format("{} ", passes::matmul_precision());
   for (const Tensor& t : arguments) key += to_string(value_of(t).type()) + " ";
   std::unique_ptr<Entry>& place = entries_[key];
   if (place) return *place;
