@@ -287,7 +287,10 @@ class Planner {
         const bool known = std::find(kept.begin(), kept.end(), id) != kept.end();
         if (known || rows_kept_ < keep_.rows) {
           stage.restored.push_back(id);
-          if (!known) kept.push_back(id), ++rows_kept_;
+          if (!known) {
+            kept.push_back(id);
+            ++rows_kept_;
+          }
           return;
         }
       }

@@ -18,12 +18,13 @@ using codegen::gpu::KernelText;
 
 std::vector<std::string> compile_options(const std::string& architecture) {
   // Every operation rounds once, as IEEE 754 says; no flag may change a bit.
-  return {"-arch=" + architecture, "-std=c++17",      "-fmad=false",           "-ftz=false",         "-prec-div=true",
-          "-prec-sqrt=true",       "-default-device", "--ptxas-options=-v", "-diag-suppress=177"};
+  return {"-arch=" + architecture, "-std=c++17",      "-fmad=false",     "-ftz=false",
+          "-prec-div=true",        "-prec-sqrt=true", "-default-device", "--ptxas-options=-v",
+          "-diag-suppress=177"};
 }
 
-// "ptxas info : Compiling entry function 'k_1' for 'sm_90'", "... N bytes stack frame, N bytes spill stores, N bytes spill
-// loads", "... Used 32 registers, used 1 barriers, 16 bytes smem".
+// "ptxas info : Compiling entry function 'k_1' for 'sm_90'", "... N bytes stack frame, N bytes
+// spill stores, N bytes spill loads", "... Used 32 registers, used 1 barriers, 16 bytes smem".
 std::vector<KernelResources> parse_resources(const std::string& log) {
   std::vector<KernelResources> out;
   const auto number_before = [](std::string_view line, std::string_view words) {
@@ -62,7 +63,8 @@ std::vector<KernelResources> parse_resources(const std::string& log) {
 namespace {
 
 double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 // The compiler's log before the binary, so that a binary from disk knows its resources.
@@ -109,33 +111,42 @@ Binary compile_module(Plugin& nvrtc, const CompilerInfo& compiler, const std::st
 
 }  // namespace
 
-std::vector<Binary> compile_kernels(std::span<const KernelText> kernels, const std::string& architecture, int modules) {
+std::vector<Binary> compile_kernels(std::span<const KernelText> kernels,
+                                    const std::string& architecture, int modules) {
   Plugin& nvrtc = plugin();
   const CompilerInfo compiler = nvrtc.compiler();
   if (!compiler.missing.empty()) resource_error("{}", compiler.missing);
   // "sm_90" is architecture 90.
   const int number = std::atoi(architecture.c_str() + std::min<size_t>(architecture.size(), 3));
-  if (std::find(compiler.architectures.begin(), compiler.architectures.end(), number) == compiler.architectures.end())
-    resource_error("{} (NVRTC {}.{}) does not compile for {}, only for {}: install a newer CUDA toolkit", compiler.library, compiler.major,
-                   compiler.minor, architecture, fmt::join(compiler.architectures, ", "));
+  if (std::find(compiler.architectures.begin(), compiler.architectures.end(), number) ==
+      compiler.architectures.end())
+    resource_error(
+        "{} (NVRTC {}.{}) does not compile for {}, only for {}: install a newer CUDA toolkit",
+        compiler.library, compiler.major, compiler.minor, architecture,
+        fmt::join(compiler.architectures, ", "));
   // Distinct ones, the longest first, each to the shortest module.
   std::vector<const KernelText*> distinct;
   std::set<std::string_view> known;
   for (const KernelText& k : kernels)
     if (known.insert(k.name).second) distinct.push_back(&k);
-  std::stable_sort(distinct.begin(), distinct.end(), [](const KernelText* a, const KernelText* b) { return a->text.size() > b->text.size(); });
-  const size_t count = std::clamp<size_t>(distinct.size(), 1, static_cast<size_t>(std::max(modules, 1)));
+  std::stable_sort(distinct.begin(), distinct.end(), [](const KernelText* a, const KernelText* b) {
+    return a->text.size() > b->text.size();
+  });
+  const size_t count =
+      std::clamp<size_t>(distinct.size(), 1, static_cast<size_t>(std::max(modules, 1)));
   std::vector<std::vector<KernelText>> parts(count);
   std::vector<size_t> sizes(count, 0);
   for (const KernelText* k : distinct) {
-    const size_t part = static_cast<size_t>(std::min_element(sizes.begin(), sizes.end()) - sizes.begin());
+    const size_t part =
+        static_cast<size_t>(std::min_element(sizes.begin(), sizes.end()) - sizes.begin());
     parts[part].push_back(*k);
     sizes[part] += k->text.size();
   }
   const std::vector<std::string> options = compile_options(architecture);
   std::vector<Binary> out(count);
   default_thread_pool().parallel_for(static_cast<int64_t>(count), [&](int64_t i, int) {
-    out[static_cast<size_t>(i)] = compile_module(nvrtc, compiler, codegen::gpu::module_text(parts[static_cast<size_t>(i)]), options);
+    out[static_cast<size_t>(i)] = compile_module(
+        nvrtc, compiler, codegen::gpu::module_text(parts[static_cast<size_t>(i)]), options);
   });
   return out;
 }

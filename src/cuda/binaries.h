@@ -21,10 +21,11 @@ struct Binary {
 /// The options that every module is compiled with, for "sm_90".
 std::vector<std::string> compile_options(const std::string& architecture);
 
-/// Compiles kernels to `modules` modules or fewer, side by side; those that the object cache has are taken from there. The
-/// key is a hash of the compiler's version, the options and the text. Resource error without a compiler.
-std::vector<Binary> compile_kernels(std::span<const codegen::gpu::KernelText> kernels, const std::string& architecture,
-                                    int modules = 1);
+/// Compiles kernels to `modules` modules or fewer, side by side; those that the object cache has
+/// are taken from there. The key is a hash of the compiler's version, the options and the text.
+/// Resource error without a compiler.
+std::vector<Binary> compile_kernels(std::span<const codegen::gpu::KernelText> kernels,
+                                    const std::string& architecture, int modules = 1);
 
 /// ptxas's reports in a compiler's log.
 std::vector<KernelResources> parse_resources(const std::string& log);

@@ -34,9 +34,11 @@ class DeviceMemory {
     if (status.empty()) return;
     int64_t free = 0, total = 0;
     device_.memory(free, total);
-    resource_error("{} ({} asked for, {} of {} are free): lower the batch or the sequence length, or raise the virtual shards", status,
-                   format_bytes(static_cast<uint64_t>(bytes)), format_bytes(static_cast<uint64_t>(free)),
-                   format_bytes(static_cast<uint64_t>(total)));
+    resource_error(
+        "{} ({} asked for, {} of {} are free): lower the batch or the sequence length, or raise "
+        "the virtual shards",
+        status, format_bytes(static_cast<uint64_t>(bytes)),
+        format_bytes(static_cast<uint64_t>(free)), format_bytes(static_cast<uint64_t>(total)));
   }
   DeviceMemory(const DeviceMemory&) = delete;
   ~DeviceMemory() {
@@ -61,7 +63,8 @@ Type storage_type(const ir::Graph& graph, const Storage& s) {
 std::string describe(const ir::Graph& graph, ValueRef r) {
   const Node& n = graph.node(r);
   const std::string at = ir::to_string(n.source);
-  return format("[{}] {}{}", n.op->name, to_string(n.types[static_cast<size_t>(r.output)]), at.empty() ? "" : ", at " + at);
+  return format("[{}] {}{}", n.op->name, to_string(n.types[static_cast<size_t>(r.output)]),
+                at.empty() ? "" : ", at " + at);
 }
 
 /// The fault slots of steps with gathered accesses.
@@ -71,7 +74,8 @@ constexpr int64_t kFaultBytes = sizeof(ir::KernelFault);
 
 class DeviceProgram::Impl {
  public:
-  Impl(const ir::Graph& recorded, Device& device, MakeModules make_modules) : device_(device), make_modules_(std::move(make_modules)) {
+  Impl(const ir::Graph& recorded, Device& device, MakeModules make_modules)
+      : device_(device), make_modules_(std::move(make_modules)) {
     const auto disabled = passes::disabled_passes();
     graph_ = passes::run_pipeline(recorded, disabled, nullptr, passes::Families::gpu);
     partition_ = kernel::partition(graph_, !disabled.count("fuse"));
@@ -98,7 +102,8 @@ class DeviceProgram::Impl {
   }
 
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
-    CORTEN_CHECK(inputs.size() == graph_.inputs().size() && outputs.size() == graph_.outputs().size());
+    CORTEN_CHECK(inputs.size() == graph_.inputs().size() &&
+                 outputs.size() == graph_.outputs().size());
     const bool same = bound_ && inputs == inputs_ && outputs == outputs_;
     replayed = same;
     if (!same) {
@@ -124,7 +129,8 @@ class DeviceProgram::Impl {
   void check() {
     std::vector<ir::KernelFault> faults(fault_steps_.size());
     if (!faults.empty())
-      raise(device_.to_host(faults.data(), faults_->address(), static_cast<int64_t>(faults.size()) * kFaultBytes));
+      raise(device_.to_host(faults.data(), faults_->address(),
+                            static_cast<int64_t>(faults.size()) * kFaultBytes));
     raise(device_.synchronize());
     for (size_t i = 0; i < faults.size(); ++i) {
       if (!faults[i].flagged) continue;
@@ -132,8 +138,10 @@ class DeviceProgram::Impl {
       raise(device_.synchronize());
       const GpuStep& step = kernels_.steps[static_cast<size_t>(fault_steps_[i])];
       const GpuLaunch& l = step.launches[0];
-      const kernel::Step& of = partition_.steps[static_cast<size_t>(kernels_.steps_of[static_cast<size_t>(l.kernel)])];
-      usage_error("{}: index {} is out of range 0..{}", describe(graph_, {of.members.back(), 0}), faults[i].value,
+      const kernel::Step& of =
+          partition_.steps[static_cast<size_t>(kernels_.steps_of[static_cast<size_t>(l.kernel)])];
+      usage_error("{}: index {} is out of range 0..{}", describe(graph_, {of.members.back(), 0}),
+                  faults[i].value,
                   l.launch.accesses[static_cast<size_t>(faults[i].access)].index_bound - 1);
     }
   }
@@ -154,7 +162,8 @@ class DeviceProgram::Impl {
         const int32_t index = partition_.steps[static_cast<size_t>(step.library)].members[0];
         const Node& n = graph_.nodes()[static_cast<size_t>(index)];
         for (ValueRef r : n.inputs) read_[s].insert({partition_.places[r].root});
-        for (size_t k = 0; k < n.types.size(); ++k) written_[s].insert({partition_.places.of(index)[k].root});
+        for (size_t k = 0; k < n.types.size(); ++k)
+          written_[s].insert({partition_.places.of(index)[k].root});
         continue;
       }
       for (const GpuLaunch& l : step.launches) {
@@ -174,19 +183,25 @@ class DeviceProgram::Impl {
   }
 
   // Whether a kernel reads an element of `read` only where it writes the same one of `write`.
-  static bool element_wise(const kernel::LoweredKernel& k, const ir::Launch& launch, ValueRef read, ValueRef write) {
+  static bool element_wise(const kernel::LoweredKernel& k, const ir::Launch& launch, ValueRef read,
+                           ValueRef write) {
     if (k.kernel.form != ir::KernelForm::rows) return false;
     for (const ir::ScalarNode& n : k.kernel.body.nodes())
-      if (n.op == ir::ScalarOp::reduce_sum || n.op == ir::ScalarOp::reduce_max || n.op == ir::ScalarOp::reduce_min) return false;
+      if (n.op == ir::ScalarOp::reduce_sum || n.op == ir::ScalarOp::reduce_max ||
+          n.op == ir::ScalarOp::reduce_min)
+        return false;
     const ir::Launch::Access* store = nullptr;
     for (const ir::Store& s : k.kernel.stores)
-      if (k.operands[static_cast<size_t>(k.kernel.accesses[static_cast<size_t>(s.access)].operand)] == Storage{write})
+      if (k.operands[static_cast<size_t>(
+              k.kernel.accesses[static_cast<size_t>(s.access)].operand)] == Storage{write})
         store = &launch.accesses[static_cast<size_t>(s.access)];
     for (size_t a = 0; a < k.kernel.accesses.size(); ++a) {
       const ir::Access& access = k.kernel.accesses[a];
-      if (access.operand < 0 || k.operands[static_cast<size_t>(access.operand)] != Storage{read}) continue;
+      if (access.operand < 0 || k.operands[static_cast<size_t>(access.operand)] != Storage{read})
+        continue;
       const ir::Launch::Access& load = launch.accesses[a];
-      if (!store || access.guards || access.index >= 0 || load.offset != store->offset || load.inner_stride != store->inner_stride ||
+      if (!store || access.guards || access.index >= 0 || load.offset != store->offset ||
+          load.inner_stride != store->inner_stride ||
           !std::equal(load.strides, load.strides + ir::kMaxOuter, store->strides))
         return false;
     }
@@ -206,13 +221,15 @@ class DeviceProgram::Impl {
         for (const GpuLaunch& l : step.launches)
           if (!element_wise(kernels_.kernels[static_cast<size_t>(l.kernel)], l.launch, old, root)) {
             const kernel::LoweredKernel& k = kernels_.kernels[static_cast<size_t>(l.kernel)];
-            const bool reads = std::find(k.operands.begin(), k.operands.end(), Storage{old}) != k.operands.end();
+            const bool reads =
+                std::find(k.operands.begin(), k.operands.end(), Storage{old}) != k.operands.end();
             if (reads) return "its writer reads other elements too";
           }
       }
     }
     const auto& layout = graph_.input_layouts()[static_cast<size_t>(input)];
-    if (layout && !ir::is_contiguous(*layout, graph_.type(old).dims)) return "its layout is strided";
+    if (layout && !ir::is_contiguous(*layout, graph_.type(old).dims))
+      return "its layout is strided";
     return "";
   }
 
@@ -224,12 +241,14 @@ class DeviceProgram::Impl {
         slots_[{root}] = {Slot::Kind::output, static_cast<int32_t>(k)};
         continue;
       }
-      if (root == graph_.inputs()[static_cast<size_t>(o.alias)]) continue;  // written in place by a scatter
+      if (root == graph_.inputs()[static_cast<size_t>(o.alias)])
+        continue;  // written in place by a scatter
       const std::string why = refusal(o.alias, root);
       if (why.empty()) {
         slots_[{root}] = {Slot::Kind::input, o.alias};
       } else {
-        info.copies.push_back(format("state {} ({}) is copied: {}", o.alias, to_string(graph_.type(root)), why));
+        info.copies.push_back(
+            format("state {} ({}) is copied: {}", o.alias, to_string(graph_.type(root)), why));
         copies_.push_back({root, o.alias, graph_.type(root).bytes()});
       }
     }
@@ -246,14 +265,16 @@ class DeviceProgram::Impl {
         if (n.op == &ir::kInputOp) {
           fresh = {Slot::Kind::input, static_cast<int32_t>(ir::get<ir::InputAttrs>(n.attrs).index)};
         } else if (n.op == &ir::kConstantOp) {
-          fresh = {Slot::Kind::constant, static_cast<int32_t>(ir::get<ir::ConstantAttrs>(n.attrs).index)};
+          fresh = {Slot::Kind::constant,
+                   static_cast<int32_t>(ir::get<ir::ConstantAttrs>(n.attrs).index)};
         } else {
           intervals_.push_back({std::max<int64_t>(bytes, 1), step, step});
           fresh = {Slot::Kind::arena, static_cast<int32_t>(intervals_.size()) - 1};
         }
         found = slots_.emplace(s, fresh).first;
       }
-      if (found->second.kind == Slot::Kind::arena) intervals_[static_cast<size_t>(found->second.index)].last = step;
+      if (found->second.kind == Slot::Kind::arena)
+        intervals_[static_cast<size_t>(found->second.index)].last = step;
     };
     for (int32_t s = 0; s < step_count; ++s) {
       for (const Storage& r : read_[static_cast<size_t>(s)]) use(r, s);
@@ -278,14 +299,17 @@ class DeviceProgram::Impl {
         at = constants_[static_cast<size_t>(slot.index)]->address();
         break;
       case Slot::Kind::arena:
-        at = arena_->address() + static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(slot.index)]);
+        at = arena_->address() +
+             static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(slot.index)]);
         break;
       case Slot::Kind::none:
         break;
     }
-    // Tensors without elements lie nowhere; a value per row is read from and written to them all the same, and not used.
+    // Tensors without elements lie nowhere; a value per row is read from and written to them all
+    // the same, and not used.
     if (at == 0) at = nothing_->address();
-    if (at % codegen::gpu::kMaxAlignment) internal_error("an operand of a program at {:#x}, no multiple of 16", at);
+    if (at % codegen::gpu::kMaxAlignment)
+      internal_error("an operand of a program at {:#x}, no multiple of 16", at);
     return at;
   }
 
@@ -295,7 +319,8 @@ class DeviceProgram::Impl {
     for (const ir::Value& v : graph_.constants()) {
       const int64_t bytes = v.type().bytes();
       constants_.push_back(std::make_unique<DeviceMemory>(device_, std::max<int64_t>(bytes, 1)));
-      if (bytes > 0) raise(device_.to_device(constants_.back()->address(), v->buffer->data(), bytes));
+      if (bytes > 0)
+        raise(device_.to_device(constants_.back()->address(), v->buffer->data(), bytes));
     }
     raise(device_.synchronize());  // what is copied may go
   }
@@ -306,15 +331,18 @@ class DeviceProgram::Impl {
       cubins = make_modules_(kernels_.texts);
     } else {
       const DeviceInfo& d = device_.info();
-      for (Binary& b : compile_kernels(kernels_.texts, format("sm_{}{}", d.major, d.minor), default_thread_pool().num_threads()))
+      for (Binary& b : compile_kernels(kernels_.texts, format("sm_{}{}", d.major, d.minor),
+                                       default_thread_pool().num_threads()))
         cubins.push_back(std::move(b.cubin));
     }
     if (kernels_.texts.empty()) return;
-    for (const std::string& cubin : cubins) raise(device_.load_module(cubin, modules_.emplace_back()));
+    for (const std::string& cubin : cubins)
+      raise(device_.load_module(cubin, modules_.emplace_back()));
     for (const KernelText& text : kernels_.texts) {
       Status status = "no module";
       uint64_t function = 0;
-      for (size_t m = 0; m < modules_.size() && !status.empty(); ++m) status = device_.find_function(modules_[m], text.name, function);
+      for (size_t m = 0; m < modules_.size() && !status.empty(); ++m)
+        status = device_.find_function(modules_[m], text.name, function);
       if (!status.empty()) internal_error("kernel {} was not compiled: {}", text.name, status);
       functions_.push_back(function);
     }
@@ -323,17 +351,25 @@ class DeviceProgram::Impl {
   void plan_products() {
     for (const GpuStep& step : kernels_.steps) {
       if (step.library < 0) continue;
-      const Node& n = graph_.nodes()[static_cast<size_t>(partition_.steps[static_cast<size_t>(step.library)].members[0])];
-      if (n.op->name != "gemm" || n.inputs.size() != 2) usage_error("[{}] has no implementation for the GPU", n.op->name);
+      const Node& n = graph_.nodes()[static_cast<size_t>(
+          partition_.steps[static_cast<size_t>(step.library)].members[0])];
+      if (n.op->name != "gemm" || n.inputs.size() != 2)
+        usage_error("[{}] has no implementation for the GPU", n.op->name);
       const passes::Place &a = partition_.places[n.inputs[0]], &b = partition_.places[n.inputs[1]];
-      PlannedProduct p{product_calls(n, graph_.type(n.inputs[0]), a.layout, graph_.type(n.inputs[1]), b.layout), {}};
+      PlannedProduct p{
+          product_calls(n, graph_.type(n.inputs[0]), a.layout, graph_.type(n.inputs[1]), b.layout),
+          {}};
       ++info.products;
       // Products without elements are no calls; those without k are zeros.
       const Product& of = p.calls.product;
       if (of.m > 0 && of.n > 0 && of.k > 0 && of.batch > 0 && !p.calls.calls.empty()) {
-        const auto known = std::find_if(products_.begin(), products_.end(), [&](const auto& q) { return q.second.calls.product == of; });
-        if (known != products_.end()) p.plan = known->second.plan;
-        else raise(device_.plan_product(of, p.plan));
+        const auto known = std::find_if(products_.begin(), products_.end(), [&](const auto& q) {
+          return q.second.calls.product == of;
+        });
+        if (known != products_.end())
+          p.plan = known->second.plan;
+        else
+          raise(device_.plan_product(of, p.plan));
         info.workspace_bytes = std::max(info.workspace_bytes, p.plan.workspace_bytes);
       }
       products_.emplace(step.library, std::move(p));
@@ -341,14 +377,19 @@ class DeviceProgram::Impl {
     workspace_ = std::make_unique<DeviceMemory>(device_, info.workspace_bytes);
   }
 
-  // The arguments of all launches for the addresses of this run. Those of grouped launches lie in the device's memory.
+  // The arguments of all launches for the addresses of this run. Those of grouped launches lie in
+  // the device's memory.
   void bind() {
     if (!faults_) {
       for (size_t s = 0; s < kernels_.steps.size(); ++s)
         if (kernels_.steps[s].library < 0)
-          if (const GpuLaunch& l = kernels_.steps[s].launches[0]; has_index(l)) fault_steps_.push_back(static_cast<int32_t>(s));
-      faults_ = std::make_unique<DeviceMemory>(device_, static_cast<int64_t>(fault_steps_.size()) * kFaultBytes);
-      if (!fault_steps_.empty()) raise(device_.fill(faults_->address(), 0, static_cast<int64_t>(fault_steps_.size()) * kFaultBytes));
+          if (const GpuLaunch& l = kernels_.steps[s].launches[0]; has_index(l))
+            fault_steps_.push_back(static_cast<int32_t>(s));
+      faults_ = std::make_unique<DeviceMemory>(
+          device_, static_cast<int64_t>(fault_steps_.size()) * kFaultBytes);
+      if (!fault_steps_.empty())
+        raise(device_.fill(faults_->address(), 0,
+                           static_cast<int64_t>(fault_steps_.size()) * kFaultBytes));
     }
     bound_launches_.assign(kernels_.steps.size(), {});
     std::vector<int64_t> tables;
@@ -356,18 +397,24 @@ class DeviceProgram::Impl {
       const GpuStep& step = kernels_.steps[s];
       if (step.library >= 0) continue;
       Bound& bound = bound_launches_[s];
-      const auto fault = std::lower_bound(fault_steps_.begin(), fault_steps_.end(), static_cast<int32_t>(s)) - fault_steps_.begin();
+      const auto fault =
+          std::lower_bound(fault_steps_.begin(), fault_steps_.end(), static_cast<int32_t>(s)) -
+          fault_steps_.begin();
       std::vector<int64_t> begins{0};
       for (const GpuLaunch& l : step.launches) {
         const kernel::LoweredKernel& k = kernels_.kernels[static_cast<size_t>(l.kernel)];
         std::vector<uint64_t> addresses;
         for (const Storage& storage : k.operands)
-          addresses.push_back(storage_type(graph_, storage).elements() ? address(storage) : nothing_->address());
-        codegen::gpu::pack_arguments(k.kernel, l.launch, addresses, faults_->address() + static_cast<uint64_t>(fault * kFaultBytes), bound.words);
+          addresses.push_back(storage_type(graph_, storage).elements() ? address(storage)
+                                                                       : nothing_->address());
+        codegen::gpu::pack_arguments(
+            k.kernel, l.launch, addresses,
+            faults_->address() + static_cast<uint64_t>(fault * kFaultBytes), bound.words);
         begins.push_back(begins.back() + l.blocks);
       }
       bound.blocks = begins.back();
-      if (bound.blocks >= int64_t{1} << 31) usage_error("a launch of {} blocks: too many for a GPU", bound.blocks);
+      if (bound.blocks >= int64_t{1} << 31)
+        usage_error("a launch of {} blocks: too many for a GPU", bound.blocks);
       if (!step.schedule.grouped) continue;
       begins.insert(begins.end(), bound.words.begin(), bound.words.end());
       bound.table = static_cast<int64_t>(tables.size()) * 8;
@@ -382,12 +429,14 @@ class DeviceProgram::Impl {
     }
     if (bytes > 0) raise(device_.to_device(tables_->address(), tables.data(), bytes));
     raise(device_.synchronize());  // the host's table goes
-    for (Bound& b : bound_launches_) b.table_address = tables_->address() + static_cast<uint64_t>(b.table);
+    for (Bound& b : bound_launches_)
+      b.table_address = tables_->address() + static_cast<uint64_t>(b.table);
   }
 
   bool has_index(const GpuLaunch& l) const {
     const auto& accesses = kernels_.kernels[static_cast<size_t>(l.kernel)].kernel.accesses;
-    return std::any_of(accesses.begin(), accesses.end(), [](const ir::Access& a) { return a.index >= 0; });
+    return std::any_of(accesses.begin(), accesses.end(),
+                       [](const ir::Access& a) { return a.index >= 0; });
   }
 
   void execute() {
@@ -402,9 +451,11 @@ class DeviceProgram::Impl {
       const KernelText& text = kernels_.texts[static_cast<size_t>(step.text)];
       void* single[] = {b.words.data()};
       void* grouped[] = {&b.table_address, &b.launches};
-      raise(device_.launch(functions_[static_cast<size_t>(step.text)], b.blocks, text.threads, text.grouped ? grouped : single));
+      raise(device_.launch(functions_[static_cast<size_t>(step.text)], b.blocks, text.threads,
+                           text.grouped ? grouped : single));
     }
-    for (const Copy& c : copies_) raise(device_.copy(inputs_[static_cast<size_t>(c.input)], address({c.root}), c.bytes));
+    for (const Copy& c : copies_)
+      raise(device_.copy(inputs_[static_cast<size_t>(c.input)], address({c.root}), c.bytes));
   }
 
   void product(int32_t step) {
@@ -416,9 +467,11 @@ class DeviceProgram::Impl {
     if (elements == 0) return;
     const uint64_t c = address({partition_.places.of(index)[0].root});
     if (of.k == 0) return raise(device_.fill(c, 0, n.types[0].bytes()));
-    const uint64_t a = address({partition_.places[n.inputs[0]].root}), b = address({partition_.places[n.inputs[1]].root});
+    const uint64_t a = address({partition_.places[n.inputs[0]].root}),
+                   b = address({partition_.places[n.inputs[1]].root});
     for (const ProductCalls::Call& call : p.calls.calls)
-      raise(device_.run_product(of, p.plan, a + static_cast<uint64_t>(call.a), b + static_cast<uint64_t>(call.b),
+      raise(device_.run_product(of, p.plan, a + static_cast<uint64_t>(call.a),
+                                b + static_cast<uint64_t>(call.b),
                                 c + static_cast<uint64_t>(call.c), 0, workspace_->address()));
   }
 
@@ -455,7 +508,7 @@ class DeviceProgram::Impl {
   std::vector<uint64_t> modules_, functions_;
   std::map<int32_t, PlannedProduct> products_;  // by step of the partition
   std::vector<int32_t> fault_steps_;
-  std::vector<Bound> bound_launches_;           // by step
+  std::vector<Bound> bound_launches_;  // by step
   std::vector<uint64_t> inputs_, outputs_;
   bool bound_ = false;
   uint64_t executable_ = 0;
@@ -464,11 +517,23 @@ class DeviceProgram::Impl {
 DeviceProgram::DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules)
     : impl_(std::make_unique<Impl>(graph, device, std::move(make_modules))) {}
 DeviceProgram::~DeviceProgram() = default;
-void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) { impl_->run(inputs, outputs); }
-void DeviceProgram::check() { impl_->check(); }
-const DeviceProgramInfo& DeviceProgram::info() const { return impl_->info; }
-const std::vector<ir::Output>& DeviceProgram::outputs() const { return impl_->graph().outputs(); }
-const std::vector<ir::Type>& DeviceProgram::output_types() const { return impl_->output_types; }
-bool DeviceProgram::replayed() const { return impl_->replayed; }
+void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
+  impl_->run(inputs, outputs);
+}
+void DeviceProgram::check() {
+  impl_->check();
+}
+const DeviceProgramInfo& DeviceProgram::info() const {
+  return impl_->info;
+}
+const std::vector<ir::Output>& DeviceProgram::outputs() const {
+  return impl_->graph().outputs();
+}
+const std::vector<ir::Type>& DeviceProgram::output_types() const {
+  return impl_->output_types;
+}
+bool DeviceProgram::replayed() const {
+  return impl_->replayed;
+}
 
 }  // namespace corten::cuda

@@ -1,8 +1,9 @@
-// A recorded graph as a program of a GPU: the same passes, fusion and memory planning as on the CPU, kernels of
-// step_kernels.h, products by the device's library.
+// A recorded graph as a program of a GPU: the same passes, fusion and memory planning as on the
+// CPU, kernels of step_kernels.h, products by the device's library.
 //
-// Everything is decided before the first run: one arena by one allocation, kernels loaded, algorithms of products chosen.
-// A run with the addresses of the run before is the launch of one captured graph.
+// Everything is decided before the first run: one arena by one allocation, kernels loaded,
+// algorithms of products chosen. A run with the addresses of the run before is the launch of one
+// captured graph.
 #pragma once
 
 #include <functional>
@@ -17,8 +18,10 @@
 
 namespace corten::cuda {
 
-/// Kernels to binaries for a device; compile_kernels() for its architecture where nothing else is given.
-using MakeModules = std::function<std::vector<std::string>(std::span<const codegen::gpu::KernelText>)>;
+/// Kernels to binaries for a device; compile_kernels() for its architecture where nothing else is
+/// given.
+using MakeModules =
+    std::function<std::vector<std::string>(std::span<const codegen::gpu::KernelText>)>;
 
 struct DeviceProgramInfo {
   int64_t arena_bytes = 0, arena_lower_bound = 0, workspace_bytes = 0;
@@ -28,14 +31,16 @@ struct DeviceProgramInfo {
 
 class DeviceProgram {
  public:
-  /// `graph`: as recorded; it may be forgotten afterwards. The device must live as long as this. Usage error for what has no
-  /// implementation for GPUs, resource error if the device is out of memory.
+  /// `graph`: as recorded; it may be forgotten afterwards. The device must live as long as this.
+  /// Usage error for what has no implementation for GPUs, resource error if the device is out of
+  /// memory.
   DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules = {});
   ~DeviceProgram();
   DeviceProgram(const DeviceProgram&) = delete;
 
-  /// Asks for one execution; nothing waits. `inputs` and `outputs` are addresses on the device, multiples of 16, of contiguous
-  /// data (inputs: as their layouts say). Outputs with an alias are written to their input's memory; their entry is ignored.
+  /// Asks for one execution; nothing waits. `inputs` and `outputs` are addresses on the device,
+  /// multiples of 16, of contiguous data (inputs: as their layouts say). Outputs with an alias are
+  /// written to their input's memory; their entry is ignored.
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs);
   /// Waits, and raises what kernels reported: an index that is out of range.
   void check();

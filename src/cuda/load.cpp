@@ -27,14 +27,17 @@ struct Loaded {
 
   Loaded() {
     std::vector<std::string> places;
-    if (const auto own = env_string("CORTEN_CUDA_PLUGIN")) places = {*own};
-    else places = {own_folder() + kName, own_folder() + "../lib/" + kName, kName};
+    if (const auto own = env_string("CORTEN_CUDA_PLUGIN"))
+      places = {*own};
+    else
+      places = {own_folder() + kName, own_folder() + "../lib/" + kName, kName};
     for (const std::string& place : places) {
       void* library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
       if (!library) {
         // Of a file that exists, the reason is worth knowing.
         const char* reason = dlerror();
-        if (missing.empty() && place.find('/') != std::string::npos && file_exists(place)) missing = reason;
+        if (missing.empty() && place.find('/') != std::string::npos && file_exists(place))
+          missing = reason;
         continue;
       }
       const auto entry = reinterpret_cast<PluginEntry>(dlsym(library, kPluginEntry));
@@ -45,7 +48,8 @@ struct Loaded {
     if (missing.empty())
       missing = env_string("CORTEN_CUDA_PLUGIN")
                     ? format("CORTEN_CUDA_PLUGIN names no file: {}", places[0])
-                    : "this build has no CUDA plug-in: configure with -DCORTEN_CUDA=ON where the CUDA toolkit is installed";
+                    : "this build has no CUDA plug-in: configure with -DCORTEN_CUDA=ON where the "
+                      "CUDA toolkit is installed";
   }
 };
 
@@ -77,9 +81,11 @@ std::string missing_device() {
 std::unique_ptr<Device> open_device(int index) {
   if (const std::string missing = missing_device(); !missing.empty()) resource_error("{}", missing);
   const size_t count = plugin().driver().devices.size();
-  if (index < 0 || static_cast<size_t>(index) >= count) resource_error("there is no CUDA device {}: the driver lists {}", index, count);
+  if (index < 0 || static_cast<size_t>(index) >= count)
+    resource_error("there is no CUDA device {}: the driver lists {}", index, count);
   std::unique_ptr<Device> device;
-  if (const Status status = plugin().open(index, device); !status.empty()) resource_error("{}", status);
+  if (const Status status = plugin().open(index, device); !status.empty())
+    resource_error("{}", status);
   return device;
 }
 

@@ -17,8 +17,15 @@ void raise(const Status& status) {
 
 double measure_peak_flops(Device& device, DType dtype, double seconds) {
   constexpr int64_t kSize = 8192;
-  Product p{.type = dtype == DType::bf16 ? ProductType::bf16 : dtype == DType::f16 ? ProductType::f16 : ProductType::f32,
-            .m = kSize, .n = kSize, .k = kSize, .lda = kSize, .ldb = kSize, .ldc = kSize};
+  Product p{.type = dtype == DType::bf16  ? ProductType::bf16
+                    : dtype == DType::f16 ? ProductType::f16
+                                          : ProductType::f32,
+            .m = kSize,
+            .n = kSize,
+            .k = kSize,
+            .lda = kSize,
+            .ldb = kSize,
+            .ldc = kSize};
   const auto bytes = static_cast<int64_t>(size_of(dtype)) * kSize * kSize;
   // Random numbers: products of zeros take less power, and are faster.
   std::vector<uint16_t> halves;
@@ -27,10 +34,13 @@ double measure_peak_flops(Device& device, DType dtype, double seconds) {
   for (int64_t i = 0; i < kSize * kSize; ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
     const float x = static_cast<float>(state >> 40) / 8388608.0f - 1.0f;
-    if (dtype == DType::f32) floats.push_back(x);
-    else halves.push_back(dtype == DType::bf16 ? to_bf16(x) : to_f16(x));
+    if (dtype == DType::f32)
+      floats.push_back(x);
+    else
+      halves.push_back(dtype == DType::bf16 ? to_bf16(x) : to_f16(x));
   }
-  const void* numbers = dtype == DType::f32 ? static_cast<const void*>(floats.data()) : halves.data();
+  const void* numbers =
+      dtype == DType::f32 ? static_cast<const void*>(floats.data()) : halves.data();
   uint64_t memory[4] = {}, events[2] = {};  // a, b, c, workspace
   double best = 0;
   Status status;
@@ -40,15 +50,18 @@ double measure_peak_flops(Device& device, DType dtype, double seconds) {
   };
   ProductPlan plan;
   keep(device.plan_product(p, plan));
-  for (int i = 0; i < 4 && status.empty(); ++i) keep(device.allocate(i < 3 ? bytes : std::max<int64_t>(plan.workspace_bytes, 1), memory[i]));
+  for (int i = 0; i < 4 && status.empty(); ++i)
+    keep(device.allocate(i < 3 ? bytes : std::max<int64_t>(plan.workspace_bytes, 1), memory[i]));
   for (int i = 0; i < 2 && status.empty(); ++i) keep(device.to_device(memory[i], numbers, bytes));
   for (uint64_t& e : events)
     if (status.empty()) keep(device.create_event(e));
   double spent = 0;
   while (status.empty() && spent < seconds) {
     float ms = 0;
-    if (keep(device.record_event(events[0])) && keep(device.run_product(p, plan, memory[0], memory[1], memory[2], 0, memory[3])) &&
-        keep(device.record_event(events[1])) && keep(device.milliseconds(events[0], events[1], ms)) && ms > 0) {
+    if (keep(device.record_event(events[0])) &&
+        keep(device.run_product(p, plan, memory[0], memory[1], memory[2], 0, memory[3])) &&
+        keep(device.record_event(events[1])) &&
+        keep(device.milliseconds(events[0], events[1], ms)) && ms > 0) {
       best = std::max(best, 2.0 * kSize * kSize * kSize / (static_cast<double>(ms) * 1e-3));
       spent += static_cast<double>(ms) * 1e-3;
     } else {

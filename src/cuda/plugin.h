@@ -1,8 +1,9 @@
-// The boundary between Corten and its CUDA plug-in (libcorten_cuda.so, src/cuda/plugin): everything that needs NVIDIA's
-// libraries is behind it. The plug-in loads them when they are first used, so that it can say which one is missing.
+// The boundary between Corten and its CUDA plug-in (libcorten_cuda.so, src/cuda/plugin): everything
+// that needs NVIDIA's libraries is behind it. The plug-in loads them when they are first used, so
+// that it can say which one is missing.
 //
-// No exception crosses the boundary: calls that can fail return a Status, "" or one line that says what is wrong and what
-// to do about it.
+// No exception crosses the boundary: calls that can fail return a Status, "" or one line that says
+// what is wrong and what to do about it.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +21,16 @@ using Status = std::string;
 
 /// NVRTC.
 struct CompilerInfo {
-  Status missing;       ///< "" if there is one
+  Status missing;  ///< "" if there is one
   int major = 0, minor = 0;
-  std::string library;  ///< path
+  std::string library;             ///< path
   std::vector<int> architectures;  ///< that it compiles for: 80, 90, ...
 };
 
 /// What ptxas says of a kernel.
 struct KernelResources {
   std::string name;
-  int registers = 0;    ///< per thread
+  int registers = 0;  ///< per thread
   int shared_bytes = 0, stack_bytes = 0, spill_store_bytes = 0, spill_load_bytes = 0;
 };
 
@@ -43,33 +44,34 @@ struct DeviceInfo {
 
 /// The driver and its devices.
 struct DriverInfo {
-  Status missing;  ///< "" if there is a device that can be used
-  int version = 0; ///< 13000 is 13.0
+  Status missing;   ///< "" if there is a device that can be used
+  int version = 0;  ///< 13000 is 13.0
   std::vector<DeviceInfo> devices;
 };
 
 enum class ProductType : uint8_t { f32, tf32, bf16, f16, f64 };
 
-/// c[m, n] = a[m, k] b[k, n] (+ bias[n]) for `batch` matrices, row-major. Leading dimensions and batch strides are in elements;
-/// a transposed operand is stored as its transpose.
+/// c[m, n] = a[m, k] b[k, n] (+ bias[n]) for `batch` matrices, row-major. Leading dimensions and
+/// batch strides are in elements; a transposed operand is stored as its transpose.
 struct Product {
   ProductType type = ProductType::f32;  ///< of the operands; sums are f32 (f64)
   bool wide_result = false;             ///< bf16 and f16: c is f32
   bool transpose_a = false, transpose_b = false;
   int64_t m = 0, n = 0, k = 0, batch = 1;
   int64_t lda = 0, ldb = 0, ldc = 0, stride_a = 0, stride_b = 0, stride_c = 0;
-  bool bias = false;                    ///< of c's type
-  int alignment = 16;                   ///< bytes that all addresses are multiples of
+  bool bias = false;   ///< of c's type
+  int alignment = 16;  ///< bytes that all addresses are multiples of
   bool operator==(const Product&) const = default;
 };
-/// A product with its algorithm: opaque bytes that can be stored, valid for one device model and library version.
+/// A product with its algorithm: opaque bytes that can be stored, valid for one device model and
+/// library version.
 struct ProductPlan {
   std::string algorithm;
   int64_t workspace_bytes = 0;
 };
 
-/// A device that is open: its primary context and one stream, whose work is done in order. Calls come from the thread that
-/// opened it. Addresses are the device's; nothing waits but what says so.
+/// A device that is open: its primary context and one stream, whose work is done in order. Calls
+/// come from the thread that opened it. Addresses are the device's; nothing waits but what says so.
 class Device {
  public:
   virtual ~Device() = default;
@@ -96,11 +98,11 @@ class Device {
   virtual Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) = 0;
 
   virtual Status plan_product(const Product& product, ProductPlan& plan) = 0;
-  virtual Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c,
-                             uint64_t bias, uint64_t workspace) = 0;
+  virtual Status run_product(const Product& product, const ProductPlan& plan, uint64_t a,
+                             uint64_t b, uint64_t c, uint64_t bias, uint64_t workspace) = 0;
 
-  /// What is asked for between begin and end becomes a graph instead of being done; copies from and to the host must not
-  /// be among it.
+  /// What is asked for between begin and end becomes a graph instead of being done; copies from and
+  /// to the host must not be among it.
   virtual Status begin_capture() = 0;
   virtual Status end_capture(uint64_t& graph) = 0;
   virtual Status launch_graph(uint64_t graph) = 0;
@@ -116,9 +118,10 @@ class Plugin {
  public:
   virtual ~Plugin() = default;
   virtual CompilerInfo compiler() = 0;
-  /// CUDA C++ to a binary for an architecture ("sm_90"). `log`: what the compilers printed. Thread-safe.
-  virtual Status compile(const std::string& text, const std::vector<std::string>& options, std::string& cubin,
-                         std::string& log) = 0;
+  /// CUDA C++ to a binary for an architecture ("sm_90"). `log`: what the compilers printed.
+  /// Thread-safe.
+  virtual Status compile(const std::string& text, const std::vector<std::string>& options,
+                         std::string& cubin, std::string& log) = 0;
   virtual DriverInfo driver() = 0;
   virtual Status open(int device, std::unique_ptr<Device>& out) = 0;
 };

@@ -17,15 +17,20 @@ Matrix describe(const ir::Type& type, const ir::Layout& at, const char* which) {
   const int64_t rows = type.dims[rank - 2], columns = type.dims[rank - 1];
   const int64_t row = at.strides[rank - 2], column = at.strides[rank - 1];
   // The stride of a dimension of one element means nothing.
-  if ((column == 1 || columns == 1) && (rows == 1 || row >= columns)) return {false, rows == 1 ? columns : row};
-  if ((row == 1 || rows == 1) && (columns == 1 || column >= rows)) return {true, columns == 1 ? rows : column};
-  usage_error("a product cannot read its {} operand {} with strides {} and {} on the GPU: make it contiguous", which, to_string(type), row,
-              column);
+  if ((column == 1 || columns == 1) && (rows == 1 || row >= columns))
+    return {false, rows == 1 ? columns : row};
+  if ((row == 1 || rows == 1) && (columns == 1 || column >= rows))
+    return {true, columns == 1 ? rows : column};
+  usage_error(
+      "a product cannot read its {} operand {} with strides {} and {} on the GPU: make it "
+      "contiguous",
+      which, to_string(type), row, column);
 }
 
 }  // namespace
 
-ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at, const ir::Type& b, const ir::Layout& b_at) {
+ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at,
+                           const ir::Type& b, const ir::Layout& b_at) {
   const ir::Type& c = node.types[0];
   const size_t rank = a.dims.size();
   ProductCalls out;
@@ -39,7 +44,8 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
   p.lda = am.leading;
   p.ldb = bm.leading;
   p.ldc = p.n;
-  if (a.dtype != b.dtype) usage_error("a product of {} and {} on the GPU", to_string(a), to_string(b));
+  if (a.dtype != b.dtype)
+    usage_error("a product of {} and {} on the GPU", to_string(a), to_string(b));
   switch (a.dtype) {
     case DType::f32:
       // TF32 is what "high" means where the hardware has it.
@@ -58,7 +64,8 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
       usage_error("a product of {} on the GPU", to_string(a));
   }
   p.wide_result = c.dtype == DType::f32 && a.dtype != DType::f32;
-  if (c.dtype != a.dtype && !p.wide_result) usage_error("a product of {} with a result of {} on the GPU", to_string(a), to_string(c));
+  if (c.dtype != a.dtype && !p.wide_result)
+    usage_error("a product of {} with a result of {} on the GPU", to_string(a), to_string(c));
   // The innermost batch dimensions that all operands walk with one stride are the library's batch.
   const ir::Dims cs = ir::contiguous_strides(c.dims);
   size_t inner = rank - 2;
@@ -84,7 +91,8 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
   }
   int64_t calls = 1;
   for (size_t d = 0; d < inner; ++d) calls *= c.dims[d];
-  const auto a_size = static_cast<int64_t>(size_of(a.dtype)), c_size = static_cast<int64_t>(size_of(c.dtype));
+  const auto a_size = static_cast<int64_t>(size_of(a.dtype)),
+             c_size = static_cast<int64_t>(size_of(c.dtype));
   int64_t alignment = 16;
   for (int64_t i = 0; i < calls; ++i) {
     ProductCalls::Call call{a_at.offset, b_at.offset, 0};

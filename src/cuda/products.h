@@ -8,8 +8,8 @@
 
 namespace corten::cuda {
 
-/// A product of a node: one call of the library for each combination of the batch dimensions that one stride cannot
-/// express. Offsets are bytes from the operands' addresses.
+/// A product of a node: one call of the library for each combination of the batch dimensions that
+/// one stride cannot express. Offsets are bytes from the operands' addresses.
 struct ProductCalls {
   Product product;
   struct Call {
@@ -18,8 +18,9 @@ struct ProductCalls {
   std::vector<Call> calls;
 };
 
-/// Of a `gemm` node without bias: [..., m, k] and [..., k, n] where they lie, to a contiguous result. Usage error for operands
-/// that the library cannot read.
-ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at, const ir::Type& b, const ir::Layout& b_at);
+/// Of a `gemm` node without bias: [..., m, k] and [..., k, n] where they lie, to a contiguous
+/// result. Usage error for operands that the library cannot read.
+ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at,
+                           const ir::Type& b, const ir::Layout& b_at);
 
 }  // namespace corten::cuda

@@ -15,8 +15,9 @@ using kernel::Storage;
 
 namespace {
 
-// A launch is moved up to others of its kernel past at most so many steps, and only if what it writes does not lie in memory
-// for longer: state, or so few bytes. It is moved down if what it reads does not: so few bytes, or what is read later anyway.
+// A launch is moved up to others of its kernel past at most so many steps, and only if what it
+// writes does not lie in memory for longer: state, or so few bytes. It is moved down if what it
+// reads does not: so few bytes, or what is read later anyway.
 constexpr size_t kWindow = 512;
 constexpr int64_t kSmallResult = 64 << 10, kSmallOperands = 512 << 10;
 
@@ -25,14 +26,16 @@ using Touched = std::set<Storage>;
 bool meet(const Touched& a, const Touched& b) {
   const Touched& small = a.size() < b.size() ? a : b;
   const Touched& large = a.size() < b.size() ? b : a;
-  return std::any_of(small.begin(), small.end(), [&](const Storage& s) { return large.count(s) > 0; });
+  return std::any_of(small.begin(), small.end(),
+                     [&](const Storage& s) { return large.count(s) > 0; });
 }
 
 class Builder {
  public:
   Builder(const kernel::Partition& p, bool group) : p_(p), group_(group) {
     for (const ir::Output& o : p.graph->outputs())
-      if (o.alias >= 0) old_[p.places[o.value].root] = p.graph->inputs()[static_cast<size_t>(o.alias)];
+      if (o.alias >= 0)
+        old_[p.places[o.value].root] = p.graph->inputs()[static_cast<size_t>(o.alias)];
   }
 
   StepKernels run() {
@@ -56,7 +59,9 @@ class Builder {
   struct Accesses {
     Touched read, written;
     Hash128 structure;
-    bool conflicts(const Accesses& later) const { return meet(read, later.written) || meet(written, later.read) || meet(written, later.written); }
+    bool conflicts(const Accesses& later) const {
+      return meet(read, later.written) || meet(written, later.read) || meet(written, later.written);
+    }
   };
 
   // New state may lie where the old does: both count as one.
@@ -70,8 +75,11 @@ class Builder {
     const int32_t index = p_.steps[static_cast<size_t>(step)].members[0];
     const ir::Node& n = p_.graph->nodes()[static_cast<size_t>(index)];
     for (ir::ValueRef r : n.inputs) touched.read.insert(place({p_.places[r].root}));
-    for (size_t k = 0; k < n.types.size(); ++k) touched.written.insert(place({p_.places.of(index)[k].root}));
-    if (n.op->in_place >= 0) touched.written.insert(place({p_.places[n.inputs[static_cast<size_t>(n.op->in_place)]].root}));
+    for (size_t k = 0; k < n.types.size(); ++k)
+      touched.written.insert(place({p_.places.of(index)[k].root}));
+    if (n.op->in_place >= 0)
+      touched.written.insert(
+          place({p_.places[n.inputs[static_cast<size_t>(n.op->in_place)]].root}));
     out_.steps.push_back({.library = step});
     touched_.push_back(std::move(touched));
   }
@@ -81,7 +89,8 @@ class Builder {
     for (size_t i = 0; i < k.operands.size(); ++i) {
       const Storage& s = k.operands[i];
       if (!k.kernel.operands[i].written || (!s.partial && old_.count(s.root))) continue;
-      bytes += s.partial ? kernel::partial_type(*p_.graph, s.root.node).bytes() : p_.graph->type(s.root).bytes();
+      bytes += s.partial ? kernel::partial_type(*p_.graph, s.root.node).bytes()
+                         : p_.graph->type(s.root).bytes();
     }
     return bytes;
   }
@@ -125,14 +134,17 @@ class Builder {
       const size_t i = count - 1 - back;
       GpuStep& step = out_.steps[i];
       if (i < own && touched_[i].conflicts(touched)) return nullptr;
-      if (i < own && back > 0 && !movable && out_.steps[count - 1 - back + 1].library >= 0) return nullptr;
-      if (step.library < 0 && touched_[i].structure == touched.structure && codegen::gpu::join(step.schedule, schedule)) return &step;
+      if (i < own && back > 0 && !movable && out_.steps[count - 1 - back + 1].library >= 0)
+        return nullptr;
+      if (step.library < 0 && touched_[i].structure == touched.structure &&
+          codegen::gpu::join(step.schedule, schedule))
+        return &step;
     }
     return nullptr;
   }
 
-  // Moves steps down to later ones of their kernel: what the update alone needs, the norms and sums of gradients of the whole
-  // backward pass, comes together.
+  // Moves steps down to later ones of their kernel: what the update alone needs, the norms and sums
+  // of gradients of the whole backward pass, comes together.
   void sink() {
     const auto count = static_cast<int32_t>(out_.steps.size());
     std::map<Storage, int32_t> last_reader;
@@ -153,8 +165,12 @@ class Builder {
         GpuStep& later = out_.steps[static_cast<size_t>(j)];
         Accesses& there = touched_[static_cast<size_t>(j)];
         if (mine.conflicts(there)) break;
-        if (later.library >= 0 || there.structure != mine.structure || !codegen::gpu::join(later.schedule, step.schedule)) continue;
-        later.launches.insert(later.launches.begin(), std::make_move_iterator(step.launches.begin()), std::make_move_iterator(step.launches.end()));
+        if (later.library >= 0 || there.structure != mine.structure ||
+            !codegen::gpu::join(later.schedule, step.schedule))
+          continue;
+        later.launches.insert(later.launches.begin(),
+                              std::make_move_iterator(step.launches.begin()),
+                              std::make_move_iterator(step.launches.end()));
         there.read.insert(mine.read.begin(), mine.read.end());
         there.written.insert(mine.written.begin(), mine.written.end());
         for (const Storage& r : mine.read) last_reader[r] = std::max(last_reader[r], j);
@@ -180,12 +196,14 @@ class Builder {
     for (GpuStep& step : out_.steps) {
       if (step.library >= 0) continue;
       step.schedule.grouped = step.launches.size() > 1;
-      KernelText text = codegen::gpu::emit(out_.kernels[static_cast<size_t>(step.launches[0].kernel)].kernel, step.schedule);
+      KernelText text = codegen::gpu::emit(
+          out_.kernels[static_cast<size_t>(step.launches[0].kernel)].kernel, step.schedule);
       auto [place, is_new] = known.emplace(text.name, static_cast<int32_t>(out_.texts.size()));
       if (is_new) out_.texts.push_back(std::move(text));
       step.text = place->second;
       for (GpuLaunch& l : step.launches)
-        l.blocks = codegen::gpu::block_count(out_.kernels[static_cast<size_t>(l.kernel)].kernel, l.launch, step.schedule);
+        l.blocks = codegen::gpu::block_count(out_.kernels[static_cast<size_t>(l.kernel)].kernel,
+                                             l.launch, step.schedule);
     }
   }
 
@@ -204,9 +222,12 @@ size_t StepKernels::launches() const {
   return n;
 }
 size_t StepKernels::groups() const {
-  return static_cast<size_t>(std::count_if(steps.begin(), steps.end(), [](const GpuStep& s) { return s.library < 0; }));
+  return static_cast<size_t>(
+      std::count_if(steps.begin(), steps.end(), [](const GpuStep& s) { return s.library < 0; }));
 }
 
-StepKernels step_kernels(const kernel::Partition& partition, bool group) { return Builder(partition, group).run(); }
+StepKernels step_kernels(const kernel::Partition& partition, bool group) {
+  return Builder(partition, group).run();
+}
 
 }  // namespace corten::cuda

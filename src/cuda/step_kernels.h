@@ -1,6 +1,6 @@
-// The GPU kernels of a program: every kernel step of a partition lowered, scheduled and emitted. Launches of one kernel that
-// have nothing to do with each other, nor with what lies between them, are joined into one: the optimizer's for all
-// parameters, the gradients' norms.
+// The GPU kernels of a program: every kernel step of a partition lowered, scheduled and emitted.
+// Launches of one kernel that have nothing to do with each other, nor with what lies between them,
+// are joined into one: the optimizer's for all parameters, the gradients' norms.
 #pragma once
 
 #include <vector>
@@ -26,12 +26,13 @@ struct GpuStep {
 };
 
 struct StepKernels {
-  std::vector<kernel::LoweredKernel> kernels;  ///< in order of the partition; without their launches
-  std::vector<int32_t> steps_of;               ///< by kernel: its step of the partition
-  std::vector<GpuStep> steps;                  ///< in order of execution
-  std::vector<codegen::gpu::KernelText> texts; ///< distinct ones
+  std::vector<kernel::LoweredKernel>
+      kernels;                    ///< in order of the partition; without their launches
+  std::vector<int32_t> steps_of;  ///< by kernel: its step of the partition
+  std::vector<GpuStep> steps;     ///< in order of execution
+  std::vector<codegen::gpu::KernelText> texts;  ///< distinct ones
   size_t launches() const;
-  size_t groups() const;                       ///< steps that are no library's
+  size_t groups() const;  ///< steps that are no library's
 };
 
 /// `group`: launches may be joined. Operands are taken to lie at multiples of 16 bytes.

@@ -22,7 +22,8 @@ ir::Value contiguous(const ir::Value& v) {
   return ops::copy(v);
 }
 const char* data(const ir::Value& v) {
-  return static_cast<const char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype()));
+  return static_cast<const char*>(v->buffer->data()) +
+         v->layout.offset * static_cast<int64_t>(size_of(v.dtype()));
 }
 
 }  // namespace
@@ -52,7 +53,9 @@ uint64_t DeviceState::use(const CellPtr& cell) {
   return place.address;
 }
 
-void DeviceState::written(const CellPtr& cell) { places_.at(cell.get()).newer = true; }
+void DeviceState::written(const CellPtr& cell) {
+  places_.at(cell.get()).newer = true;
+}
 
 void DeviceState::fetch() {
   for (auto& [key, place] : places_) {
@@ -75,7 +78,8 @@ struct DeviceFunction::Entry {
   std::vector<uint64_t> arguments, results;  // addresses
 };
 
-DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state) : function_(function), state_(state) {}
+DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state)
+    : function_(function), state_(state) {}
 DeviceFunction::~DeviceFunction() {
   cuda::Device& device = state_.device();
   for (auto& [key, entry] : entries_) {
@@ -100,7 +104,8 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   entry->states = found.states;
   entry->written = found.written;
   cuda::Device& device = state_.device();
-  entry->program = std::make_unique<cuda::DeviceProgram>(*found.recorded, device, state_.make_modules());
+  entry->program =
+      std::make_unique<cuda::DeviceProgram>(*found.recorded, device, state_.make_modules());
   const auto reserve = [&](int64_t bytes) {
     uint64_t address = 0;
     raise(device.allocate(std::max<int64_t>(bytes, 1), address));
@@ -109,7 +114,9 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   };
   for (const Tensor& t : plain) entry->arguments.push_back(reserve(value_of(t).type().bytes()));
   for (size_t i = 0; i < entry->program->outputs().size(); ++i)
-    entry->results.push_back(entry->program->outputs()[i].alias < 0 ? reserve(entry->program->output_types()[i].bytes()) : 0);
+    entry->results.push_back(entry->program->outputs()[i].alias < 0
+                                 ? reserve(entry->program->output_types()[i].bytes())
+                                 : 0);
   place = std::move(entry);
   return *place;
 }
@@ -135,7 +142,8 @@ std::vector<Tensor> DeviceFunction::operator()(const std::vector<Tensor>& argume
     if (!entry.results[i]) continue;
     const ir::Type& type = entry.program->output_types()[i];
     ir::Value value = ir::make_concrete(type, allocate(type.bytes()));
-    if (type.bytes() > 0) raise(device.to_host(value->buffer->data(), entry.results[i], type.bytes()));
+    if (type.bytes() > 0)
+      raise(device.to_host(value->buffer->data(), entry.results[i], type.bytes()));
     out.push_back(wrap(value));
   }
   entry.program->check();  // waits

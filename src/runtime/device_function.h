@@ -1,8 +1,8 @@
 // Compiled functions whose calls are executed by a GPU, and their state there.
 //
-// Tensors stay on the host for everybody else: arguments are copied to the device by each call, results from it. State is
-// copied when it is first used, and again if the host gives it a new value; what calls write stays on the device until it is
-// fetched.
+// Tensors stay on the host for everybody else: arguments are copied to the device by each call,
+// results from it. State is copied when it is first used, and again if the host gives it a new
+// value; what calls write stays on the device until it is fetched.
 #pragma once
 
 #include <map>
@@ -40,7 +40,7 @@ class DeviceState {
     ir::BufferPtr known;  // the host's value that the device has, or had
     uint64_t address = 0;
     int64_t bytes = 0;
-    bool newer = false;   // the device's value is newer
+    bool newer = false;  // the device's value is newer
   };
   cuda::Device& device_;
   cuda::MakeModules make_modules_;
@@ -48,8 +48,8 @@ class DeviceState {
   int64_t bytes_ = 0;
 };
 
-/// A compiled function on a device. What surrounds its calls (Autocast, gradients) must not change from call to call, nor which
-/// tensors its modules hold.
+/// A compiled function on a device. What surrounds its calls (Autocast, gradients) must not change
+/// from call to call, nor which tensors its modules hold.
 class DeviceFunction {
  public:
   /// `function` and `state` must outlive this.
@@ -57,8 +57,8 @@ class DeviceFunction {
   ~DeviceFunction();
   DeviceFunction(const DeviceFunction&) = delete;
 
-  /// Executes the function; waits for the results. The first call with arguments of new types makes a program. Usage error
-  /// for what has no implementation for GPUs.
+  /// Executes the function; waits for the results. The first call with arguments of new types makes
+  /// a program. Usage error for what has no implementation for GPUs.
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
   /// Makes the program for arguments of these types, without executing it.
   void plan(const std::vector<Tensor>& arguments);

@@ -104,13 +104,17 @@ Status CpuDevice::fill(uint64_t address, uint8_t byte, int64_t bytes) {
     return "";
   });
 }
-Status CpuDevice::synchronize() { return capturing_ ? "waiting in a captured graph" : ""; }
+Status CpuDevice::synchronize() {
+  return capturing_ ? "waiting in a captured graph" : "";
+}
 
 Status CpuDevice::load_module(const std::string& cubin, uint64_t& module) {
   module = std::stoull(cubin) + 1;
   return modules_[module - 1] ? "" : missing;
 }
-Status CpuDevice::unload_module(uint64_t) { return ""; }
+Status CpuDevice::unload_module(uint64_t) {
+  return "";
+}
 Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64_t& function) {
   for (const KernelText& t : texts_[module - 1])
     if (t.name == name) {
@@ -123,7 +127,8 @@ Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64
 
 Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** arguments) {
   const Function f = functions_[function - 1];
-  if (threads != f.text->threads || blocks <= 0) return format("a launch of {} blocks of {} threads", blocks, threads);
+  if (threads != f.text->threads || blocks <= 0)
+    return format("a launch of {} blocks of {} threads", blocks, threads);
   ++launches;
   // Arguments are copied when the launch is asked for.
   std::vector<int64_t> words;
@@ -149,9 +154,11 @@ Status CpuDevice::plan_product(const Product&, ProductPlan& plan) {
   return "";
 }
 // One chain over ascending k, as the CPU's products in f32.
-Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias, uint64_t) {
+Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b,
+                              uint64_t c, uint64_t bias, uint64_t) {
   if (plan.algorithm != "cpu") return "a plan of another device";
-  if (a % static_cast<uint64_t>(p.alignment) || b % static_cast<uint64_t>(p.alignment) || c % static_cast<uint64_t>(p.alignment))
+  if (a % static_cast<uint64_t>(p.alignment) || b % static_cast<uint64_t>(p.alignment) ||
+      c % static_cast<uint64_t>(p.alignment))
     return "operands are not aligned as was said";
   return work([=]() -> Status {
     const bool f64 = p.type == ProductType::f64;
@@ -161,16 +168,24 @@ Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_
           double wide = 0;
           float sum = 0;
           for (int64_t k = 0; k < p.k; ++k) {
-            const double x = element(p.type, a, batch * p.stride_a + (p.transpose_a ? k * p.lda + i : i * p.lda + k));
-            const double y = element(p.type, b, batch * p.stride_b + (p.transpose_b ? j * p.ldb + k : k * p.ldb + j));
-            if (f64) wide = std::fma(x, y, wide);
-            else sum = std::fma(static_cast<float>(x), static_cast<float>(y), sum);
+            const double x = element(
+                p.type, a, batch * p.stride_a + (p.transpose_a ? k * p.lda + i : i * p.lda + k));
+            const double y = element(
+                p.type, b, batch * p.stride_b + (p.transpose_b ? j * p.ldb + k : k * p.ldb + j));
+            if (f64)
+              wide = std::fma(x, y, wide);
+            else
+              sum = std::fma(static_cast<float>(x), static_cast<float>(y), sum);
           }
           const int64_t to = batch * p.stride_c + i * p.ldc + j;
-          if (p.bias) sum += static_cast<float>(element(p.wide_result ? ProductType::f32 : p.type, bias, j));
-          if (f64) at<double>(c)[to] = wide;
-          else if (p.wide_result || p.type == ProductType::f32) at<float>(c)[to] = sum;
-          else at<uint16_t>(c)[to] = p.type == ProductType::bf16 ? to_bf16(sum) : to_f16(sum);
+          if (p.bias)
+            sum += static_cast<float>(element(p.wide_result ? ProductType::f32 : p.type, bias, j));
+          if (f64)
+            at<double>(c)[to] = wide;
+          else if (p.wide_result || p.type == ProductType::f32)
+            at<float>(c)[to] = sum;
+          else
+            at<uint16_t>(c)[to] = p.type == ProductType::bf16 ? to_bf16(sum) : to_f16(sum);
         }
     return "";
   });
@@ -200,11 +215,15 @@ Status CpuDevice::create_event(uint64_t& event) {
   event = 1;
   return "";
 }
-Status CpuDevice::record_event(uint64_t) { return ""; }
+Status CpuDevice::record_event(uint64_t) {
+  return "";
+}
 Status CpuDevice::milliseconds(uint64_t, uint64_t, float& ms) {
   ms = 0;
   return "";
 }
-Status CpuDevice::release_event(uint64_t) { return ""; }
+Status CpuDevice::release_event(uint64_t) {
+  return "";
+}
 
 }  // namespace corten::cuda::test

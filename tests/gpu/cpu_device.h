@@ -1,5 +1,6 @@
-// A device that is this CPU: memory, kernels (their text as host code, thread by thread) and products behind the interface of
-// the CUDA plug-in, so that everything above it runs without a GPU.
+// A device that is this CPU: memory, kernels (their text as host code, thread by thread) and
+// products behind the interface of the CUDA plug-in, so that everything above it runs without a
+// GPU.
 #pragma once
 
 #include <functional>
@@ -33,8 +34,8 @@ class CpuDevice final : public Device {
   Status find_function(uint64_t module, const std::string& name, uint64_t& function) override;
   Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) override;
   Status plan_product(const Product& product, ProductPlan& plan) override;
-  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias,
-                     uint64_t workspace) override;
+  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
+                     uint64_t c, uint64_t bias, uint64_t workspace) override;
   Status begin_capture() override;
   Status end_capture(uint64_t& graph) override;
   Status launch_graph(uint64_t graph) override;
@@ -46,8 +47,8 @@ class CpuDevice final : public Device {
 
   int64_t allocated_bytes() const;
   size_t launches = 0, graph_launches = 0;
-  std::string missing;  ///< why there are no modules
-  bool tracked = false; ///< races are looked for, with 8 bytes for each byte of memory
+  std::string missing;   ///< why there are no modules
+  bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory
 
  private:
   struct Function {

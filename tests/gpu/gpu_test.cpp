@@ -1,4 +1,5 @@
-// What needs a GPU. Skipped without one; `./run gpu-check` runs all of it and writes the figures into one table.
+// What needs a GPU. Skipped without one; `./run gpu-check` runs all of it and writes the figures
+// into one table.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -45,8 +46,8 @@ Device* gpu(std::string& missing) {
   return device;
 }
 
-#define DEVICE_OR_SKIP(device)       \
-  std::string missing;               \
+#define DEVICE_OR_SKIP(device)         \
+  std::string missing;                 \
   Device* const device = gpu(missing); \
   if (!device) GTEST_SKIP() << missing
 
@@ -64,12 +65,15 @@ void report(const std::string& what, const std::string& value) {
     }
 }
 
-std::string architecture(const Device& device) { return format("sm_{}{}", device.info().major, device.info().minor); }
+std::string architecture(const Device& device) {
+  return format("sm_{}{}", device.info().major, device.info().minor);
+}
 
 class GpuRunner final : public Runner {
  public:
   GpuRunner(Device& device, std::span<const KernelText> texts) : device_(device) {
-    for (const Binary& b : compile_kernels(texts, architecture(device), default_thread_pool().num_threads()))
+    for (const Binary& b :
+         compile_kernels(texts, architecture(device), default_thread_pool().num_threads()))
       raise(device_.load_module(b.cubin, modules_.emplace_back()));
   }
   ~GpuRunner() override {
@@ -94,11 +98,13 @@ class GpuRunner final : public Runner {
     for (uint64_t m : memory_) device_.release(m);
     memory_.clear();
   }
-  std::string run(const KernelText& text, const std::vector<int64_t>& words, int launches, int64_t blocks, uint64_t) override {
+  std::string run(const KernelText& text, const std::vector<int64_t>& words, int launches,
+                  int64_t blocks, uint64_t) override {
     if (blocks == 0) return "";
     uint64_t function = 0;
     Status status = "no module";
-    for (size_t m = 0; m < modules_.size() && !status.empty(); ++m) status = device_.find_function(modules_[m], text.name, function);
+    for (size_t m = 0; m < modules_.size() && !status.empty(); ++m)
+      status = device_.find_function(modules_[m], text.name, function);
     if (!status.empty()) return status;
     uint64_t table = 0;
     std::vector<int64_t> copy = words;
@@ -119,9 +125,10 @@ TEST(Gpu, IsDescribed) {
   const DeviceInfo& d = device->info();
   const CompilerInfo compiler = plugin().compiler();
   const DriverInfo driver = plugin().driver();
-  report("device", format("{}, sm_{}{}, {} multiprocessors, {:.1f} GiB", d.name, d.major, d.minor, d.multiprocessors,
-                          static_cast<double>(d.memory_bytes) / (1 << 30)));
-  report("driver, compiler", format("CUDA {}.{}, NVRTC {}.{}", driver.version / 1000, driver.version % 1000 / 10, compiler.major, compiler.minor));
+  report("device", format("{}, sm_{}{}, {} multiprocessors, {:.1f} GiB", d.name, d.major, d.minor,
+                          d.multiprocessors, static_cast<double>(d.memory_bytes) / (1 << 30)));
+  report("driver, compiler", format("CUDA {}.{}, NVRTC {}.{}", driver.version / 1000,
+                                    driver.version % 1000 / 10, compiler.major, compiler.minor));
 }
 
 void check_random(ir::KernelForm form, const char* name) {
@@ -141,9 +148,10 @@ void check_random(ir::KernelForm form, const char* name) {
   int same = 0, skipped = 0;
   for (size_t i = 0; i < problems.size(); ++i) {
     const Problem& p = problems[i];
-    const bool library = std::any_of(p.kernel.body.nodes().begin(), p.kernel.body.nodes().end(), [](const ir::ScalarNode& n) {
-      return n.type == DType::f64 && n.op >= ir::ScalarOp::exp && n.op != ir::ScalarOp::rsqrt;
-    });
+    const bool library = std::any_of(
+        p.kernel.body.nodes().begin(), p.kernel.body.nodes().end(), [](const ir::ScalarNode& n) {
+          return n.type == DType::f64 && n.op >= ir::ScalarOp::exp && n.op != ir::ScalarOp::rsqrt;
+        });
     if (library) {
       ++skipped;
       continue;
@@ -160,19 +168,29 @@ void check_random(ir::KernelForm form, const char* name) {
     const uint64_t fault = runner.put(std::string(sizeof found, '\0'));
     std::vector<int64_t> words;
     codegen::gpu::pack_arguments(p.kernel, p.launch, addresses, fault, words);
-    ASSERT_EQ(runner.run(executions[i].text, words, 1, codegen::gpu::block_count(p.kernel, p.launch, executions[i].schedule), 0), "");
+    ASSERT_EQ(runner.run(executions[i].text, words, 1,
+                         codegen::gpu::block_count(p.kernel, p.launch, executions[i].schedule), 0),
+              "");
     std::vector<std::string> got;
-    for (size_t k = 0; k < addresses.size(); ++k) got.push_back(runner.get(addresses[k], p.operands[k].size()));
+    for (size_t k = 0; k < addresses.size(); ++k)
+      got.push_back(runner.get(addresses[k], p.operands[k].size()));
     const std::string different = difference(p.kernel, copy.operands, got);
     EXPECT_EQ(different, "") << "seed " << i << "\n" << describe(p) << executions[i].text.text;
     same += different.empty();
   }
-  report(format("random kernels, {}: same bits as the interpreter", name), format("{} of {}", same, problems.size() - static_cast<size_t>(skipped)));
+  report(format("random kernels, {}: same bits as the interpreter", name),
+         format("{} of {}", same, problems.size() - static_cast<size_t>(skipped)));
 }
 
-TEST(Gpu, RandomRows) { check_random(ir::KernelForm::rows, "rows"); }
-TEST(Gpu, RandomColumns) { check_random(ir::KernelForm::columns, "columns"); }
-TEST(Gpu, RandomScatters) { check_random(ir::KernelForm::scatter, "scatters"); }
+TEST(Gpu, RandomRows) {
+  check_random(ir::KernelForm::rows, "rows");
+}
+TEST(Gpu, RandomColumns) {
+  check_random(ir::KernelForm::columns, "columns");
+}
+TEST(Gpu, RandomScatters) {
+  check_random(ir::KernelForm::scatter, "scatters");
+}
 
 void check_model(const std::string& model, DType dtype) {
   DEVICE_OR_SKIP(device);
@@ -184,19 +202,30 @@ void check_model(const std::string& model, DType dtype) {
          different.empty() ? format("all {}", kernels.texts.size()) : "no");
 }
 
-TEST(Gpu, Gpt2Kernels) { check_model("gpt2", DType::bf16); }
-TEST(Gpu, LlamaKernels) { check_model("llama", DType::bf16); }
+TEST(Gpu, Gpt2Kernels) {
+  check_model("gpt2", DType::bf16);
+}
+TEST(Gpu, LlamaKernels) {
+  check_model("llama", DType::bf16);
+}
 
 TEST(Gpu, Products) {
   DEVICE_OR_SKIP(device);
   GpuRunner memory(*device, {});
   double worst = 0;
   int count = 0;
-  for (const ProductType type : {ProductType::f32, ProductType::bf16, ProductType::f16, ProductType::f64})
+  for (const ProductType type :
+       {ProductType::f32, ProductType::bf16, ProductType::f16, ProductType::f64})
     for (const bool ta : {false, true})
       for (const bool tb : {false, true})
         for (const int64_t batch : {1, 3}) {
-          Product p{.type = type, .transpose_a = ta, .transpose_b = tb, .m = 40, .n = 72, .k = 136, .batch = batch};
+          Product p{.type = type,
+                    .transpose_a = ta,
+                    .transpose_b = tb,
+                    .m = 40,
+                    .n = 72,
+                    .k = 136,
+                    .batch = batch};
           p.wide_result = type == ProductType::bf16 && batch == 3;
           p.lda = ta ? p.m : p.k;
           p.ldb = tb ? p.k : p.n;
@@ -208,23 +237,31 @@ TEST(Gpu, Products) {
             std::string bytes;
             for (int64_t i = 0; i < n; ++i) {
               seed = seed * 6364136223846793005u + 1442695040888963407u;
-              const float x = from_bf16(to_bf16(static_cast<float>(static_cast<int64_t>(seed >> 40)) / 8388608.0f - 1.0f));
+              const float x = from_bf16(to_bf16(
+                  static_cast<float>(static_cast<int64_t>(seed >> 40)) / 8388608.0f - 1.0f));
               values.push_back(static_cast<double>(x));
               const double d = static_cast<double>(x);
               const uint16_t h = type == ProductType::bf16 ? to_bf16(x) : to_f16(x);
-              if (type == ProductType::f64) bytes.append(reinterpret_cast<const char*>(&d), 8);
-              else if (type == ProductType::f32) bytes.append(reinterpret_cast<const char*>(&x), 4);
-              else bytes.append(reinterpret_cast<const char*>(&h), 2);
+              if (type == ProductType::f64)
+                bytes.append(reinterpret_cast<const char*>(&d), 8);
+              else if (type == ProductType::f32)
+                bytes.append(reinterpret_cast<const char*>(&x), 4);
+              else
+                bytes.append(reinterpret_cast<const char*>(&h), 2);
             }
             return bytes;
           };
           std::vector<double> x, y;
-          const uint64_t a = memory.put(make(batch * p.m * p.k, 1, x)), b = memory.put(make(batch * p.k * p.n, 2, y));
-          const size_t size = type == ProductType::f64 ? 8 : type == ProductType::f32 || p.wide_result ? 4 : 2;
+          const uint64_t a = memory.put(make(batch * p.m * p.k, 1, x)),
+                         b = memory.put(make(batch * p.k * p.n, 2, y));
+          const size_t size = type == ProductType::f64                    ? 8
+                              : type == ProductType::f32 || p.wide_result ? 4
+                                                                          : 2;
           const size_t bytes = static_cast<size_t>(batch * p.m * p.n) * size;
           ProductPlan plan;
           raise(device->plan_product(p, plan));
-          const uint64_t workspace = memory.put(std::string(static_cast<size_t>(plan.workspace_bytes) + 16, '\0'));
+          const uint64_t workspace =
+              memory.put(std::string(static_cast<size_t>(plan.workspace_bytes) + 16, '\0'));
           std::string results[2];
           for (std::string& r : results) {
             const uint64_t c = memory.put(std::string(bytes, '\0'));
@@ -237,28 +274,40 @@ TEST(Gpu, Products) {
               for (int64_t j = 0; j < p.n; ++j) {
                 double want = 0;
                 for (int64_t k = 0; k < p.k; ++k)
-                  want += x[static_cast<size_t>(q * p.stride_a + (ta ? k * p.lda + i : i * p.lda + k))] *
-                          y[static_cast<size_t>(q * p.stride_b + (tb ? j * p.ldb + k : k * p.ldb + j))];
-                const char* at = results[0].data() + static_cast<size_t>(q * p.stride_c + i * p.ldc + j) * size;
+                  want +=
+                      x[static_cast<size_t>(q * p.stride_a +
+                                            (ta ? k * p.lda + i : i * p.lda + k))] *
+                      y[static_cast<size_t>(q * p.stride_b + (tb ? j * p.ldb + k : k * p.ldb + j))];
+                const char* at =
+                    results[0].data() + static_cast<size_t>(q * p.stride_c + i * p.ldc + j) * size;
                 double got = 0;
                 float f = 0;
                 uint16_t h = 0;
-                if (size == 8) std::memcpy(&got, at, 8);
-                else if (size == 4) std::memcpy(&f, at, 4), got = static_cast<double>(f);
-                else std::memcpy(&h, at, 2), got = static_cast<double>(type == ProductType::bf16 ? from_bf16(h) : from_f16(h));
+                if (size == 8)
+                  std::memcpy(&got, at, 8);
+                else if (size == 4)
+                  std::memcpy(&f, at, 4), got = static_cast<double>(f);
+                else
+                  std::memcpy(&h, at, 2),
+                      got = static_cast<double>(type == ProductType::bf16 ? from_bf16(h)
+                                                                          : from_f16(h));
                 const double bound = size == 2 ? 0.01 * std::fabs(want) + 0.01 : 1e-4;
-                ASSERT_NEAR(got, want, bound) << "type " << static_cast<int>(type) << ta << tb << batch;
+                ASSERT_NEAR(got, want, bound)
+                    << "type " << static_cast<int>(type) << ta << tb << batch;
                 worst = std::max(worst, size == 2 ? 0 : std::fabs(got - want));
               }
           memory.clear();
           ++count;
         }
-  report("products: right, and the same bits twice", format("{} kinds, f32 off by at most {:.1e}", count, worst));
+  report("products: right, and the same bits twice",
+         format("{} kinds, f32 off by at most {:.1e}", count, worst));
 }
 
 TEST(Gpu, PointwiseAndReductionsHaveTheCpusBits) {
   DEVICE_OR_SKIP(device);
-  const auto arguments = [](int step) { return std::vector<Tensor>{numbers({300, 768}, static_cast<uint64_t>(step)), numbers({768}, 7)}; };
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{numbers({300, 768}, static_cast<uint64_t>(step)), numbers({768}, 7)};
+  };
   const auto function = [](const std::vector<Tensor>& in) {
     const Tensor x = layer_norm(gelu(in[0]), in[1], in[1]);
     return std::vector<Tensor>{sum(softmax(x, -1) * x), sum(exp(x), {0}), x};
@@ -272,9 +321,11 @@ TEST(Gpu, TrainsANetworkAsTheCpuDoes) {
   DEVICE_OR_SKIP(device);
   Network network;
   const auto arguments = [](int step) {
-    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50), tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10), scalar(0.01)};
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50),
+                               tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10), scalar(0.01)};
   };
-  const Comparison c = compare_with_cpu([&](const std::vector<Tensor>& in) { return network.step(in); }, arguments, 20, *device);
+  const Comparison c = compare_with_cpu(
+      [&](const std::vector<Tensor>& in) { return network.step(in); }, arguments, 20, *device);
   EXPECT_LT(c.difference, 1e-2) << c.where;
   report("20 steps of a network: largest difference to the CPU", format("{:.1e}", c.difference));
 }
@@ -282,13 +333,15 @@ TEST(Gpu, TrainsANetworkAsTheCpuDoes) {
 TEST(Gpu, TrainsGpt2AsTheCpuDoes) {
   DEVICE_OR_SKIP(device);
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    auto model = make_gpt2({.vocab_size = 500, .n_positions = 64, .n_embd = 128, .n_layer = 2, .n_head = 4});
+    auto model =
+        make_gpt2({.vocab_size = 500, .n_positions = 64, .n_embd = 128, .n_layer = 2, .n_head = 4});
     model->initialize(1);
     manual_seed(1);
     optim::AdamW optimizer(optim::weight_decay_groups(*model, 0.1), {});
     const auto arguments = [](int step) {
       const Tensor ids = tokens({4, 65}, static_cast<uint64_t>(step % 8), 500);
-      return std::vector<Tensor>{ids.slice(1, 0, 64).contiguous(), ids.slice(1, 1, 65).contiguous()};
+      return std::vector<Tensor>{ids.slice(1, 0, 64).contiguous(),
+                                 ids.slice(1, 1, 65).contiguous()};
     };
     const auto step = [&](const std::vector<Tensor>& in) {
       Tensor loss;
@@ -304,10 +357,12 @@ TEST(Gpu, TrainsGpt2AsTheCpuDoes) {
     };
     const Comparison c = compare_with_cpu(step, arguments, 200, *device);
     double worst = 0;
-    for (size_t i = 0; i < c.cpu.size(); ++i) worst = std::max(worst, std::fabs(c.cpu[i] - c.device[i]));
+    for (size_t i = 0; i < c.cpu.size(); ++i)
+      worst = std::max(worst, std::fabs(c.cpu[i] - c.device[i]));
     EXPECT_LT(worst, dtype == DType::f32 ? 0.02 : 0.1);
     EXPECT_LT(c.device.back(), c.device.front() - 0.5);
-    report(format("200 steps of a small GPT-2 in {}: largest difference of a loss", name(dtype)), format("{:.1e}", worst));
+    report(format("200 steps of a small GPT-2 in {}: largest difference of a loss", name(dtype)),
+           format("{:.1e}", worst));
   }
 }
 
@@ -319,7 +374,8 @@ TEST(Gpu, StepOfGpt2) {
   optim::AdamW optimizer(optim::weight_decay_groups(*model, 0.1), {});
   constexpr int64_t kBatch = 4, kSeq = 1024;
   const auto arguments = [](int step) {
-    return std::vector<Tensor>{tokens({kBatch, kSeq}, static_cast<uint64_t>(step), 50257), tokens({kBatch, kSeq}, static_cast<uint64_t>(step) + 5, 50257)};
+    return std::vector<Tensor>{tokens({kBatch, kSeq}, static_cast<uint64_t>(step), 50257),
+                               tokens({kBatch, kSeq}, static_cast<uint64_t>(step) + 5, 50257)};
   };
   const auto step = [&](const std::vector<Tensor>& in) {
     Tensor loss;
@@ -339,10 +395,14 @@ TEST(Gpu, StepOfGpt2) {
   const double median = ms[ms.size() / 2];
   EXPECT_LT(c.device.back(), 12.0);
   EXPECT_TRUE(c.info.copies.empty()) << c.info.copies[0];
-  report("GPT-2 124M, bf16, 4 x 1024 tokens: step", format("{:.2f} ms, {:.0f} tokens/s", median, kBatch * kSeq / median * 1e3));
-  report("  launches in one graph", format("{} kernels in {} groups, {} products", c.info.launches, c.info.groups, c.info.products));
-  report("  arena, allocated as planned", format("{:.0f} MiB (lower bound {:.0f})", static_cast<double>(c.info.arena_bytes) / (1 << 20),
-                                                  static_cast<double>(c.info.arena_lower_bound) / (1 << 20)));
+  report("GPT-2 124M, bf16, 4 x 1024 tokens: step",
+         format("{:.2f} ms, {:.0f} tokens/s", median, kBatch * kSeq / median * 1e3));
+  report("  launches in one graph", format("{} kernels in {} groups, {} products", c.info.launches,
+                                           c.info.groups, c.info.products));
+  report(
+      "  arena, allocated as planned",
+      format("{:.0f} MiB (lower bound {:.0f})", static_cast<double>(c.info.arena_bytes) / (1 << 20),
+             static_cast<double>(c.info.arena_lower_bound) / (1 << 20)));
 }
 
 }  // namespace

@@ -15,7 +15,8 @@
 #include "base/file.h"
 #include "base/format.h"
 
-// Saves the callee-saved registers and the stack of one fiber and continues another (System V ABI, x86-64).
+// Saves the callee-saved registers and the stack of one fiber and continues another (System V ABI,
+// x86-64).
 asm(R"(
 .text
 .globl corten_switch_fiber
@@ -59,7 +60,7 @@ constexpr size_t kStack = 64 << 10;
 enum class Wait : uint8_t { none, barrier, barrier_or, ballot, shuffle, done };
 
 struct Fiber {
-  void* stack = nullptr;    // where it goes on
+  void* stack = nullptr;  // where it goes on
   Wait wait = Wait::none;
   int line = 0, mask = 0;
   uint64_t value = 0, result = 0;
@@ -83,9 +84,15 @@ class Machine {
     hooks.ballot = [](int line, int value) {
       return static_cast<uint32_t>(the().wait(Wait::ballot, line, value != 0, 0));
     };
-    hooks.shuffle = [](int line, uint64_t value, int mask) { return the().wait(Wait::shuffle, line, value, mask); };
-    hooks.memory = [](const void* p, uint64_t bytes, int write) { the().touch(p, bytes, write != 0); };
-    hooks.shared = [](const void* p, uint64_t bytes, int write) { the().touch_shared(p, bytes, write); };
+    hooks.shuffle = [](int line, uint64_t value, int mask) {
+      return the().wait(Wait::shuffle, line, value, mask);
+    };
+    hooks.memory = [](const void* p, uint64_t bytes, int write) {
+      the().touch(p, bytes, write != 0);
+    };
+    hooks.shared = [](const void* p, uint64_t bytes, int write) {
+      the().touch_shared(p, bytes, write);
+    };
   }
   static Machine& the() {
     static auto* machine = new Machine;
@@ -99,12 +106,14 @@ class Machine {
       const auto begin = reinterpret_cast<uint64_t>(r.begin);
       if (r.bytes > 0) ranges_.push_back({begin, begin + static_cast<uint64_t>(r.bytes), {}});
     }
-    std::sort(ranges_.begin(), ranges_.end(), [](const auto& a, const auto& b) { return a.begin < b.begin; });
+    std::sort(ranges_.begin(), ranges_.end(),
+              [](const auto& a, const auto& b) { return a.begin < b.begin; });
     if (tracked)
       for (auto& r : ranges_) r.touched.resize(r.end - r.begin);
   }
 
-  void run_block(int64_t block, int threads, bool collective, std::mt19937_64& random, const std::function<void()>& body) {
+  void run_block(int64_t block, int threads, bool collective, std::mt19937_64& random,
+                 const std::function<void()>& body) {
     hooks.block = static_cast<int>(block);
     first_thread_ = block * threads;
     shared_.clear();
@@ -135,7 +144,9 @@ class Machine {
       }
       if (release(threads)) continue;
       if (!ran) return stuck();
-      if (std::all_of(fibers_.begin(), fibers_.end(), [](const Fiber& f) { return f.wait == Wait::done; })) return;
+      if (std::all_of(fibers_.begin(), fibers_.end(),
+                      [](const Fiber& f) { return f.wait == Wait::done; }))
+        return;
     }
   }
 
@@ -143,18 +154,22 @@ class Machine {
   std::vector<int>& order_of(int threads, std::mt19937_64& random) {
     order_.resize(static_cast<size_t>(threads));
     for (int t = 0; t < threads; ++t) order_[static_cast<size_t>(t)] = t;
-    if (const uint64_t kind = random() % 3; kind == 1) std::reverse(order_.begin(), order_.end());
-    else if (kind == 2) std::shuffle(order_.begin(), order_.end(), random);
+    if (const uint64_t kind = random() % 3; kind == 1)
+      std::reverse(order_.begin(), order_.end());
+    else if (kind == 2)
+      std::shuffle(order_.begin(), order_.end(), random);
     return order_;
   }
 
   void make_stacks(int threads) {
     while (static_cast<int>(stacks_.size()) < threads)
-      stacks_.push_back(static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
+      stacks_.push_back(static_cast<char*>(
+          mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)));
   }
 
   void start(int t) {
-    // Popped by the first switch: six registers, then the entry. The entry finds the stack aligned as after a call.
+    // Popped by the first switch: six registers, then the entry. The entry finds the stack aligned
+    // as after a call.
     auto* top = reinterpret_cast<uint64_t*>(stacks_[static_cast<size_t>(t)] + kStack - 16);
     *--top = 0;
     *--top = reinterpret_cast<uint64_t>(&Machine::entry);
@@ -180,7 +195,9 @@ class Machine {
     return f.result;
   }
 
-  static bool alike(const Fiber& a, const Fiber& b) { return a.wait == b.wait && a.line == b.line && a.mask == b.mask; }
+  static bool alike(const Fiber& a, const Fiber& b) {
+    return a.wait == b.wait && a.line == b.line && a.mask == b.mask;
+  }
 
   // Lets go on whoever can; whether anyone can.
   bool release(int threads) {
@@ -188,17 +205,21 @@ class Machine {
     for (int w = 0; w < threads; w += kWarp) {
       Fiber* warp = &fibers_[static_cast<size_t>(w)];
       if (warp->wait != Wait::shuffle && warp->wait != Wait::ballot) continue;
-      if (!std::all_of(warp, warp + kWarp, [&](const Fiber& f) { return alike(f, *warp); })) continue;
+      if (!std::all_of(warp, warp + kWarp, [&](const Fiber& f) { return alike(f, *warp); }))
+        continue;
       uint64_t votes = 0;
       for (int l = 0; l < kWarp; ++l) votes |= (warp[l].value != 0 ? uint64_t{1} : 0) << l;
-      for (int l = 0; l < kWarp; ++l) warp[l].result = warp->wait == Wait::ballot ? votes : warp[l ^ warp[l].mask].value;
+      for (int l = 0; l < kWarp; ++l)
+        warp[l].result = warp->wait == Wait::ballot ? votes : warp[l ^ warp[l].mask].value;
       for (int l = 0; l < kWarp; ++l) warp[l].wait = Wait::none;
       any = true;
     }
     const Fiber first = fibers_[0];
     if ((first.wait == Wait::barrier || first.wait == Wait::barrier_or) &&
-        std::all_of(fibers_.begin(), fibers_.end(), [&](const Fiber& f) { return alike(f, first); })) {
-      const bool vote = std::any_of(fibers_.begin(), fibers_.end(), [](const Fiber& f) { return f.value != 0; });
+        std::all_of(fibers_.begin(), fibers_.end(),
+                    [&](const Fiber& f) { return alike(f, first); })) {
+      const bool vote =
+          std::any_of(fibers_.begin(), fibers_.end(), [](const Fiber& f) { return f.value != 0; });
       for (Fiber& f : fibers_) {
         f.result = vote;
         f.wait = Wait::none;
@@ -213,7 +234,8 @@ class Machine {
     error = format("block {}: threads wait for each other:", hooks.block);
     for (size_t t = 0; t < fibers_.size(); ++t)
       if (t == 0 || !alike(fibers_[t], fibers_[t - 1]))
-        error += format(" from thread {} on: {} of line {};", t, static_cast<int>(fibers_[t].wait), fibers_[t].line);
+        error += format(" from thread {} on: {} of line {};", t, static_cast<int>(fibers_[t].wait),
+                        fibers_[t].line);
   }
 
   void fail(std::string text) {
@@ -222,9 +244,11 @@ class Machine {
 
   void touch(const void* place, uint64_t bytes, bool write) {
     const auto at = reinterpret_cast<uint64_t>(place);
-    auto next = std::upper_bound(ranges_.begin(), ranges_.end(), at, [](uint64_t x, const MemoryRange& r) { return x < r.begin; });
+    auto next = std::upper_bound(ranges_.begin(), ranges_.end(), at,
+                                 [](uint64_t x, const MemoryRange& r) { return x < r.begin; });
     if (next == ranges_.begin() || at + bytes > (next - 1)->end) {
-      fail(format("{} {} bytes at {:#x}, outside of all operands", write ? "writes" : "reads", bytes, at));
+      fail(format("{} {} bytes at {:#x}, outside of all operands", write ? "writes" : "reads",
+                  bytes, at));
       // Going on would be a fault of this process: the thread ends here.
       if (fibers_.empty()) throw OutOfBounds{};
       fibers_[static_cast<size_t>(current_)].wait = Wait::done;
@@ -236,10 +260,15 @@ class Machine {
     const auto me = static_cast<int32_t>(first_thread_ + hooks.thread + 1);
     for (uint64_t i = at - range.begin; i < at - range.begin + bytes; ++i) {
       Touched& t = range.touched[i];
-      if (t.writer != 0 && t.writer != me) return fail(format("{} what thread {} of block {} wrote", write ? "overwrites" : "reads", t.writer, hooks.block));
-      if (write && t.reader != 0 && t.reader != me) return fail(format("overwrites what thread {} reads", t.reader));
-      if (write) t.writer = me;
-      else t.reader = t.reader == 0 || t.reader == me ? me : -1;
+      if (t.writer != 0 && t.writer != me)
+        return fail(format("{} what thread {} of block {} wrote", write ? "overwrites" : "reads",
+                           t.writer, hooks.block));
+      if (write && t.reader != 0 && t.reader != me)
+        return fail(format("overwrites what thread {} reads", t.reader));
+      if (write)
+        t.writer = me;
+      else
+        t.reader = t.reader == 0 || t.reader == me ? me : -1;
     }
   }
 
@@ -249,8 +278,11 @@ class Machine {
     SharedPlace& s = shared_[place];
     const int me = hooks.thread + 1;
     if (!write && !s.written) return fail("reads shared memory that was not written");
-    if (s.writer != 0 && s.writer != me) return fail(format("touches shared memory that thread {} wrote since the last barrier", s.writer - 1));
-    if (write && s.reader != 0 && s.reader != me) return fail("overwrites shared memory that is read since the last barrier");
+    if (s.writer != 0 && s.writer != me)
+      return fail(format("touches shared memory that thread {} wrote since the last barrier",
+                         s.writer - 1));
+    if (write && s.reader != 0 && s.reader != me)
+      return fail("overwrites shared memory that is read since the last barrier");
     if (write) {
       s.writer = me;
       s.written = true;
@@ -284,7 +316,8 @@ class Machine {
 
 }  // namespace
 
-std::unique_ptr<HostModule> HostModule::compile(std::span<const gpu::KernelText> kernels, std::string& missing) {
+std::unique_ptr<HostModule> HostModule::compile(std::span<const gpu::KernelText> kernels,
+                                                std::string& missing) {
   namespace fs = std::filesystem;
   missing.clear();
   static const bool compiler = std::system(CORTEN_TEST_CXX " --version >/dev/null 2>&1") == 0;
@@ -293,13 +326,17 @@ std::unique_ptr<HostModule> HostModule::compile(std::span<const gpu::KernelText>
     return nullptr;
   }
   static int number = 0;
-  const fs::path folder = fs::temp_directory_path() / format("corten_gpu_{}_{}", getpid(), number++);
+  const fs::path folder =
+      fs::temp_directory_path() / format("corten_gpu_{}_{}", getpid(), number++);
   fs::create_directories(folder);
-  const std::string source = (folder / "kernels.cpp").string(), library = (folder / "kernels.so").string(),
-                    log = (folder / "log").string();
+  const std::string source = (folder / "kernels.cpp").string(),
+                    library = (folder / "kernels.so").string(), log = (folder / "log").string();
   write_file_atomic(source, gpu::module_text(kernels));
-  const std::string command = format(CORTEN_TEST_CXX " -std=c++17 -O1 -w -fPIC -shared -ffp-contract=off -fno-strict-aliasing -fwrapv -fno-builtin"
-                                     " -mfma -DCORTEN_HOST -o {} {} >{} 2>&1", library, source, log);
+  const std::string command = format(
+      CORTEN_TEST_CXX
+      " -std=c++17 -O1 -w -fPIC -shared -ffp-contract=off -fno-strict-aliasing -fwrapv -fno-builtin"
+      " -mfma -DCORTEN_HOST -o {} {} >{} 2>&1",
+      library, source, log);
   const bool compiled = std::system(command.c_str()) == 0;
   std::string problem = compiled ? "" : read_file(log).substr(0, 4000);
   auto out = std::make_unique<HostModule>();
@@ -316,8 +353,9 @@ HostModule::~HostModule() {
   if (library_) dlclose(library_);
 }
 
-std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words, int launches, int64_t blocks,
-                            std::span<const Range> memory, bool tracked, uint64_t seed) const {
+std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words, int launches,
+                            int64_t blocks, std::span<const Range> memory, bool tracked,
+                            uint64_t seed) const {
   void* function = dlsym(library_, kernel.name.c_str());
   auto** hooks = static_cast<Hooks**>(dlsym(library_, "corten_host"));
   if (!function || !hooks) return "there is no " + kernel.name;
@@ -326,8 +364,10 @@ std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words,
   machine.begin(memory, tracked);
   std::mt19937_64 random(seed);
   const std::function<void()> body = [&] {
-    if (kernel.grouped) reinterpret_cast<void (*)(const int64_t*, int)>(function)(words, launches);
-    else reinterpret_cast<void (*)(const int64_t*)>(function)(words);
+    if (kernel.grouped)
+      reinterpret_cast<void (*)(const int64_t*, int)>(function)(words, launches);
+    else
+      reinterpret_cast<void (*)(const int64_t*)>(function)(words);
   };
   for (int64_t block = 0; block < blocks && machine.error.empty(); ++block) {
     try {
@@ -338,12 +378,13 @@ std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words,
   return machine.error;
 }
 
-std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words, int64_t blocks, std::span<const Range> memory,
-                            bool tracked, uint64_t seed) const {
+std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words, int64_t blocks,
+                            std::span<const Range> memory, bool tracked, uint64_t seed) const {
   return run(kernel, words, 0, blocks, memory, tracked, seed);
 }
-std::string HostModule::run_group(const gpu::KernelText& kernel, const int64_t* table, int launches, int64_t blocks,
-                                  std::span<const Range> memory, bool tracked, uint64_t seed) const {
+std::string HostModule::run_group(const gpu::KernelText& kernel, const int64_t* table, int launches,
+                                  int64_t blocks, std::span<const Range> memory, bool tracked,
+                                  uint64_t seed) const {
   return run(kernel, table, launches, blocks, memory, tracked, seed);
 }
 

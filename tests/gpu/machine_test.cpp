@@ -12,7 +12,10 @@ gpu::KernelText kernel(const std::string& body, bool collective = true) {
   static int number = 0;
   gpu::KernelText k;
   k.name = format("k_test{}", number++);
-  k.text = format("KERNEL({}, 64, 2) {{\n  float* out = (float*)a.w[0];\n  const float* in = (const float*)a.w[1];\n{}\n}}\n", k.name, body);
+  k.text = format(
+      "KERNEL({}, 64, 2) {{\n  float* out = (float*)a.w[0];\n  const float* in = (const "
+      "float*)a.w[1];\n{}\n}}\n",
+      k.name, body);
   k.threads = 64;
   k.words = 2;
   k.collective = collective;
@@ -30,7 +33,8 @@ std::string run(const std::string& body, bool collective = true) {
   const int64_t words[] = {reinterpret_cast<int64_t>(out), reinterpret_cast<int64_t>(in)};
   const HostModule::Range memory[] = {{out, sizeof out}, {in, sizeof in}};
   for (uint64_t seed = 0; seed < 6; ++seed)
-    if (std::string error = module->run(k, words, 2, memory, true, seed); !error.empty()) return error;
+    if (std::string error = module->run(k, words, 2, memory, true, seed); !error.empty())
+      return error;
   return "";
 }
 
@@ -55,8 +59,10 @@ std::string reverse(const std::string& between) {
 
 TEST_F(Machine, RunsWhatIsRight) {
   EXPECT_EQ(run(reverse("BARRIER();")), "");
-  EXPECT_EQ(run("  float x = read(in + BLOCK * 64 + THREAD);\n  for (int m = 16; m > 0; m /= 2) x = x + SHUFFLE(x, m);\n"
-                "  write(out + BLOCK * 64 + THREAD, x);"), "");
+  EXPECT_EQ(run("  float x = read(in + BLOCK * 64 + THREAD);\n  for (int m = 16; m > 0; m /= 2) x "
+                "= x + SHUFFLE(x, m);\n"
+                "  write(out + BLOCK * 64 + THREAD, x);"),
+            "");
 }
 TEST_F(Machine, FindsAMissingBarrier) {
   const std::string error = run(reverse(""));
@@ -67,12 +73,15 @@ TEST_F(Machine, FindsABarrierThatSomeThreadsSkip) {
   EXPECT_TRUE(error.find("wait for each other") != std::string::npos) << error;
 }
 TEST_F(Machine, FindsAShuffleThatSomeLanesSkip) {
-  const std::string error = run("  float x = 1;\n  if (THREAD % 2) x = SHUFFLE(x, 1);\n  write(out + BLOCK * 64 + THREAD, x);");
+  const std::string error =
+      run("  float x = 1;\n  if (THREAD % 2) x = SHUFFLE(x, 1);\n  write(out + BLOCK * 64 + "
+          "THREAD, x);");
   EXPECT_TRUE(error.find("wait for each other") != std::string::npos) << error;
 }
 TEST_F(Machine, FindsSharedMemoryThatNobodyWrote) {
-  const std::string error = run("  SHARED(float, m, 64);\n  if (THREAD > 0) m[THREAD] = 1.0f;\n  BARRIER();\n"
-                                "  write(out + BLOCK * 64 + THREAD, (float)m[THREAD]);");
+  const std::string error =
+      run("  SHARED(float, m, 64);\n  if (THREAD > 0) m[THREAD] = 1.0f;\n  BARRIER();\n"
+          "  write(out + BLOCK * 64 + THREAD, (float)m[THREAD]);");
   EXPECT_TRUE(error.find("was not written") != std::string::npos) << error;
 }
 TEST_F(Machine, FindsTwoWritersOfOnePlace) {
@@ -80,24 +89,31 @@ TEST_F(Machine, FindsTwoWritersOfOnePlace) {
   EXPECT_TRUE(error.find("overwrites") != std::string::npos) << error;
 }
 TEST_F(Machine, FindsAReaderOfWhatAnotherWrites) {
-  const std::string error = run("  const float x = read(out + (BLOCK * 64 + THREAD + 1) % 128);\n  write(out + BLOCK * 64 + THREAD, x);", false);
+  const std::string error =
+      run("  const float x = read(out + (BLOCK * 64 + THREAD + 1) % 128);\n  write(out + BLOCK * "
+          "64 + THREAD, x);",
+          false);
   EXPECT_FALSE(error.empty());
 }
 TEST_F(Machine, FindsAccessesOutside) {
-  const std::string above = run("  write(out + BLOCK * 64 + THREAD + 1, 1.0f);", false), below = run("  read(in + BLOCK * 64 + THREAD - 1);");
+  const std::string above = run("  write(out + BLOCK * 64 + THREAD + 1, 1.0f);", false),
+                    below = run("  read(in + BLOCK * 64 + THREAD - 1);");
   EXPECT_TRUE(above.find("outside of all operands") != std::string::npos) << above;
   EXPECT_TRUE(below.find("outside of all operands") != std::string::npos) << below;
 }
 TEST_F(Machine, FindsPacksThatAreNotAligned) {
-  const std::string error = run("  float x[4];\n  if (BLOCK == 0 && THREAD == 0) read_pack(x, in + 1);", false);
+  const std::string error =
+      run("  float x[4];\n  if (BLOCK == 0 && THREAD == 0) read_pack(x, in + 1);", false);
   EXPECT_TRUE(error.find("not aligned") != std::string::npos) << error;
 }
 
 TEST(Resources, AreReadFromTheCompilersLog) {
   const auto r = cuda::parse_resources(
       "ptxas info    : 0 bytes gmem\nptxas info    : Compiling entry function 'k_1' for 'sm_90'\n"
-      "ptxas info    : Function properties for k_1\n    128 bytes stack frame, 12 bytes spill stores, 24 bytes spill loads\n"
-      "ptxas info    : Used 40 registers, used 1 barriers, 128 bytes cumulative stack size, 64 bytes smem\n");
+      "ptxas info    : Function properties for k_1\n    128 bytes stack frame, 12 bytes spill "
+      "stores, 24 bytes spill loads\n"
+      "ptxas info    : Used 40 registers, used 1 barriers, 128 bytes cumulative stack size, 64 "
+      "bytes smem\n");
   ASSERT_EQ(r.size(), 1u);
   EXPECT_EQ(r[0].name, "k_1");
   EXPECT_EQ(r[0].registers, 40);

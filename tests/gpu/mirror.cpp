@@ -21,11 +21,13 @@ std::string bytes_of(const Tensor& t) {
   const Tensor c = t.contiguous();
   const ir::Value v = runtime::value_of(c);
   const auto size = static_cast<size_t>(v.type().bytes());
-  const char* data = static_cast<const char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.type().dtype));
+  const char* data = static_cast<const char*>(v->buffer->data()) +
+                     v->layout.offset * static_cast<int64_t>(size_of(v.type().dtype));
   return {data, size};
 }
 std::string bytes_of(const ir::Value& v) {
-  const char* data = static_cast<const char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.type().dtype));
+  const char* data = static_cast<const char*>(v->buffer->data()) +
+                     v->layout.offset * static_cast<int64_t>(size_of(v.type().dtype));
   return {data, static_cast<size_t>(v.type().bytes())};
 }
 
@@ -62,33 +64,42 @@ double number(DType dtype, const char* p) {
   }
 }
 
-void compare(const std::string& what, DType dtype, const std::string& want, const std::string& got, Comparison& out) {
+void compare(const std::string& what, DType dtype, const std::string& want, const std::string& got,
+             Comparison& out) {
   double largest = 0, difference = 0;
   const size_t size = size_of(dtype);
   for (size_t i = 0; i + size <= want.size(); i += size) {
     const double x = number(dtype, want.data() + i), y = number(dtype, got.data() + i);
     if (std::memcmp(want.data() + i, got.data() + i, size) != 0 && out.same_bits) {
       out.same_bits = false;
-      out.where = format("{}, element {} of {}: {} on the device, {} on the CPU", what, i / size, want.size() / size, y, x);
+      out.where = format("{}, element {} of {}: {} on the device, {} on the CPU", what, i / size,
+                         want.size() / size, y, x);
     }
     largest = std::max(largest, std::fabs(x));
-    difference = std::isnan(x) != std::isnan(y) ? INFINITY : std::max(difference, std::isnan(x) ? 0 : std::fabs(x - y));
+    difference = std::isnan(x) != std::isnan(y)
+                     ? INFINITY
+                     : std::max(difference, std::isnan(x) ? 0 : std::fabs(x - y));
   }
-  if (difference > 0) out.difference = std::max(out.difference, difference / std::max(largest, 1e-30));
+  if (difference > 0)
+    out.difference = std::max(out.difference, difference / std::max(largest, 1e-30));
 }
 
 struct OnDevice {
   Device& device;
   uint64_t address = 0;
-  OnDevice(Device& d, int64_t bytes) : device(d) { raise(device.allocate(std::max<int64_t>(bytes, 1), address)); }
+  OnDevice(Device& d, int64_t bytes) : device(d) {
+    raise(device.allocate(std::max<int64_t>(bytes, 1), address));
+  }
   OnDevice(const OnDevice&) = delete;
   ~OnDevice() { device.release(address); }
 };
 
 }  // namespace
 
-Comparison compare_with_cpu(const Function& function, const std::function<std::vector<Tensor>(int step)>& arguments, int steps, Device& device,
-                            const MakeModules& make_modules, int cpu_steps) {
+Comparison compare_with_cpu(const Function& function,
+                            const std::function<std::vector<Tensor>(int step)>& arguments,
+                            int steps, Device& device, const MakeModules& make_modules,
+                            int cpu_steps) {
   Comparison out;
   if (cpu_steps < 0) cpu_steps = steps;
   CompiledFunction compiled = compile(function);
@@ -100,7 +111,9 @@ Comparison compare_with_cpu(const Function& function, const std::function<std::v
   out.info = program.info();
   std::vector<std::unique_ptr<OnDevice>> memory;
   std::vector<uint64_t> inputs, outputs;
-  const auto reserve = [&](int64_t bytes) { return memory.emplace_back(std::make_unique<OnDevice>(device, bytes))->address; };
+  const auto reserve = [&](int64_t bytes) {
+    return memory.emplace_back(std::make_unique<OnDevice>(device, bytes))->address;
+  };
   for (const Tensor& t : first) inputs.push_back(reserve(static_cast<int64_t>(bytes_of(t).size())));
   for (const CellPtr& cell : states) {
     const std::string bytes = bytes_of(cell->value);
@@ -134,7 +147,8 @@ Comparison compare_with_cpu(const Function& function, const std::function<std::v
     program.check();
     std::vector<std::string>& mine = device_results.emplace_back();
     for (size_t k = 0; k < results; ++k) {
-      std::string& bytes = mine.emplace_back(static_cast<size_t>(program.output_types()[k].bytes()), '\0');
+      std::string& bytes =
+          mine.emplace_back(static_cast<size_t>(program.output_types()[k].bytes()), '\0');
       raise(device.to_host(bytes.data(), outputs[k], static_cast<int64_t>(bytes.size())));
     }
     raise(device.synchronize());
@@ -143,12 +157,15 @@ Comparison compare_with_cpu(const Function& function, const std::function<std::v
   device.release_event(after);
   const auto one_number = [&] { return results > 0 && program.output_types()[0].elements() == 1; };
   if (one_number())
-    for (const std::vector<std::string>& r : device_results) out.device.push_back(number(program.output_types()[0].dtype, r[0].data()));
+    for (const std::vector<std::string>& r : device_results)
+      out.device.push_back(number(program.output_types()[0].dtype, r[0].data()));
   for (int step = 0; step < cpu_steps; ++step) {
     const std::vector<Tensor> cpu = compiled(arguments(step));
     for (size_t k = 0; k < results; ++k)
-      compare(format("result {} of step {}", k, step), program.output_types()[k].dtype, bytes_of(cpu[k]), device_results[static_cast<size_t>(step)][k], out);
-    if (one_number()) out.cpu.push_back(number(program.output_types()[0].dtype, bytes_of(cpu[0]).data()));
+      compare(format("result {} of step {}", k, step), program.output_types()[k].dtype,
+              bytes_of(cpu[k]), device_results[static_cast<size_t>(step)][k], out);
+    if (one_number())
+      out.cpu.push_back(number(program.output_types()[0].dtype, bytes_of(cpu[0]).data()));
   }
   if (cpu_steps != steps) return out;
   for (size_t i = 0; i < states.size(); ++i) {
@@ -156,7 +173,8 @@ Comparison compare_with_cpu(const Function& function, const std::function<std::v
     std::string got(want.size(), '\0');
     raise(device.to_host(got.data(), inputs[first.size() + i], static_cast<int64_t>(got.size())));
     raise(device.synchronize());
-    compare(format("state {} {}", i, to_string(states[i]->value.type())), states[i]->value.type().dtype, want, got, out);
+    compare(format("state {} {}", i, to_string(states[i]->value.type())),
+            states[i]->value.type().dtype, want, got, out);
   }
   return out;
 }

@@ -1,4 +1,5 @@
-// The same compiled function on the CPU and as a program of a device: steps are made on both, results and state compared.
+// The same compiled function on the CPU and as a program of a device: steps are made on both,
+// results and state compared.
 #pragma once
 
 #include <string>
@@ -10,18 +11,21 @@
 namespace corten::cuda::test {
 
 struct Comparison {
-  /// Largest difference of a result or state, relative to the largest number in it; 0 if all bits are the same.
+  /// Largest difference of a result or state, relative to the largest number in it; 0 if all bits
+  /// are the same.
   double difference = 0;
   bool same_bits = true;
-  std::string where;           ///< of the first difference of bits
+  std::string where;  ///< of the first difference of bits
   DeviceProgramInfo info;
   std::vector<double> cpu, device;  ///< the first result of each step, if it is one number
   std::vector<double> step_ms;      ///< on the device, by its events
 };
 
-/// Makes `steps` steps with `arguments(step)` on the device, then `cpu_steps` (-1: as many) on the CPU, from the same state.
-/// States are compared if both made as many.
-Comparison compare_with_cpu(const Function& function, const std::function<std::vector<Tensor>(int step)>& arguments, int steps, Device& device,
-                            const MakeModules& make_modules = {}, int cpu_steps = -1);
+/// Makes `steps` steps with `arguments(step)` on the device, then `cpu_steps` (-1: as many) on the
+/// CPU, from the same state. States are compared if both made as many.
+Comparison compare_with_cpu(const Function& function,
+                            const std::function<std::vector<Tensor>(int step)>& arguments,
+                            int steps, Device& device, const MakeModules& make_modules = {},
+                            int cpu_steps = -1);
 
 }  // namespace corten::cuda::test

@@ -1,5 +1,5 @@
-// Every generated kernel of a training step of GPT-2 and of LLaMA: executed on the CPU against the interpreter, and compiled
-// for two architectures.
+// Every generated kernel of a training step of GPT-2 and of LLaMA: executed on the CPU against the
+// interpreter, and compiled for two architectures.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -27,14 +27,18 @@ class CpuRunner final : public Runner {
     ranges_.push_back({reinterpret_cast<const void*>(at), static_cast<int64_t>(bytes.size())});
     return at;
   }
-  std::string get(uint64_t address, size_t bytes) override { return {reinterpret_cast<const char*>(address), bytes}; }
+  std::string get(uint64_t address, size_t bytes) override {
+    return {reinterpret_cast<const char*>(address), bytes};
+  }
   void clear() override {
     memory_.clear();
     ranges_.clear();
   }
-  std::string run(const KernelText& text, const std::vector<int64_t>& words, int launches, int64_t blocks, uint64_t seed) override {
-    return text.grouped ? module_.run_group(text, words.data(), launches, blocks, ranges_, true, seed)
-                        : module_.run(text, words.data(), blocks, ranges_, true, seed);
+  std::string run(const KernelText& text, const std::vector<int64_t>& words, int launches,
+                  int64_t blocks, uint64_t seed) override {
+    return text.grouped
+               ? module_.run_group(text, words.data(), launches, blocks, ranges_, true, seed)
+               : module_.run(text, words.data(), blocks, ranges_, true, seed);
   }
 
  private:
@@ -53,9 +57,15 @@ void check_on_cpu(const std::string& model, DType dtype) {
   EXPECT_GT(kernels.texts.size(), 40u);
 }
 
-TEST(ModelKernels, Gpt2Bf16OnTheCpu) { check_on_cpu("gpt2", DType::bf16); }
-TEST(ModelKernels, Gpt2F32OnTheCpu) { check_on_cpu("gpt2", DType::f32); }
-TEST(ModelKernels, LlamaBf16OnTheCpu) { check_on_cpu("llama", DType::bf16); }
+TEST(ModelKernels, Gpt2Bf16OnTheCpu) {
+  check_on_cpu("gpt2", DType::bf16);
+}
+TEST(ModelKernels, Gpt2F32OnTheCpu) {
+  check_on_cpu("gpt2", DType::f32);
+}
+TEST(ModelKernels, LlamaBf16OnTheCpu) {
+  check_on_cpu("llama", DType::bf16);
+}
 
 void check_compiled(const std::string& model, const std::string& architecture) {
   std::string missing;
@@ -77,10 +87,18 @@ void check_compiled(const std::string& model, const std::string& architecture) {
   EXPECT_EQ(count, kernels.texts.size());
 }
 
-TEST(ModelKernels, Gpt2ForSm80) { check_compiled("gpt2", "sm_80"); }
-TEST(ModelKernels, Gpt2ForSm90) { check_compiled("gpt2", "sm_90"); }
-TEST(ModelKernels, LlamaForSm80) { check_compiled("llama", "sm_80"); }
-TEST(ModelKernels, LlamaForSm90) { check_compiled("llama", "sm_90"); }
+TEST(ModelKernels, Gpt2ForSm80) {
+  check_compiled("gpt2", "sm_80");
+}
+TEST(ModelKernels, Gpt2ForSm90) {
+  check_compiled("gpt2", "sm_90");
+}
+TEST(ModelKernels, LlamaForSm80) {
+  check_compiled("llama", "sm_80");
+}
+TEST(ModelKernels, LlamaForSm90) {
+  check_compiled("llama", "sm_90");
+}
 
 // Everything that could change a binary is in its key; what was compiled once comes from disk.
 TEST(Binaries, AreKept) {
@@ -108,7 +126,8 @@ TEST(Binaries, ForUnknownArchitecturesAreRefused) {
       ADD_FAILURE() << architecture;
     } catch (const Error& e) {
       EXPECT_EQ(e.kind(), ErrorKind::Resource);
-      EXPECT_NE(std::string(e.what()).find("install a newer CUDA toolkit"), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("install a newer CUDA toolkit"), std::string::npos)
+          << e.what();
     }
   }
 }

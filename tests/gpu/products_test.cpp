@@ -7,7 +7,8 @@
 namespace corten::cuda::test {
 namespace {
 
-ProductCalls calls(DType dtype, ir::Dims a, ir::Layout a_at, ir::Dims b, ir::Layout b_at, DType result) {
+ProductCalls calls(DType dtype, ir::Dims a, ir::Layout a_at, ir::Dims b, ir::Layout b_at,
+                   DType result) {
   ir::Node node;
   ir::Dims c = a;
   c.back() = b.back();
@@ -16,7 +17,8 @@ ProductCalls calls(DType dtype, ir::Dims a, ir::Layout a_at, ir::Dims b, ir::Lay
 }
 
 TEST(ProductCalls, PlainAndTransposed) {
-  const ProductCalls plain = calls(DType::bf16, {8, 16}, {4, {16, 1}}, {16, 32}, {0, {32, 1}}, DType::f32);
+  const ProductCalls plain =
+      calls(DType::bf16, {8, 16}, {4, {16, 1}}, {16, 32}, {0, {32, 1}}, DType::f32);
   EXPECT_FALSE(plain.product.transpose_a || plain.product.transpose_b);
   EXPECT_TRUE(plain.product.wide_result);
   EXPECT_EQ(plain.product.lda, 16);
@@ -24,17 +26,20 @@ TEST(ProductCalls, PlainAndTransposed) {
   ASSERT_EQ(plain.calls.size(), 1u);
   EXPECT_EQ(plain.calls[0].a, 8);  // bytes
   EXPECT_EQ(plain.product.alignment, 8);
-  const ProductCalls turned = calls(DType::f32, {8, 16}, {0, {1, 8}}, {16, 32}, {0, {1, 16}}, DType::f32);
+  const ProductCalls turned =
+      calls(DType::f32, {8, 16}, {0, {1, 8}}, {16, 32}, {0, {1, 16}}, DType::f32);
   EXPECT_TRUE(turned.product.transpose_a && turned.product.transpose_b);
   EXPECT_EQ(turned.product.lda, 8);
   EXPECT_EQ(turned.product.ldb, 16);
   EXPECT_EQ(turned.product.alignment, 16);
 }
 
-// Heads of q and k within one tensor [batch, seq, 3, heads, size]: a call for each sequence, the heads as its batch.
+// Heads of q and k within one tensor [batch, seq, 3, heads, size]: a call for each sequence, the
+// heads as its batch.
 TEST(ProductCalls, BatchesThatOneStrideCannotExpress) {
   const int64_t B = 2, T = 5, H = 3, D = 4, row = 3 * H * D;
-  const ProductCalls p = calls(DType::bf16, {B, H, T, D}, {0, {T * row, D, row, 1}}, {B, H, D, T}, {H * D, {T * row, D, 1, row}}, DType::bf16);
+  const ProductCalls p = calls(DType::bf16, {B, H, T, D}, {0, {T * row, D, row, 1}}, {B, H, D, T},
+                               {H * D, {T * row, D, 1, row}}, DType::bf16);
   EXPECT_EQ(p.product.batch, H);
   EXPECT_EQ(p.product.stride_a, D);
   EXPECT_EQ(p.product.stride_c, T * T);
@@ -45,15 +50,21 @@ TEST(ProductCalls, BatchesThatOneStrideCannotExpress) {
   EXPECT_EQ(p.calls[1].b, 2 * (T * row + H * D));
   EXPECT_EQ(p.calls[1].c, 2 * H * T * T);
   // Contiguous ones are one call.
-  const ProductCalls one = calls(DType::bf16, {B, H, T, D}, {0, {H * T * D, T * D, D, 1}}, {B, H, D, T}, {0, {H * D * T, D * T, T, 1}}, DType::bf16);
+  const ProductCalls one = calls(DType::bf16, {B, H, T, D}, {0, {H * T * D, T * D, D, 1}},
+                                 {B, H, D, T}, {0, {H * D * T, D * T, T, 1}}, DType::bf16);
   EXPECT_EQ(one.product.batch, B * H);
   EXPECT_EQ(one.calls.size(), 1u);
   // A matrix for all of the batch.
-  EXPECT_EQ(calls(DType::f32, {7, 8, 16}, {0, {128, 16, 1}}, {7, 16, 2}, {0, {0, 2, 1}}, DType::f32).product.stride_b, 0);
+  EXPECT_EQ(calls(DType::f32, {7, 8, 16}, {0, {128, 16, 1}}, {7, 16, 2}, {0, {0, 2, 1}}, DType::f32)
+                .product.stride_b,
+            0);
 }
 
 TEST(ProductCalls, Tf32OnlyWhereAskedFor) {
-  const auto type = [] { return calls(DType::f32, {8, 16}, {0, {16, 1}}, {16, 32}, {0, {32, 1}}, DType::f32).product.type; };
+  const auto type = [] {
+    return calls(DType::f32, {8, 16}, {0, {16, 1}}, {16, 32}, {0, {32, 1}}, DType::f32)
+        .product.type;
+  };
   EXPECT_EQ(type(), ProductType::f32);
   set_float32_matmul_precision("high");
   EXPECT_EQ(type(), ProductType::tf32);
@@ -63,7 +74,8 @@ TEST(ProductCalls, Tf32OnlyWhereAskedFor) {
 
 TEST(ProductCalls, WhatTheLibraryCannotReadIsRefused) {
   EXPECT_THROW(calls(DType::f32, {8, 16}, {0, {32, 2}}, {16, 32}, {0, {32, 1}}, DType::f32), Error);
-  EXPECT_THROW(calls(DType::f32, {8, 16}, {0, {0, 1}}, {16, 32}, {0, {32, 1}}, DType::f32), Error);  // one row for all
+  EXPECT_THROW(calls(DType::f32, {8, 16}, {0, {0, 1}}, {16, 32}, {0, {32, 1}}, DType::f32),
+               Error);  // one row for all
   EXPECT_THROW(calls(DType::i64, {8, 16}, {0, {16, 1}}, {16, 32}, {0, {32, 1}}, DType::i64), Error);
 }
 

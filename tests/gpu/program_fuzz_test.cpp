@@ -1,4 +1,5 @@
-// Random programs on a device that is this CPU: the reference interpreter's bits, no two threads at one place.
+// Random programs on a device that is this CPU: the reference interpreter's bits, no two threads at
+// one place.
 //
 // CORTEN_FUZZ_GRAPHS=n runs n programs (default 25); CORTEN_FUZZ_SEED=s starts at that one.
 #include <gtest/gtest.h>
@@ -29,20 +30,27 @@ Bytes run_on_device(const RandomGraph& p, CpuDevice& device, DeviceProgramInfo& 
   };
   for (const auto& bytes : p.inputs) inputs.push_back(reserve(bytes.size()));
   for (size_t k = 0; k < program.outputs().size(); ++k)
-    outputs.push_back(program.outputs()[k].alias < 0 ? reserve(static_cast<size_t>(program.output_types()[k].bytes())) : 0);
+    outputs.push_back(program.outputs()[k].alias < 0
+                          ? reserve(static_cast<size_t>(program.output_types()[k].bytes()))
+                          : 0);
   // Again from the same inputs, as a captured graph.
   for (int i = 0; i < times; ++i) {
     for (size_t k = 0; k < inputs.size(); ++k)
-      if (!p.inputs[k].empty()) raise(device.to_device(inputs[k], p.inputs[k].data(), static_cast<int64_t>(p.inputs[k].size())));
+      if (!p.inputs[k].empty())
+        raise(device.to_device(inputs[k], p.inputs[k].data(),
+                               static_cast<int64_t>(p.inputs[k].size())));
     program.run(inputs, outputs);
   }
   program.check();
   Bytes out;
   for (size_t k = 0; k < program.outputs().size(); ++k) {
     const ir::Output& o = program.outputs()[k];
-    std::vector<std::byte>& bytes = out.emplace_back(static_cast<size_t>(program.output_types()[k].bytes()));
+    std::vector<std::byte>& bytes =
+        out.emplace_back(static_cast<size_t>(program.output_types()[k].bytes()));
     if (!bytes.empty())
-      raise(device.to_host(bytes.data(), o.alias < 0 ? outputs[k] : inputs[static_cast<size_t>(o.alias)], static_cast<int64_t>(bytes.size())));
+      raise(device.to_host(bytes.data(),
+                           o.alias < 0 ? outputs[k] : inputs[static_cast<size_t>(o.alias)],
+                           static_cast<int64_t>(bytes.size())));
   }
   for (uint64_t a : inputs) device.release(a);
   for (uint64_t a : outputs)
@@ -62,12 +70,15 @@ TEST(ProgramFuzz, HasTheReferencesBits) {
     std::string why;
     try {
       const Bytes got = run_on_device(p, device, info, seed % 2 ? 1 : 3);
-      if (!corten::testing::same_bits(p.graph, run_reference(p), got, why)) ADD_FAILURE() << "seed " << seed << ": " << why << "\n" << to_string(p.graph);
+      if (!corten::testing::same_bits(p.graph, run_reference(p), got, why))
+        ADD_FAILURE() << "seed " << seed << ": " << why << "\n" << to_string(p.graph);
       EXPECT_EQ(device.allocated_bytes(), 0) << "seed " << seed;
     } catch (const Error& e) {
       if (!device.missing.empty()) GTEST_SKIP() << device.missing;
       // Operations of kernel families that are the CPU's alone so far.
-      if (std::string(e.what()).find("on the GPU") != std::string::npos || std::string(e.what()).find("for the GPU") != std::string::npos) continue;
+      if (std::string(e.what()).find("on the GPU") != std::string::npos ||
+          std::string(e.what()).find("for the GPU") != std::string::npos)
+        continue;
       ADD_FAILURE() << "seed " << seed << ": " << e.what();
     }
     ++compared;

@@ -1,4 +1,5 @@
-// Programs of a device, executed on the CPU: passes, memory, arguments, groups, products and captured graphs are those of a GPU.
+// Programs of a device, executed on the CPU: passes, memory, arguments, groups, products and
+// captured graphs are those of a GPU.
 #include <gtest/gtest.h>
 
 #include "corten/models.h"
@@ -17,12 +18,14 @@ TEST(DeviceProgram, HasTheCpusBits) {
   CpuDevice device;
   Network network;
   const auto arguments = [](int step) {
-    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50), tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50),
+                               tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
                                scalar(0.01 + 0.001 * step)};
   };
   Comparison c;
   try {
-    c = compare_with_cpu([&](const std::vector<Tensor>& in) { return network.step(in); }, arguments, 4, device, device.modules());
+    c = compare_with_cpu([&](const std::vector<Tensor>& in) { return network.step(in); }, arguments,
+                         4, device, device.modules());
   } catch (const Error& e) {
     if (!device.missing.empty()) GTEST_SKIP() << device.missing;
     throw;
@@ -38,12 +41,14 @@ TEST(DeviceProgram, HasTheCpusBits) {
 
 TEST(DeviceProgram, TrainsGpt2AsTheCpuDoes) {
   CpuDevice device;
-  auto model = make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
+  auto model =
+      make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
   model->initialize(1);
   manual_seed(1);
   optim::AdamW optimizer(optim::weight_decay_groups(*model, 0.1), {});
   const auto arguments = [](int step) {
-    return std::vector<Tensor>{tokens({2, 13}, static_cast<uint64_t>(step), 61), tokens({2, 13}, static_cast<uint64_t>(step) + 5, 61)};
+    return std::vector<Tensor>{tokens({2, 13}, static_cast<uint64_t>(step), 61),
+                               tokens({2, 13}, static_cast<uint64_t>(step) + 5, 61)};
   };
   const auto step = [&](const std::vector<Tensor>& in) {
     const Tensor loss = model->loss(in[0], in[1]);
@@ -66,16 +71,20 @@ TEST(DeviceProgram, TrainsGpt2AsTheCpuDoes) {
   EXPECT_LT(c.cpu[2], c.cpu[0] + 1);
 }
 
-// A function with its state on the device: what the host reads and writes in between is seen by both.
+// A function with its state on the device: what the host reads and writes in between is seen by
+// both.
 TEST(DeviceFunction, KeepsStateOnTheDevice) {
   CpuDevice device;
   const auto arguments = [](int step) {
-    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50), tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50),
+                               tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
                                scalar(0.01 + 0.001 * step)};
   };
   Network there, here;
-  CompiledFunction there_compiled = compile([&](const std::vector<Tensor>& in) { return there.step(in); });
-  CompiledFunction here_compiled = compile([&](const std::vector<Tensor>& in) { return here.step(in); });
+  CompiledFunction there_compiled =
+      compile([&](const std::vector<Tensor>& in) { return there.step(in); });
+  CompiledFunction here_compiled =
+      compile([&](const std::vector<Tensor>& in) { return here.step(in); });
   {
     runtime::DeviceState state(device, device.modules());
     runtime::DeviceFunction on_device(there_compiled, state);
@@ -100,10 +109,12 @@ TEST(DeviceFunction, KeepsStateOnTheDevice) {
         for (Network* n : {&there, &here}) n->w2.copy_(numbers({40, 10}, 77));
       }
     }
-    EXPECT_NE(there.gain.to_vector<float>(), here.gain.to_vector<float>()) << "the host has the new value before it was fetched";
+    EXPECT_NE(there.gain.to_vector<float>(), here.gain.to_vector<float>())
+        << "the host has the new value before it was fetched";
     state.fetch();
     for (size_t i = 0; i < there.parameters.size(); ++i)
-      EXPECT_EQ(there.parameters[i].to_vector<float>(), here.parameters[i].to_vector<float>()) << "parameter " << i;
+      EXPECT_EQ(there.parameters[i].to_vector<float>(), here.parameters[i].to_vector<float>())
+          << "parameter " << i;
     EXPECT_GT(device.graph_launches, 3u);
   }
   EXPECT_EQ(device.allocated_bytes(), 0);
@@ -113,11 +124,16 @@ TEST(DeviceFunction, KeepsStateOnTheDevice) {
 TEST(DeviceFunction, TrainsForTheTrainer) {
   CpuDevice device;
   const auto make = [] {
-    auto model = make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
+    auto model =
+        make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
     model->initialize(1);
     return model;
   };
-  const StepSettings settings{.batch = 4, .seq = 13, .virtual_shards = 2, .dtype = DType::bf16, .optim = {.clip_grad_norm = 1.0}};
+  const StepSettings settings{.batch = 4,
+                              .seq = 13,
+                              .virtual_shards = 2,
+                              .dtype = DType::bf16,
+                              .optim = {.clip_grad_norm = 1.0}};
   const auto train = [&](CausalLM& model, bool on_device, std::vector<double>& losses) {
     manual_seed(1);
     TrainStep step(model, settings);
@@ -128,7 +144,8 @@ TEST(DeviceFunction, TrainsForTheTrainer) {
     }
     std::vector<int64_t> ids(26), targets(26);
     for (int64_t i = 0; i < 4; ++i) {
-      for (size_t k = 0; k < step.ids().size(); ++k) step.ids()[k] = (i * 7 + static_cast<int64_t>(k) * 3) % 61;
+      for (size_t k = 0; k < step.ids().size(); ++k)
+        step.ids()[k] = (i * 7 + static_cast<int64_t>(k) * 3) % 61;
       for (size_t k = 0; k < step.ids().size(); ++k) step.targets()[k] = (step.ids()[k] + 3) % 61;
       losses.push_back(static_cast<double>(step.run(0.01).loss));
       std::copy_n(step.ids().begin(), ids.size(), ids.begin());
@@ -159,14 +176,18 @@ TEST(DeviceFunction, TrainsForTheTrainer) {
 
 TEST(DeviceProgram, ReportsAnIndexThatIsOutOfRange) {
   CpuDevice device;
-  const auto arguments = [](int) { return std::vector<Tensor>{from_vector(std::vector<int64_t>{1, 7}, {2}), numbers({5, 3}, 1)}; };
+  const auto arguments = [](int) {
+    return std::vector<Tensor>{from_vector(std::vector<int64_t>{1, 7}, {2}), numbers({5, 3}, 1)};
+  };
   try {
-    compare_with_cpu([](const std::vector<Tensor>& in) { return std::vector<Tensor>{embedding(in[0], in[1])}; }, arguments, 1, device,
-                     device.modules());
+    compare_with_cpu(
+        [](const std::vector<Tensor>& in) { return std::vector<Tensor>{embedding(in[0], in[1])}; },
+        arguments, 1, device, device.modules());
     FAIL();
   } catch (const Error& e) {
     if (!device.missing.empty()) GTEST_SKIP() << device.missing;
-    EXPECT_NE(std::string(e.what()).find("index 7 is out of range 0..4"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("index 7 is out of range 0..4"), std::string::npos)
+        << e.what();
   }
 }
 

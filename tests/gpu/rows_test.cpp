@@ -1,4 +1,5 @@
-// Reductions over rows of every length class: parts of a warp, a warp, several warps with one chunk each, with several.
+// Reductions over rows of every length class: parts of a warp, a warp, several warps with one chunk
+// each, with several.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -22,7 +23,9 @@ Problem rows(int64_t inner, int64_t outer, DType dtype, bool other_trees) {
   const Expr x = b.load(DType::f32, 0);
   const Expr e = exp(x - b.reduce(ScalarOp::reduce_max, x, kRowTree));
   Expr s = b.reduce(ScalarOp::reduce_sum, e, kRowTree);
-  if (other_trees) s = s + b.reduce(ScalarOp::reduce_sum, x, kPairwiseTree) + b.reduce(ScalarOp::reduce_sum, x * x, Tree{1, 64});
+  if (other_trees)
+    s = s + b.reduce(ScalarOp::reduce_sum, x, kPairwiseTree) +
+        b.reduce(ScalarOp::reduce_sum, x * x, Tree{1, 64});
   k.stores = {{1, round_to(dtype, e / s).id}, {2, s.id}};
   p.launch.outer[0] = outer;
   p.launch.inner = inner;
@@ -34,10 +37,13 @@ Problem rows(int64_t inner, int64_t outer, DType dtype, bool other_trees) {
   for (int64_t i = 0; i < inner * outer; ++i) {
     const float x = static_cast<float>(static_cast<int64_t>(random() % 20000) - 10000) / 1500;
     const uint16_t h = to_bf16(x);
-    if (dtype == DType::f32) bytes.append(reinterpret_cast<const char*>(&x), 4);
-    else bytes.append(reinterpret_cast<const char*>(&h), 2);
+    if (dtype == DType::f32)
+      bytes.append(reinterpret_cast<const char*>(&x), 4);
+    else
+      bytes.append(reinterpret_cast<const char*>(&h), 2);
   }
-  p.operands = {bytes, std::string(bytes.size(), '\0'), std::string(static_cast<size_t>(outer) * 4, '\0')};
+  p.operands = {bytes, std::string(bytes.size(), '\0'),
+                std::string(static_cast<size_t>(outer) * 4, '\0')};
   return p;
 }
 
@@ -45,7 +51,8 @@ TEST(Rows, OfEveryLength) {
   std::vector<Problem> problems;
   std::vector<Execution> executions;
   std::vector<gpu::KernelText> texts;
-  for (const int64_t inner : {0, 1, 2, 3, 8, 31, 63, 64, 65, 768, 1000, 1023, 1024, 1025, 2048, 3000, 4096, 5001, 9000, 16384, 16385, 40000})
+  for (const int64_t inner : {0,    1,    2,    3,    8,    31,   63,   64,   65,    768,   1000,
+                              1023, 1024, 1025, 2048, 3000, 4096, 5001, 9000, 16384, 16385, 40000})
     for (const DType dtype : {DType::f32, DType::bf16})
       for (const bool other : {false, true}) {
         problems.push_back(rows(inner, inner < 2000 ? 5 : 2, dtype, other));

@@ -1,4 +1,5 @@
-// One launch of a kernel: scheduled, emitted, executed on the CPU and compared with the interpreter.
+// One launch of a kernel: scheduled, emitted, executed on the CPU and compared with the
+// interpreter.
 #pragma once
 
 #include <string>
@@ -15,8 +16,9 @@ struct Execution {
 };
 Execution prepare(const Problem& problem);
 
-/// Differences between the interpreter and the text on the CPU, "" if there are none. `seed` decides the order of threads.
-std::string compare(const HostModule& module, const Problem& problem, const Execution& execution, uint64_t seed,
-                    bool tracked = true);
+/// Differences between the interpreter and the text on the CPU, "" if there are none. `seed`
+/// decides the order of threads.
+std::string compare(const HostModule& module, const Problem& problem, const Execution& execution,
+                    uint64_t seed, bool tracked = true);
 
 }  // namespace corten::codegen::test

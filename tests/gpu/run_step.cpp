@@ -16,7 +16,8 @@ using codegen::test::Problem;
 
 namespace {
 
-// What a launch may cost the interpreter; extents that the text does not depend on are cut down to it.
+// What a launch may cost the interpreter; extents that the text does not depend on are cut down to
+// it.
 constexpr int64_t kMaxPoints = 16384;
 
 void shrink(const ir::Kernel& kernel, const codegen::gpu::Schedule& schedule, ir::Launch& launch) {
@@ -32,7 +33,8 @@ void shrink(const ir::Kernel& kernel, const codegen::gpu::Schedule& schedule, ir
   for (int d = 0; d < kernel.outer_rank && points() > kMaxPoints; ++d) {
     if (columns && d == kernel.outer_rank - 1) continue;
     const int64_t others = points() / std::max<int64_t>(launch.outer[d], 1);
-    launch.outer[d] = std::max<int64_t>(1, std::min(launch.outer[d], kMaxPoints / std::max<int64_t>(others, 1)));
+    launch.outer[d] =
+        std::max<int64_t>(1, std::min(launch.outer[d], kMaxPoints / std::max<int64_t>(others, 1)));
   }
   if (columns && launch.chunks > 1) {  // several chunks, the last one not whole
     int64_t& reduced = launch.outer[kernel.outer_rank - 1];
@@ -44,10 +46,12 @@ void shrink(const ir::Kernel& kernel, const codegen::gpu::Schedule& schedule, ir
       launch.chunks = (reduced + chunk - 1) / chunk;
     }
   }
-  for (ir::Launch::Access& a : launch.accesses) a.index_bound = std::min<int64_t>(a.index_bound, 40);
+  for (ir::Launch::Access& a : launch.accesses)
+    a.index_bound = std::min<int64_t>(a.index_bound, 40);
 }
 
-Problem make_problem(const ir::Kernel& kernel, const codegen::gpu::Schedule& schedule, ir::Launch launch, std::mt19937_64& random) {
+Problem make_problem(const ir::Kernel& kernel, const codegen::gpu::Schedule& schedule,
+                     ir::Launch launch, std::mt19937_64& random) {
   shrink(kernel, schedule, launch);
   Problem p{kernel, launch, {}};
   std::vector<int64_t> elements(kernel.operands.size(), 1);
@@ -58,10 +62,15 @@ Problem make_problem(const ir::Kernel& kernel, const codegen::gpu::Schedule& sch
     if (a.index >= 0) bound = std::min(bound, at.index_bound);
     if (a.operand < 0) continue;
     int64_t last = std::max<int64_t>(at.offset, 0);
-    for (int d = 0; d < kernel.outer_rank; ++d) last += std::max<int64_t>(0, at.strides[d] * (launch.outer[d] - 1));
-    last += std::max<int64_t>(0, (a.inner == ir::InnerStride::zero ? 0 : a.inner == ir::InnerStride::one ? 1 : at.inner_stride) * (launch.inner - 1));
+    for (int d = 0; d < kernel.outer_rank; ++d)
+      last += std::max<int64_t>(0, at.strides[d] * (launch.outer[d] - 1));
+    last += std::max<int64_t>(0, (a.inner == ir::InnerStride::zero  ? 0
+                                  : a.inner == ir::InnerStride::one ? 1
+                                                                    : at.inner_stride) *
+                                     (launch.inner - 1));
     if (a.index >= 0) last += at.index_stride * (at.index_bound - 1);
-    elements[static_cast<size_t>(a.operand)] = std::max(elements[static_cast<size_t>(a.operand)], last + 1);
+    elements[static_cast<size_t>(a.operand)] =
+        std::max(elements[static_cast<size_t>(a.operand)], last + 1);
   }
   for (size_t i = 0; i < kernel.operands.size(); ++i) {
     const DType dtype = kernel.operands[i].dtype;
@@ -69,9 +78,11 @@ Problem make_problem(const ir::Kernel& kernel, const codegen::gpu::Schedule& sch
     for (int64_t k = 0; k < elements[i]; ++k) {
       char* to = bytes.data() + static_cast<size_t>(k) * size_of(dtype);
       // Mostly positive: roots of variances are numbers.
-      const double x = (0.05 + static_cast<double>(random() % 4096) / 1024) * (random() % 16 ? 1 : -1);
+      const double x =
+          (0.05 + static_cast<double>(random() % 4096) / 1024) * (random() % 16 ? 1 : -1);
       const auto f = static_cast<float>(x);
-      const auto whole = static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(bound, 1)));
+      const auto whole =
+          static_cast<int64_t>(random() % static_cast<uint64_t>(std::max<int64_t>(bound, 1)));
       switch (dtype) {
         case DType::f32:
           std::memcpy(to, &f, 4);
@@ -99,7 +110,8 @@ Problem make_problem(const ir::Kernel& kernel, const codegen::gpu::Schedule& sch
 
 }  // namespace
 
-std::string run_step(Runner& runner, const StepKernels& kernels, const GpuStep& step, uint64_t seed) {
+std::string run_step(Runner& runner, const StepKernels& kernels, const GpuStep& step,
+                     uint64_t seed) {
   const KernelText& text = kernels.texts[static_cast<size_t>(step.text)];
   std::mt19937_64 random(seed);
   const size_t count = std::min<size_t>(step.launches.size(), 3);
@@ -111,8 +123,10 @@ std::string run_step(Runner& runner, const StepKernels& kernels, const GpuStep& 
   const uint64_t fault = runner.put(std::string(sizeof(ir::KernelFault), '\0'));
   for (size_t i = 0; i < count; ++i) {
     // The first, one in the middle and the last.
-    const GpuLaunch& l = step.launches[count == 1 ? 0 : i * (step.launches.size() - 1) / (count - 1)];
-    problems.push_back(make_problem(kernels.kernels[static_cast<size_t>(l.kernel)].kernel, step.schedule, l.launch, random));
+    const GpuLaunch& l =
+        step.launches[count == 1 ? 0 : i * (step.launches.size() - 1) / (count - 1)];
+    problems.push_back(make_problem(kernels.kernels[static_cast<size_t>(l.kernel)].kernel,
+                                    step.schedule, l.launch, random));
     const Problem& p = problems.back();
     std::vector<uint64_t>& own = addresses.emplace_back();
     for (const std::string& bytes : p.operands) own.push_back(runner.put(bytes));
@@ -126,14 +140,19 @@ std::string run_step(Runner& runner, const StepKernels& kernels, const GpuStep& 
   }
   const int64_t blocks = begins.back();
   if (text.grouped) words.insert(words.begin(), begins.begin(), begins.end());
-  if (std::string error = runner.run(text, words, static_cast<int>(count), blocks, seed); !error.empty()) return error;
+  if (std::string error = runner.run(text, words, static_cast<int>(count), blocks, seed);
+      !error.empty())
+    return error;
   ir::KernelFault found;
   std::memcpy(&found, runner.get(fault, sizeof found).data(), sizeof found);
   if (found.flagged) return format("index {} of access {} is reported", found.value, found.access);
   for (size_t i = 0; i < count; ++i) {
     std::vector<std::string> got;
-    for (size_t k = 0; k < problems[i].operands.size(); ++k) got.push_back(runner.get(addresses[i][k], problems[i].operands[k].size()));
-    if (std::string text = codegen::test::difference(problems[i].kernel, want[i], got); !text.empty()) return format("launch {}: {}", i, text);
+    for (size_t k = 0; k < problems[i].operands.size(); ++k)
+      got.push_back(runner.get(addresses[i][k], problems[i].operands[k].size()));
+    if (std::string text = codegen::test::difference(problems[i].kernel, want[i], got);
+        !text.empty())
+      return format("launch {}: {}", i, text);
   }
   return "";
 }
@@ -143,7 +162,8 @@ std::string run_texts(Runner& runner, const StepKernels& kernels) {
   std::vector<char> seen(kernels.texts.size(), 0);
   for (const GpuStep& step : kernels.steps) {
     if (step.library >= 0 || seen[static_cast<size_t>(step.text)]++) continue;
-    if (std::string found = run_step(runner, kernels, step, static_cast<uint64_t>(step.text)); !found.empty())
+    if (std::string found = run_step(runner, kernels, step, static_cast<uint64_t>(step.text));
+        !found.empty())
       out += found + "\n" + kernels.texts[static_cast<size_t>(step.text)].text;
   }
   if (std::count(seen.begin(), seen.end(), 0) > 0) out += "texts that no step uses";

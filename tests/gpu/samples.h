@@ -31,17 +31,19 @@ inline Tensor tokens(Shape shape, uint64_t seed, int64_t vocabulary) {
 
 /// A small network with everything but attention: its results must have the CPU's bits.
 struct Network {
-  Tensor table = numbers({50, 24}, 1), w1 = numbers({40, 24}, 2), b1 = numbers({40}, 3), w2 = numbers({40, 10}, 4), gain = numbers({24}, 5),
-         shift = numbers({24}, 6);
+  Tensor table = numbers({50, 24}, 1), w1 = numbers({40, 24}, 2), b1 = numbers({40}, 3),
+         w2 = numbers({40, 10}, 4), gain = numbers({24}, 5), shift = numbers({24}, 6);
   std::vector<Tensor> parameters{table, w1, b1, w2, gain, shift};
   std::unique_ptr<optim::AdamW> optimizer;
   Network() {
     for (Tensor& p : parameters) p.set_requires_grad();
-    optimizer = std::make_unique<optim::AdamW>(parameters, optim::AdamWOptions{.weight_decay = 0.1});
+    optimizer =
+        std::make_unique<optim::AdamW>(parameters, optim::AdamWOptions{.weight_decay = 0.1});
   }
   std::vector<Tensor> step(const std::vector<Tensor>& in) {
     const Tensor x = layer_norm(embedding(in[0], table), gain, shift);
-    const Tensor loss = cross_entropy(matmul(gelu(linear(x, w1, b1)), w2).reshape({-1, 10}), in[1].reshape({-1}));
+    const Tensor loss =
+        cross_entropy(matmul(gelu(linear(x, w1, b1)), w2).reshape({-1, 10}), in[1].reshape({-1}));
     loss.backward();
     const Tensor norm = optim::clip_grad_norm_(parameters, 1.0);
     optimizer->set_lr(in[2]);

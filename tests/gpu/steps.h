@@ -9,7 +9,8 @@
 
 namespace corten::cuda::test {
 
-/// A compiled step and its kernels: of "gpt2" (124M) or "llama" (TinyLlama 1.1B), with three blocks.
+/// A compiled step and its kernels: of "gpt2" (124M) or "llama" (TinyLlama 1.1B), with three
+/// blocks.
 class ModelStep {
  public:
   ModelStep(const std::string& model, DType dtype);

@@ -15,7 +15,8 @@ ArgumentLayout::ArgumentLayout(const Kernel& kernel) {
   int next = rank;
   inner_ = next;
   next += 2;
-  if (std::any_of(kernel.accesses.begin(), kernel.accesses.end(), [](const ir::Access& a) { return a.index >= 0; }))
+  if (std::any_of(kernel.accesses.begin(), kernel.accesses.end(),
+                  [](const ir::Access& a) { return a.index >= 0; }))
     fault_ = next++;
   for (const ir::Access& a : kernel.accesses) {
     Place p;
@@ -37,9 +38,10 @@ ArgumentLayout::ArgumentLayout(const Kernel& kernel) {
   words_ = next + static_cast<int>(kernel.params.size());
 }
 
-void pack_arguments(const Kernel& kernel, const Launch& launch, std::span<const uint64_t> addresses, uint64_t fault,
-                    std::vector<int64_t>& out) {
-  CORTEN_CHECK(launch.accesses.size() == kernel.accesses.size() && launch.params.size() == kernel.params.size());
+void pack_arguments(const Kernel& kernel, const Launch& launch, std::span<const uint64_t> addresses,
+                    uint64_t fault, std::vector<int64_t>& out) {
+  CORTEN_CHECK(launch.accesses.size() == kernel.accesses.size() &&
+               launch.params.size() == kernel.params.size());
   CORTEN_CHECK(addresses.size() == kernel.operands.size());
   const int rank = kernel.outer_rank;
   out.insert(out.end(), launch.outer, launch.outer + rank);

@@ -1,12 +1,13 @@
-// The run-time arguments of a GPU kernel: 64-bit words in an order that the kernel's structure decides.
+// The run-time arguments of a GPU kernel: 64-bit words in an order that the kernel's structure
+// decides.
 //
 //   outer extents, inner, chunks, address of the KernelFault if there is a gathered access;
-//   for each access its address (the operand's plus the offset; indices: the offset), its outer strides, and what its kind
-//   needs: inner stride, index stride and bound, lo and hi of each guard; all strides in elements;
-//   parameters.
+//   for each access its address (the operand's plus the offset; indices: the offset), its outer
+//   strides, and what its kind needs: inner stride, index stride and bound, lo and hi of each
+//   guard; all strides in elements; parameters.
 //
-// A single launch passes its words by value. A grouped one passes the address of a table: for n launches n + 1 numbers, how
-// many blocks all launches before have, and then the words of each.
+// A single launch passes its words by value. A grouped one passes the address of a table: for n
+// launches n + 1 numbers, how many blocks all launches before have, and then the words of each.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +47,7 @@ class ArgumentLayout {
 };
 
 /// The words of a launch, appended to `out`. `fault` is where the kernel may report an index.
-void pack_arguments(const ir::Kernel& kernel, const ir::Launch& launch, std::span<const uint64_t> addresses,
-                    uint64_t fault, std::vector<int64_t>& out);
+void pack_arguments(const ir::Kernel& kernel, const ir::Launch& launch,
+                    std::span<const uint64_t> addresses, uint64_t fault, std::vector<int64_t>& out);
 
 }  // namespace corten::codegen::gpu

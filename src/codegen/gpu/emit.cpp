@@ -14,15 +14,16 @@ using ir::Kernel;
 
 namespace {
 
-// Values that a thread keeps in registers between stages: its share of the register file with four blocks of four warps
-// or more on a multiprocessor.
+// Values that a thread keeps in registers between stages: its share of the register file with four
+// blocks of four warps or more on a multiprocessor.
 constexpr int kKeptRegisters = 96;
 
 KeepPolicy keep_policy(const Schedule& s) {
   KeepPolicy keep;
   keep.above = 2;
   keep.load_cost = 16;
-  keep.rows = s.shape == Shape::rows && s.steps > 0 ? std::max(1, kKeptRegisters / (2 * s.steps)) : 0;
+  keep.rows =
+      s.shape == Shape::rows && s.steps > 0 ? std::max(1, kKeptRegisters / (2 * s.steps)) : 0;
   return keep;
 }
 
@@ -39,7 +40,8 @@ Emitter::Emitter(const Kernel& kernel, const Schedule& schedule, std::string nam
 }
 
 void Emitter::load_arguments() {
-  for (int d = 0; d < k_.outer_rank; ++d) line("const {} n{} = ({})a.w[{}];", index_, d, index_, args_.outer(d));
+  for (int d = 0; d < k_.outer_rank; ++d)
+    line("const {} n{} = ({})a.w[{}];", index_, d, index_, args_.outer(d));
   line("const {} inner = ({})a.w[{}];", index_, index_, args_.inner());
   for (size_t i = 0; i < k_.params.size(); ++i) {
     const std::string word = format("a.w[{}]", args_.param(static_cast<int>(i)));
@@ -59,11 +61,14 @@ void Emitter::load_arguments() {
   }
 }
 
-// A thread takes `vector` elements of a row; the first of a row's threads stores what does not vary.
+// A thread takes `vector` elements of a row; the first of a row's threads stores what does not
+// vary.
 void Emitter::emit_points() {
   const int v = s_.vector;
-  if (v == 1) line("const {} columns = inner > 0 ? inner : 1;", index_);
-  else line("const {} columns = inner / {};", index_, v);
+  if (v == 1)
+    line("const {} columns = inner > 0 ? inner : 1;", index_);
+  else
+    line("const {} columns = inner / {};", index_, v);
   line("const {} t = ({})BLOCK * {} + THREAD;", index_, index_, s_.threads);
   line("if (t >= {} * columns) return;", outer_count(k_.outer_rank));
   const std::string_view natural = index_ == "int" ? "uint32" : "uint64";
@@ -89,14 +94,21 @@ void Emitter::emit_points() {
   if (p_.loop_stores.empty()) return;
   for (int32_t s : p_.loop_stores) {
     const ir::Store& store = k_.stores[static_cast<size_t>(s)];
-    line("{} y{}[{}];", memory_type(k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)].dtype), s, v);
+    line(
+        "{} y{}[{}];",
+        memory_type(
+            k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)]
+                .dtype),
+        s, v);
   }
   // With vectors every thread's elements lie in the row.
   const std::string inside = v > 1 ? "" : "c < inner";
   elements(stage.varying, v, inside, true, [&] {
     for (int32_t s : p_.loop_stores) {
       const ir::Store& store = k_.stores[static_cast<size_t>(s)];
-      const DType dtype = k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)].dtype;
+      const DType dtype =
+          k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)]
+              .dtype;
       line("y{}[e] = {};", s, to_memory(dtype, store.node));
     }
   });
@@ -132,8 +144,13 @@ KernelText emit(const Kernel& kernel, const Schedule& s) {
   const Hash128 structure = structure_hash(kernel);
   Hasher hasher;
   hasher.update_value(structure.high).update_value(structure.low).update_value(kGpuEmitterVersion);
-  hasher.update_value(static_cast<int>(s.shape)).update_value(s.threads).update_value(s.vector).update_value(s.group);
-  hasher.update_value(s.steps).update_value(static_cast<int>(s.whole)).update_value(static_cast<int>(s.chunks));
+  hasher.update_value(static_cast<int>(s.shape))
+      .update_value(s.threads)
+      .update_value(s.vector)
+      .update_value(s.group);
+  hasher.update_value(s.steps)
+      .update_value(static_cast<int>(s.whole))
+      .update_value(static_cast<int>(s.chunks));
   hasher.update_value(static_cast<int>(s.wide)).update_value(static_cast<int>(s.grouped));
   for (bool aligned : s.aligned) hasher.update_value(static_cast<int>(aligned));
   return Emitter(kernel, s, "k_" + hex(hasher.digest64())).run();

@@ -9,14 +9,15 @@
 
 namespace corten::codegen::gpu {
 
-/// Part of the key of cached binaries and of kernel names: raise it with every change of what is emitted or of the prelude.
+/// Part of the key of cached binaries and of kernel names: raise it with every change of what is
+/// emitted or of the prelude.
 inline constexpr int kGpuEmitterVersion = 2;
 
 struct KernelText {
-  std::string name;         ///< of the function; equal kernels with equal schedules have equal names
+  std::string name;  ///< of the function; equal kernels with equal schedules have equal names
   std::string text;
-  int threads = 0;          ///< of a block
-  int words = 0;            ///< arguments
+  int threads = 0;  ///< of a block
+  int words = 0;    ///< arguments
   bool grouped = false;
   bool collective = false;  ///< has barriers or shuffles
 };

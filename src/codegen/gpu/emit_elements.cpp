@@ -20,7 +20,8 @@ bool is_reduce(ScalarOp op) {
 
 std::string Emitter::outer_count(int dims) const {
   std::string count = "1";
-  for (int d = 0; d < dims; ++d) count = d == 0 ? format("({})n0", index_) : count + format(" * ({})n{}", index_, d);
+  for (int d = 0; d < dims; ++d)
+    count = d == 0 ? format("({})n0", index_) : count + format(" * ({})n{}", index_, d);
   return count;
 }
 
@@ -31,7 +32,8 @@ void Emitter::outer_point(const std::string& linear, int dims) {
   std::string rest = linear;
   for (int d = dims - 1; d > 0; --d) {
     line("const {} o{} = ({})(({})({}) % ({})n{});", index_, d, index_, natural, rest, natural, d);
-    line("const {} rest{} = ({})(({})({}) / ({})n{});", index_, d, index_, natural, rest, natural, d);
+    line("const {} rest{} = ({})(({})({}) / ({})n{});", index_, d, index_, natural, rest, natural,
+         d);
     rest = format("rest{}", d);
   }
   line("const {} o0 = {};", index_, rest);
@@ -40,7 +42,8 @@ void Emitter::outer_point(const std::string& linear, int dims) {
 std::set<int> Emitter::accesses_of(const std::vector<int32_t>& nodes) const {
   std::set<int> out;
   for (int32_t id : nodes)
-    if (const ScalarNode& n = node(id); n.op == ScalarOp::load || n.op == ScalarOp::index) out.insert(static_cast<int>(n.imm));
+    if (const ScalarNode& n = node(id); n.op == ScalarOp::load || n.op == ScalarOp::index)
+      out.insert(static_cast<int>(n.imm));
   return out;
 }
 
@@ -54,18 +57,21 @@ void Emitter::place_accesses(const std::set<int>& accesses) {
   for (int i : accesses) {
     const Access& a = k_.accesses[static_cast<size_t>(i)];
     std::string offset;
-    for (int d = 0; d < k_.outer_rank; ++d) offset += format(" + (i64)o{} * a.w[{}]", d, args_.stride(i, d));
+    for (int d = 0; d < k_.outer_rank; ++d)
+      offset += format(" + (i64)o{} * a.w[{}]", d, args_.stride(i, d));
     if (a.operand < 0) {
       line("const i64 p{} = a.w[{}]{};", i, args_.address(i), offset);
       continue;
     }
     const ir::Operand& operand = k_.operands[static_cast<size_t>(a.operand)];
-    const std::string pointer = format("{}{}*", operand.written ? "" : "const ", memory_type(operand.dtype));
+    const std::string pointer =
+        format("{}{}*", operand.written ? "" : "const ", memory_type(operand.dtype));
     line("{} const p{} = ({})a.w[{}]{};", pointer, i, pointer, args_.address(i), offset);
     std::string guard;
     for (int d = 0; d < k_.outer_rank; ++d)
       if (a.guards >> d & 1)
-        guard += format("{}o{} >= a.w[{}] && o{} < a.w[{}]", guard.empty() ? "" : " && ", d, args_.lo(i, d), d, args_.hi(i, d));
+        guard += format("{}o{} >= a.w[{}] && o{} < a.w[{}]", guard.empty() ? "" : " && ", d,
+                        args_.lo(i, d), d, args_.hi(i, d));
     if (!guard.empty()) line("const bool g{} = {};", i, guard);
   }
 }
@@ -73,7 +79,8 @@ void Emitter::place_accesses(const std::set<int>& accesses) {
 std::string Emitter::inner_guard(int access, const std::string& c) const {
   const Access& a = k_.accesses[static_cast<size_t>(access)];
   if (!(a.guards >> k_.outer_rank & 1)) return "";
-  return format("{} >= a.w[{}] && {} < a.w[{}]", c, args_.lo(access, k_.outer_rank), c, args_.hi(access, k_.outer_rank));
+  return format("{} >= a.w[{}] && {} < a.w[{}]", c, args_.lo(access, k_.outer_rank), c,
+                args_.hi(access, k_.outer_rank));
 }
 
 std::string Emitter::element_address(int access, const std::string& c) const {
@@ -104,8 +111,10 @@ std::string Emitter::from_memory(DType dtype, const std::string& raw) const {
 
 std::string Emitter::to_memory(DType dtype, int32_t id) {
   const ScalarNode& n = node(id);
-  // What is rounded as it is stored need not be rounded before, if it is known here: a value that was kept is not.
-  const bool known = !columns_in_array_.count(id) && n.arg[0] >= 0 && (!p_.varies[n.arg[0]] || defined_.count(n.arg[0]));
+  // What is rounded as it is stored need not be rounded before, if it is known here: a value that
+  // was kept is not.
+  const bool known = !columns_in_array_.count(id) && n.arg[0] >= 0 &&
+                     (!p_.varies[n.arg[0]] || defined_.count(n.arg[0]));
   switch (dtype) {
     case DType::bf16:
       return format("to_bf16({})", ref(n.op == ScalarOp::round_bf16 && known ? n.arg[0] : id));
@@ -121,7 +130,8 @@ std::string Emitter::to_memory(DType dtype, int32_t id) {
 
 bool Emitter::reads_pack(int32_t id) const {
   const ScalarNode& n = node(id);
-  if (n.op != ScalarOp::load || !p_.varies[id] || !s_.aligned[static_cast<size_t>(n.imm)]) return false;
+  if (n.op != ScalarOp::load || !p_.varies[id] || !s_.aligned[static_cast<size_t>(n.imm)])
+    return false;
   const int32_t index = k_.accesses[static_cast<size_t>(n.imm)].index;
   return index < 0 || !p_.varies[index];
 }
@@ -138,13 +148,16 @@ void Emitter::gather_rows(const std::vector<int32_t>& nodes) {
     std::string guard = (a.guards & ((1 << k_.outer_rank) - 1)) ? format("g{} && ", i) : "";
     if (a.guards >> k_.outer_rank & 1) {
       const int lo = args_.lo(i, k_.outer_rank), hi = args_.hi(i, k_.outer_rank);
-      guard += format("a.w[{}] < a.w[{}] && a.w[{}] > 0 && a.w[{}] < a.w[{}] && ", lo, hi, hi, lo, args_.inner());
+      guard += format("a.w[{}] < a.w[{}] && a.w[{}] > 0 && a.w[{}] < a.w[{}] && ", lo, hi, hi, lo,
+                      args_.inner());
     } else {
       guard += format("a.w[{}] > 0 && ", args_.inner());
     }
-    line("const bool h{} = {}in_range({}, a.w[{}], a.w[{}], {});", i, guard, ref(a.index), args_.index_bound(i), args_.fault(), i);
-    line("const {}* const d{} = p{} + (h{} ? {} * a.w[{}] : 0);", memory_type(k_.operands[static_cast<size_t>(a.operand)].dtype), i, i, i,
-         ref(a.index), args_.index_stride(i));
+    line("const bool h{} = {}in_range({}, a.w[{}], a.w[{}], {});", i, guard, ref(a.index),
+         args_.index_bound(i), args_.fault(), i);
+    line("const {}* const d{} = p{} + (h{} ? {} * a.w[{}] : 0);",
+         memory_type(k_.operands[static_cast<size_t>(a.operand)].dtype), i, i, i, ref(a.index),
+         args_.index_stride(i));
   }
 }
 
@@ -155,7 +168,8 @@ std::string Emitter::load(int32_t id) {
   const DType dtype = k_.operands[static_cast<size_t>(a.operand)].dtype;
   const std::string c = p_.varies[id] ? "(c + e)" : "0";
   std::string guard = (a.guards & ((1 << k_.outer_rank) - 1)) ? format("g{}", i) : "";
-  if (const std::string inner = inner_guard(i, c); !inner.empty()) guard += (guard.empty() ? "" : " && ") + inner;
+  if (const std::string inner = inner_guard(i, c); !inner.empty())
+    guard += (guard.empty() ? "" : " && ") + inner;
   const std::string zero = dtype == DType::boolean ? "false" : format("({})0", type(n.type));
   std::string value;
   if (pack_[static_cast<size_t>(id)]) {
@@ -168,7 +182,8 @@ std::string Emitter::load(int32_t id) {
       exists = format("h{}", i);
       address[0] = 'd';
     } else if (a.index >= 0) {
-      exists = format("in_range({}, a.w[{}], a.w[{}], {})", ref(a.index), args_.index_bound(i), args_.fault(), i);
+      exists = format("in_range({}, a.w[{}], a.w[{}], {})", ref(a.index), args_.index_bound(i),
+                      args_.fault(), i);
       address += format(" + {} * a.w[{}]", ref(a.index), args_.index_stride(i));
     }
     value = from_memory(dtype, format("read({})", address));
@@ -196,8 +211,8 @@ void Emitter::uniform_nodes(const Stage& stage) {
   for (int32_t id : stage.uniform) define(id);
 }
 
-void Emitter::elements(const std::vector<int32_t>& nodes, int count, const std::string& inside, bool packed,
-                       const std::function<void()>& use) {
+void Emitter::elements(const std::vector<int32_t>& nodes, int count, const std::string& inside,
+                       bool packed, const std::function<void()>& use) {
   pack_.assign(k_.body.nodes().size(), 0);
   defined_ = {nodes.begin(), nodes.end()};
   if (packed && count > 1)
@@ -209,8 +224,10 @@ void Emitter::elements(const std::vector<int32_t>& nodes, int count, const std::
       std::string guard = inside.empty() ? "" : "c < inner";
       if (a.guards) guard += format("{}g{}", guard.empty() ? "" : " && ", i);
       if (a.index >= 0) guard += format("{}h{}", guard.empty() ? "" : " && ", i);
-      line("{} x{}[{}];", memory_type(k_.operands[static_cast<size_t>(a.operand)].dtype), id, count);
-      line("{}read_pack(x{}, {}{} + c);", guard.empty() ? "" : format("if ({}) ", guard), id, a.index >= 0 ? 'd' : 'p', i);
+      line("{} x{}[{}];", memory_type(k_.operands[static_cast<size_t>(a.operand)].dtype), id,
+           count);
+      line("{}read_pack(x{}, {}{} + c);", guard.empty() ? "" : format("if ({}) ", guard), id,
+           a.index >= 0 ? 'd' : 'p', i);
     }
   if (count > 1) {
     unroll();
@@ -222,7 +239,8 @@ void Emitter::elements(const std::vector<int32_t>& nodes, int count, const std::
   if (!inside.empty()) open("if ({}) {{", inside);
   // Values of this stage's thread between stages: pair s, element e.
   if (kept_)
-    for (int32_t id : kept_->restored) line("const {} v{} = k{}[2 * s + e];", type(node(id).type), id, id);
+    for (int32_t id : kept_->restored)
+      line("const {} v{} = k{}[2 * s + e];", type(node(id).type), id, id);
   for (int32_t id : nodes) define(id);
   if (kept_)
     for (int32_t id : kept_->kept) line("k{}[2 * s + e] = v{};", id, id);
@@ -232,15 +250,19 @@ void Emitter::elements(const std::vector<int32_t>& nodes, int count, const std::
   pack_.assign(k_.body.nodes().size(), 0);
 }
 
-void Emitter::store_element(const ir::Store& store, const std::string& c, const std::string& value) {
+void Emitter::store_element(const ir::Store& store, const std::string& c,
+                            const std::string& value) {
   const int i = store.access;
   const Access& a = k_.accesses[static_cast<size_t>(i)];
   std::string guard = (a.guards & ((1 << k_.outer_rank) - 1)) ? format("g{}", i) : "";
-  if (const std::string inner = inner_guard(i, c); !inner.empty()) guard += (guard.empty() ? "" : " && ") + inner;
-  line("{}write({}, {});", guard.empty() ? "" : format("if ({}) ", guard), element_address(i, c), value);
+  if (const std::string inner = inner_guard(i, c); !inner.empty())
+    guard += (guard.empty() ? "" : " && ") + inner;
+  line("{}write({}, {});", guard.empty() ? "" : format("if ({}) ", guard), element_address(i, c),
+       value);
 }
 
-void Emitter::store_elements(int number, int count, const std::string& first, const std::string& inside, bool packed) {
+void Emitter::store_elements(int number, int count, const std::string& first,
+                             const std::string& inside, bool packed) {
   const ir::Store& store = k_.stores[static_cast<size_t>(number)];
   const int i = store.access;
   const Access& a = k_.accesses[static_cast<size_t>(i)];
@@ -249,7 +271,10 @@ void Emitter::store_elements(int number, int count, const std::string& first, co
     std::string guard = inside.empty() ? "" : "c < inner";
     if (a.guards) guard += format("{}g{}", guard.empty() ? "" : " && ", i);
     const std::string array =
-        first.empty() ? y : format("*({} (*)[{}]){}", memory_type(k_.operands[static_cast<size_t>(a.operand)].dtype), count, y);
+        first.empty()
+            ? y
+            : format("*({} (*)[{}]){}",
+                     memory_type(k_.operands[static_cast<size_t>(a.operand)].dtype), count, y);
     line("{}write_pack(p{} + c, {});", guard.empty() ? "" : format("if ({}) ", guard), i, array);
     return;
   }
@@ -261,13 +286,16 @@ void Emitter::store_elements(int number, int count, const std::string& first, co
     line("const int e = 0;");
   }
   if (!inside.empty()) open("if ({}) {{", inside);
-  store_element(store, "(c + e)", first.empty() ? format("y{}[e]", number) : format("y{}[{} + e]", number, first));
+  store_element(store, "(c + e)",
+                first.empty() ? format("y{}[e]", number) : format("y{}[{} + e]", number, first));
   if (!inside.empty()) close();
   close();
 }
 
 void Emitter::row_store(const ir::Store& store) {
-  const DType dtype = k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)].dtype;
+  const DType dtype =
+      k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)]
+          .dtype;
   store_element(store, "0", to_memory(dtype, store.node));
 }
 

@@ -1,4 +1,5 @@
-// Scalar operations as expressions of the prelude's language; see prelude.cpp for what the functions mean.
+// Scalar operations as expressions of the prelude's language; see prelude.cpp for what the
+// functions mean.
 #include <bit>
 #include <cmath>
 
@@ -11,7 +12,9 @@ using ir::ScalarOp;
 
 namespace {
 
-bool is_float(DType t) { return t == DType::f32 || t == DType::f64; }
+bool is_float(DType t) {
+  return t == DType::f32 || t == DType::f64;
+}
 
 }  // namespace
 
@@ -51,14 +54,16 @@ std::string Emitter::constant(const ScalarNode& n) const {
       const auto bits = static_cast<uint32_t>(n.imm);
       const float x = std::bit_cast<float>(bits);
       if (bits == 0) return "0.0f";
-      if (std::isfinite(x) && std::fabs(x) >= 1e-4f && std::fabs(x) < 1e6f && x == std::floor(x * 8) / 8)
+      if (std::isfinite(x) && std::fabs(x) >= 1e-4f && std::fabs(x) < 1e6f &&
+          x == std::floor(x * 8) / 8)
         return x < 0 ? format("({:.4f}f)", x) : format("{:.4f}f", x);
       return format("f32({:#x}u)", bits);
     }
     case DType::f64:
       return format("f64({:#x}ull)", static_cast<uint64_t>(n.imm));
     case DType::i64:
-      return n.imm >= 0 ? format("{}ll", n.imm) : format("((i64){:#x}ull)", static_cast<uint64_t>(n.imm));
+      return n.imm >= 0 ? format("{}ll", n.imm)
+                        : format("((i64){:#x}ull)", static_cast<uint64_t>(n.imm));
     case DType::boolean:
       return n.imm ? "true" : "false";
     default: {
@@ -166,7 +171,9 @@ std::string Emitter::op(const ScalarNode& n) const {
 }
 
 std::string Emitter::combine(int32_t reduce, const std::string& a, const std::string& b) const {
-  const char* f = node(reduce).op == ScalarOp::reduce_sum ? "add" : node(reduce).op == ScalarOp::reduce_max ? "higher" : "lower";
+  const char* f = node(reduce).op == ScalarOp::reduce_sum   ? "add"
+                  : node(reduce).op == ScalarOp::reduce_max ? "higher"
+                                                            : "lower";
   return format("{}({}, {})", f, a, b);
 }
 

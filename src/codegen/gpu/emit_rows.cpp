@@ -1,9 +1,10 @@
 // Reductions over rows.
 //
-// A chunk of the row's tree has 64 lanes: thread t of a warp accumulates lanes 2t and 2t + 1, shuffles combine them by
-// halves. Chunks are neighbours' neighbours in the tree above: every warp takes an aligned run of a power of two of them
-// and combines it as it goes; the runs of a block's warps meet in shared memory. Missing elements and chunks count as
-// identities, which changes nothing.
+// A chunk of the row's tree has 64 lanes: thread t of a warp accumulates lanes 2t and 2t + 1,
+// shuffles combine them by halves. Chunks are neighbours' neighbours in the tree above: every warp
+// takes an aligned run of a power of two of them and combines it as it goes; the runs of a block's
+// warps meet in shared memory. Missing elements and chunks count as identities, which changes
+// nothing.
 #include <algorithm>
 
 #include "codegen/gpu/emitter.h"
@@ -18,9 +19,12 @@ namespace {
 
 constexpr int kWarp = 32;
 constexpr int kChunk = ir::kRowTree.chunk;
-constexpr int kStoreSteps = 4;  // pairs whose values are computed before the first of them is stored
+constexpr int kStoreSteps =
+    4;  // pairs whose values are computed before the first of them is stored
 
-bool any_order(const ScalarNode& n) { return n.op != ScalarOp::reduce_sum || !is_floating(n.type); }
+bool any_order(const ScalarNode& n) {
+  return n.op != ScalarOp::reduce_sum || !is_floating(n.type);
+}
 
 }  // namespace
 
@@ -53,8 +57,10 @@ void Emitter::emit_rows() {
   for (const Stage& stage : p_.stages) {
     uniform_nodes(stage);
     gather_rows(stage.varying);
-    if (&stage == &p_.stages.back()) store_rows(stage);
-    else reduce_stage(stage);
+    if (&stage == &p_.stages.back())
+      store_rows(stage);
+    else
+      reduce_stage(stage);
   }
 }
 
@@ -69,7 +75,8 @@ void Emitter::reduce_stage(const Stage& stage) {
       in_lanes.push_back(i);
       continue;
     }
-    auto found = std::find_if(others.begin(), others.end(), [&](const auto& o) { return o.first == tree; });
+    auto found =
+        std::find_if(others.begin(), others.end(), [&](const auto& o) { return o.first == tree; });
     if (found == others.end()) found = others.insert(others.end(), {tree, {}});
     found->second.push_back(i);
   }
@@ -97,11 +104,16 @@ void Emitter::reduce_in_lanes(const Stage& stage, const std::vector<int32_t>& re
     line("{} r{}[2] = {{{}, {}}};", type(node(id).type), id, identity(id), identity(id));
   }
   const int steps = looped ? kChunk / (2 * kWarp) : s_.steps;
-  if (looped) unroll(stage.cost > 40 ? 1 : stage.cost > 10 ? 4 : 8);
-  else unroll();
+  if (looped)
+    unroll(stage.cost > 40 ? 1 : stage.cost > 10 ? 4 : 8);
+  else
+    unroll();
   open("for (int s = 0; s < {}; ++s) {{", steps);
-  const std::string chunk = looped ? (warps > 1 ? "(warp * run + k)" : "k") : warps > 1 ? "warp" : "";
-  line("const {} c = {}s * {} + 2 * lane;", index_, chunk.empty() ? "" : format("{} * {} + ", chunk, kChunk), 2 * lanes);
+  const std::string chunk = looped      ? (warps > 1 ? "(warp * run + k)" : "k")
+                            : warps > 1 ? "warp"
+                                        : "";
+  line("const {} c = {}s * {} + 2 * lane;", index_,
+       chunk.empty() ? "" : format("{} * {} + ", chunk, kChunk), 2 * lanes);
   kept_ = looped ? nullptr : &stage;
   elements(stage.varying, 2, s_.whole ? "" : "c + e < inner", true, [&] {
     for (int32_t i : reductions) {
@@ -116,13 +128,16 @@ void Emitter::reduce_in_lanes(const Stage& stage, const std::vector<int32_t>& re
     if (lanes > 1) {
       unroll();
       open("for (int m = {}; m > 0; m /= 2) {{", lanes / 2);
-      for (int e : {0, 1}) line("r{}[{}] = {};", id, e, combine(id, format("r{}[{}]", id, e), format("SHUFFLE(r{}[{}], m)", id, e)));
+      for (int e : {0, 1})
+        line("r{}[{}] = {};", id, e,
+             combine(id, format("r{}[{}]", id, e), format("SHUFFLE(r{}[{}], m)", id, e)));
       close();
     }
     line("x{} = {};", id, combine(id, format("r{}[0]", id), format("r{}[1]", id)));
     if (looped && warps > 1) {
       line("int l{} = 0;", id);
-      line("for (; k >> l{} & 1; ++l{}) x{} = {};", id, id, id, combine(id, format("stack{}[l{}]", id, id), format("x{}", id)));
+      line("for (; k >> l{} & 1; ++l{}) x{} = {};", id, id, id,
+           combine(id, format("stack{}[l{}]", id, id), format("x{}", id)));
       line("stack{}[l{}] = x{};", id, id, id);
     }
   }
@@ -131,10 +146,13 @@ void Emitter::reduce_in_lanes(const Stage& stage, const std::vector<int32_t>& re
   close();
 }
 
-// Trees of other lanes and chunks: a lane takes a whole chunk, 32 chunks of neighbours are combined by shuffles.
-void Emitter::reduce_in_chunks(const Stage& stage, const std::vector<int32_t>& reductions, ir::Tree tree) {
+// Trees of other lanes and chunks: a lane takes a whole chunk, 32 chunks of neighbours are combined
+// by shuffles.
+void Emitter::reduce_in_chunks(const Stage& stage, const std::vector<int32_t>& reductions,
+                               ir::Tree tree) {
   const int warps = std::max(1, s_.group / kWarp);
-  CORTEN_CHECK(s_.group >= kWarp && s_.steps == 0, "a tree of {} lanes over rows of {} threads", tree.lanes, s_.group);
+  CORTEN_CHECK(s_.group >= kWarp && s_.steps == 0, "a tree of {} lanes over rows of {} threads",
+               tree.lanes, s_.group);
   open("{{");
   line("const {} chunks = (inner + {}) / {};", index_, tree.chunk - 1, tree.chunk);
   line("{} run = 1;", index_);
@@ -147,7 +165,8 @@ void Emitter::reduce_in_chunks(const Stage& stage, const std::vector<int32_t>& r
   line("const {} chunk = ({}k) * {} + lane;", index_, warps > 1 ? "warp * run + " : "", kWarp);
   for (int32_t i : reductions) line("x{} = {};", reduction(i).node, identity(reduction(i).node));
   open("if (chunk < chunks) {{");
-  line("const {} begin = chunk * {}, end = begin + {} < inner ? begin + {} : inner;", index_, tree.chunk, tree.chunk, tree.chunk);
+  line("const {} begin = chunk * {}, end = begin + {} < inner ? begin + {} : inner;", index_,
+       tree.chunk, tree.chunk, tree.chunk);
   if (tree.lanes > 1)
     for (int32_t i : reductions) {
       const int32_t id = reduction(i).node;
@@ -158,7 +177,8 @@ void Emitter::reduce_in_chunks(const Stage& stage, const std::vector<int32_t>& r
   elements(stage.varying, 1, "", false, [&] {
     for (int32_t i : reductions) {
       const int32_t id = reduction(i).node;
-      const std::string sum = tree.lanes > 1 ? format("r{}[(c - begin) % {}]", id, tree.lanes) : format("x{}", id);
+      const std::string sum =
+          tree.lanes > 1 ? format("r{}[(c - begin) % {}]", id, tree.lanes) : format("x{}", id);
       line("{} = {};", sum, combine(id, sum, ref(node(id).arg[0])));
     }
   });
@@ -167,7 +187,8 @@ void Emitter::reduce_in_chunks(const Stage& stage, const std::vector<int32_t>& r
     for (int32_t i : reductions) {
       const int32_t id = reduction(i).node;
       open("for (int half = {}; half > 0; half /= 2)", tree.lanes / 2);
-      line("for (int j = 0; j < half; ++j) r{}[j] = {};", id, combine(id, format("r{}[j]", id), format("r{}[j + half]", id)));
+      line("for (int j = 0; j < half; ++j) r{}[j] = {};", id,
+           combine(id, format("r{}[j]", id), format("r{}[j + half]", id)));
       --depth_;
       line("x{} = r{}[0];", id, id);
     }
@@ -175,9 +196,11 @@ void Emitter::reduce_in_chunks(const Stage& stage, const std::vector<int32_t>& r
   for (int32_t i : reductions) {
     const int32_t id = reduction(i).node;
     unroll();
-    line("for (int m = 1; m < {}; m *= 2) x{} = {};", kWarp, id, combine(id, format("x{}", id), format("SHUFFLE(x{}, m)", id)));
+    line("for (int m = 1; m < {}; m *= 2) x{} = {};", kWarp, id,
+         combine(id, format("x{}", id), format("SHUFFLE(x{}, m)", id)));
     line("int l{} = 0;", id);
-    line("for (; k >> l{} & 1; ++l{}) x{} = {};", id, id, id, combine(id, format("stack{}[l{}]", id, id), format("x{}", id)));
+    line("for (; k >> l{} & 1; ++l{}) x{} = {};", id, id, id,
+         combine(id, format("stack{}[l{}]", id, id), format("x{}", id)));
     line("stack{}[l{}] = x{};", id, id, id);
   }
   close();
@@ -193,17 +216,22 @@ void Emitter::combine_warps(const std::vector<int32_t>& reductions) {
     return;
   }
   if (reductions.empty()) return;
-  for (int32_t i : reductions) line("SHARED({}, m{}, {});", type(node(reduction(i).node).type), reduction(i).node, s_.threads / kWarp);
+  for (int32_t i : reductions)
+    line("SHARED({}, m{}, {});", type(node(reduction(i).node).type), reduction(i).node,
+         s_.threads / kWarp);
   open("if (lane == 0) {{");
-  for (int32_t i : reductions) line("m{}[THREAD / {}] = x{};", reduction(i).node, kWarp, reduction(i).node);
+  for (int32_t i : reductions)
+    line("m{}[THREAD / {}] = x{};", reduction(i).node, kWarp, reduction(i).node);
   close();
   line("BARRIER();");
   for (int32_t i : reductions) {
     const int32_t id = reduction(i).node;
-    const std::string first = s_.threads > s_.group ? format("THREAD / {} * {} + ", s_.group, warps) : "";
+    const std::string first =
+        s_.threads > s_.group ? format("THREAD / {} * {} + ", s_.group, warps) : "";
     line("u{} = m{}[{}lane % {}];", id, id, first, warps);
     unroll();
-    line("for (int m = 1; m < {}; m *= 2) u{} = {};", warps, id, combine(id, format("u{}", id), format("SHUFFLE(u{}, m)", id)));
+    line("for (int m = 1; m < {}; m *= 2) u{} = {};", warps, id,
+         combine(id, format("u{}", id), format("SHUFFLE(u{}, m)", id)));
   }
 }
 
@@ -223,7 +251,8 @@ void Emitter::store_rows(const Stage& stage) {
     const int steps = looped ? together : std::min(s_.steps, together);
     std::string c;
     if (looped) {
-      open("for ({} first = 2 * thread; first < inner; first += {}) {{", index_, 2 * s_.group * steps);
+      open("for ({} first = 2 * thread; first < inner; first += {}) {{", index_,
+           2 * s_.group * steps);
       c = format("first + s * {}", 2 * s_.group);
     } else {
       unroll();
@@ -236,8 +265,11 @@ void Emitter::store_rows(const Stage& stage) {
     if (!looped && s_.steps % steps) condition += format(" && s < {}", s_.steps);
     for (int32_t s : p_.loop_stores) {
       const ir::Store& store = k_.stores[static_cast<size_t>(s)];
-      line("{} y{}[{}];", memory_type(k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)].dtype), s,
-           2 * steps);
+      line("{} y{}[{}];",
+           memory_type(k_.operands[static_cast<size_t>(
+                                       k_.accesses[static_cast<size_t>(store.access)].operand)]
+                           .dtype),
+           s, 2 * steps);
     }
     const std::string place = looped ? "2 * s" : "2 * (s - step)";
     unroll();
@@ -247,7 +279,9 @@ void Emitter::store_rows(const Stage& stage) {
     elements(stage.varying, 2, inside, true, [&] {
       for (int32_t s : p_.loop_stores) {
         const ir::Store& store = k_.stores[static_cast<size_t>(s)];
-        const DType dtype = k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)].dtype;
+        const DType dtype =
+            k_.operands[static_cast<size_t>(k_.accesses[static_cast<size_t>(store.access)].operand)]
+                .dtype;
         line("y{}[{} + e] = {};", s, place, to_memory(dtype, store.node));
       }
     });

@@ -7,11 +7,13 @@ namespace corten::codegen::gpu {
 
 using ir::ScalarNode;
 
-// Every place has one block. Blocks look at all points before theirs (those that add) or behind (those that set): only the
-// block of a place's first (last) point goes on. It then takes the points that name its place in order.
+// Every place has one block. Blocks look at all points before theirs (those that add) or behind
+// (those that set): only the block of a place's first (last) point goes on. It then takes the
+// points that name its place in order.
 void Emitter::emit_scatter() {
   collective_ = true;
-  CORTEN_CHECK(k_.stores.size() == 1 && p_.stages.size() == 1, "a scatter of {} stores and {} stages", k_.stores.size(), p_.stages.size());
+  CORTEN_CHECK(k_.stores.size() == 1 && p_.stages.size() == 1,
+               "a scatter of {} stores and {} stages", k_.stores.size(), p_.stages.size());
   const Stage& stage = p_.stages.back();
   const ir::Store& store = k_.stores[0];
   const int target = store.access, v = s_.vector, dims = k_.outer_rank;
@@ -45,7 +47,8 @@ void Emitter::emit_scatter() {
   if (access.guards & ((1 << dims) - 1)) line("if (!g{}) return 0;", target);
   for (int32_t id : index_nodes) define(id);
   const std::string index = ref(access.index);
-  line("if (!in_range({}, a.w[{}], a.w[{}], {})) return 0;", index, args_.index_bound(target), args_.fault(), target);
+  line("if (!in_range({}, a.w[{}], a.w[{}], {})) return 0;", index, args_.index_bound(target),
+       args_.fault(), target);
   line("return (i64)(p{} + {} * a.w[{}]);", target, index, args_.index_stride(target));
   depth_--;
   line("}};");
@@ -63,7 +66,7 @@ void Emitter::emit_scatter() {
     if (!adds) return line("y0[e] = {};", to_memory(dtype, store.node));
     CORTEN_CHECK(dtype != DType::boolean, "a store that adds booleans");
     const std::string sum = format("add({}, {})", from_memory(dtype, "y0[e]"), ref(store.node));
-    line("y0[e] = {};", dtype == DType::bf16 ? format("to_bf16({})", sum)
+    line("y0[e] = {};", dtype == DType::bf16  ? format("to_bf16({})", sum)
                         : dtype == DType::f16 ? format("to_f16({})", sum)
                         : dtype == DType::u8  ? format("(uint8){}", sum)
                                               : sum);
@@ -74,8 +77,12 @@ void Emitter::emit_scatter() {
   line("const i64 row = place(mine);");
   line("if (row == 0) return;");
   line("int other = 0;");
-  if (adds) line("for ({} q = THREAD; q < mine && !other; q += {}) other = place(q) == row;", index_, s_.threads);
-  else line("for ({} q = mine + 1 + THREAD; q < total && !other; q += {}) other = place(q) == row;", index_, s_.threads);
+  if (adds)
+    line("for ({} q = THREAD; q < mine && !other; q += {}) other = place(q) == row;", index_,
+         s_.threads);
+  else
+    line("for ({} q = mine + 1 + THREAD; q < total && !other; q += {}) other = place(q) == row;",
+         index_, s_.threads);
   line("if (BARRIER_OR(other)) return;");
   line("{}* const p{} = ({}*)row;", memory, target, memory);
   line("const bool has = c < inner;");
@@ -85,8 +92,8 @@ void Emitter::emit_scatter() {
     if (v > 1 && s_.aligned[static_cast<size_t>(target)]) {
       line("if (has) read_pack(y0, p{} + c);", target);
     } else {
-      line("for (int e = 0; e < {}; ++e) if (has{}) y0[e] = read({});", v, inner.empty() ? "" : " && " + inner,
-           element_address(target, "(c + e)"));
+      line("for (int e = 0; e < {}; ++e) if (has{}) y0[e] = read({});", v,
+           inner.empty() ? "" : " && " + inner, element_address(target, "(c + e)"));
     }
     line("SHARED(uint32, found, {});", s_.threads / 32);
     open("for ({} base = mine; base < total; base += {}) {{", index_, s_.threads);
@@ -109,8 +116,8 @@ void Emitter::emit_scatter() {
     line("write_pack(p{} + c, y0);", target);
   } else {
     const std::string inner = inner_guard(target, "(c + e)");
-    line("for (int e = 0; e < {}; ++e) {}write({}, y0[e]);", v, inner.empty() ? "" : format("if ({}) ", inner),
-         element_address(target, "(c + e)"));
+    line("for (int e = 0; e < {}; ++e) {}write({}, y0[e]);", v,
+         inner.empty() ? "" : format("if ({}) ", inner), element_address(target, "(c + e)"));
   }
 }
 
@@ -134,14 +141,16 @@ void Emitter::emit_serial() {
   elements(stage.varying, 1, "", false, [&] {
     std::string guard = (access.guards & ((1 << dims) - 1)) ? format("g{} && ", target) : "";
     if (const std::string inner = inner_guard(target, "c"); !inner.empty()) guard += inner + " && ";
-    open("if ({}in_range({}, a.w[{}], a.w[{}], {})) {{", guard, ref(access.index), args_.index_bound(target), args_.fault(), target);
-    line("{}* const to = {} + {} * a.w[{}];", memory_type(dtype), element_address(target, "c"), ref(access.index),
-         args_.index_stride(target));
+    open("if ({}in_range({}, a.w[{}], a.w[{}], {})) {{", guard, ref(access.index),
+         args_.index_bound(target), args_.fault(), target);
+    line("{}* const to = {} + {} * a.w[{}];", memory_type(dtype), element_address(target, "c"),
+         ref(access.index), args_.index_stride(target));
     if (store.mode == ir::StoreMode::set) {
       line("write(to, ({}){});", memory_type(dtype), to_memory(dtype, store.node));
     } else {
-      const std::string sum = format("add({}, {})", from_memory(dtype, "read(to)"), ref(store.node));
-      line("write(to, {});", dtype == DType::bf16 ? format("to_bf16({})", sum)
+      const std::string sum =
+          format("add({}, {})", from_memory(dtype, "read(to)"), ref(store.node));
+      line("write(to, {});", dtype == DType::bf16  ? format("to_bf16({})", sum)
                              : dtype == DType::f16 ? format("to_f16({})", sum)
                              : dtype == DType::u8  ? format("(uint8)({})", sum)
                                                    : sum);

@@ -1,8 +1,9 @@
 // The emitter's state. Internal to emit*.cpp.
 //
-// Names in the text: o0.. outer coordinates, c the column, p3 the address of access 3 at the outer point and column 0, g3
-// whether its outer guards hold, q0.. parameters, u7 the value of node 7 once per row, v7 per element, x7 what a load read
-// as a pack, k7 elements kept in registers for later stages.
+// Names in the text: o0.. outer coordinates, c the column, p3 the address of access 3 at the outer
+// point and column 0, g3 whether its outer guards hold, q0.. parameters, u7 the value of node 7
+// once per row, v7 per element, x7 what a load read as a pack, k7 elements kept in registers for
+// later stages.
 #pragma once
 
 #include <functional>
@@ -44,7 +45,8 @@ class Emitter {
   void emit_serial();
 
   // emit_elements.cpp: values, loads and stores
-  /// Addresses and outer guards of accesses at the outer point, for the accesses that the nodes and stores use.
+  /// Addresses and outer guards of accesses at the outer point, for the accesses that the nodes and
+  /// stores use.
   void place_accesses(const std::set<int>& accesses);
   std::set<int> accesses_of(const std::vector<int32_t>& nodes) const;
   std::set<int> store_accesses() const;
@@ -52,10 +54,10 @@ class Emitter {
   void uniform_nodes(const Stage& stage);
   /// Rows of gathered loads whose index does not vary.
   void gather_rows(const std::vector<int32_t>& nodes);
-  /// Code for elements c .. c + count - 1: packs are read, then `use` is emitted in a loop over e with all nodes defined.
-  /// `inside`: condition under which elements c + e exist, "" if all do.
-  void elements(const std::vector<int32_t>& nodes, int count, const std::string& inside, bool packed,
-                const std::function<void()>& use);
+  /// Code for elements c .. c + count - 1: packs are read, then `use` is emitted in a loop over e
+  /// with all nodes defined. `inside`: condition under which elements c + e exist, "" if all do.
+  void elements(const std::vector<int32_t>& nodes, int count, const std::string& inside,
+                bool packed, const std::function<void()>& use);
   void define(int32_t node);
   std::string load(int32_t node);
   bool reads_pack(int32_t node) const;
@@ -66,7 +68,8 @@ class Emitter {
   /// Stores element `value` (in memory form) at column c.
   void store_element(const ir::Store& store, const std::string& c, const std::string& value);
   /// Stores `count` elements y<store>[first ..] at c ...
-  void store_elements(int store, int count, const std::string& first, const std::string& inside, bool packed);
+  void store_elements(int store, int count, const std::string& first, const std::string& inside,
+                      bool packed);
   void row_store(const ir::Store& store);
 
   // emit_ops.cpp: scalar operations
@@ -95,8 +98,10 @@ class Emitter {
     line("}}");
   }
   void unroll(int times = 0) {
-    if (times) line("#pragma unroll {}", times);
-    else line("#pragma unroll");
+    if (times)
+      line("#pragma unroll {}", times);
+    else
+      line("#pragma unroll");
   }
 
   const ir::ScalarNode& node(int32_t id) const { return k_.body.node(id); }
@@ -113,11 +118,11 @@ class Emitter {
   std::string name_, out_, index_;  // index_: the type of coordinates
   int depth_ = 0;
   bool collective_ = false;
-  std::set<int> gathers_;                // accesses whose rows are known in the current scope
-  std::set<int32_t> defined_;            // nodes of the elements that are being emitted
-  std::vector<char> pack_;               // by node: x<node> is defined
-  std::set<int32_t> columns_in_array_;   // columns form: reduce results, r<node>[e]
-  const Stage* kept_ = nullptr;          // the stage that keeps values while its elements are emitted
+  std::set<int> gathers_;               // accesses whose rows are known in the current scope
+  std::set<int32_t> defined_;           // nodes of the elements that are being emitted
+  std::vector<char> pack_;              // by node: x<node> is defined
+  std::set<int32_t> columns_in_array_;  // columns form: reduce results, r<node>[e]
+  const Stage* kept_ = nullptr;  // the stage that keeps values while its elements are emitted
 };
 
 }  // namespace corten::codegen::gpu

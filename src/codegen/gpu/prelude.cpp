@@ -2,7 +2,8 @@
 
 namespace corten::codegen::gpu {
 
-// Every operation rounds once: the text is compiled without contraction, flushing of subnormals or approximate division.
+// Every operation rounds once: the text is compiled without contraction, flushing of subnormals or
+// approximate division.
 std::string_view prelude() {
   return R"CUDA(
 typedef long long i64;

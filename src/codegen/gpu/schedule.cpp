@@ -29,10 +29,13 @@ int64_t outer_points(const Kernel& kernel, const Launch& launch) {
   return n;
 }
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 // Whether `count` elements can be moved at once wherever the access is.
-bool is_aligned(const Kernel& kernel, const Launch& launch, size_t access, uint64_t address, int count) {
+bool is_aligned(const Kernel& kernel, const Launch& launch, size_t access, uint64_t address,
+                int count) {
   const ir::Access& a = kernel.accesses[access];
   const Launch::Access& at = launch.accesses[access];
   if (a.inner != InnerStride::one || (a.guards >> kernel.outer_rank & 1)) return false;
@@ -51,11 +54,14 @@ class Chooser {
       : k_(kernel), launch_(launch), addresses_(addresses), plan_(make_plan(kernel)) {}
 
   Schedule run() {
-    s_.wide = outer_points(k_, launch_) * std::max<int64_t>(launch_.inner, 1) >= (int64_t{1} << 31) - (int64_t{1} << 20);
+    s_.wide = outer_points(k_, launch_) * std::max<int64_t>(launch_.inner, 1) >=
+              (int64_t{1} << 31) - (int64_t{1} << 20);
     switch (k_.form) {
       case KernelForm::rows:
-        if (plan_.reductions.empty()) points();
-        else rows();
+        if (plan_.reductions.empty())
+          points();
+        else
+          rows();
         break;
       case KernelForm::columns:
         columns();
@@ -106,7 +112,8 @@ class Chooser {
     // Long bodies have enough independent work per element.
     const int limit = std::min(kMaxAlignment / smallest_element(), total_cost() > 64 ? 4 : 8);
     s_.vector = widest(limit);
-    const int64_t work = outer_points(k_, launch_) * std::max<int64_t>(1, launch_.inner / s_.vector);
+    const int64_t work =
+        outer_points(k_, launch_) * std::max<int64_t>(1, launch_.inner / s_.vector);
     s_.threads = work >= 256 ? 256 : work > 32 ? 128 : 32;
   }
 
@@ -124,20 +131,24 @@ class Chooser {
     s_.vector = 2;
     const int64_t inner = launch_.inner, chunks = std::max<int64_t>(1, ceil_div(inner, kChunk));
     if (inner <= 2 * kWarp && plain_trees()) {
-      s_.group = static_cast<int>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(ceil_div(inner, 2), 1))));
+      s_.group = static_cast<int>(
+          std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(ceil_div(inner, 2), 1))));
       s_.steps = 1;
     } else if (chunks == 1) {
       s_.group = kWarp;
       s_.steps = static_cast<int>(std::max<int64_t>(1, ceil_div(inner, 2 * kWarp)));
     } else {
-      const int64_t warps = std::min<int64_t>(kMaxWarps, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(chunks))));
+      const int64_t warps = std::min<int64_t>(
+          kMaxWarps, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(chunks))));
       s_.group = static_cast<int>(warps) * kWarp;
       if (chunks <= kMaxWarps) s_.steps = static_cast<int>(kChunk / (2 * kWarp));
     }
     // Elements in registers have numbers known at compile time: the code is repeated for each.
     constexpr int kMaxUnrolled = 6000;
-    if (!plain_trees() || (s_.steps > 1 && total_cost() * 2 * s_.steps > kMaxUnrolled)) s_.steps = 0;
-    const int64_t covered = s_.group > kWarp ? s_.group / kWarp * kChunk : int64_t{2} * s_.group * s_.steps;
+    if (!plain_trees() || (s_.steps > 1 && total_cost() * 2 * s_.steps > kMaxUnrolled))
+      s_.steps = 0;
+    const int64_t covered =
+        s_.group > kWarp ? s_.group / kWarp * kChunk : int64_t{2} * s_.group * s_.steps;
     s_.whole = s_.steps > 0 && inner == covered;
     s_.threads = std::max(s_.group, 128);
   }
@@ -189,7 +200,8 @@ class Chooser {
 
 }  // namespace
 
-Schedule choose_schedule(const Kernel& kernel, const Launch& launch, std::span<const uint64_t> addresses) {
+Schedule choose_schedule(const Kernel& kernel, const Launch& launch,
+                         std::span<const uint64_t> addresses) {
   CORTEN_CHECK(addresses.size() == kernel.operands.size());
   return Chooser(kernel, launch, addresses).run();
 }
@@ -198,7 +210,8 @@ bool join(Schedule& into, const Schedule& other) {
   Schedule joined = into;
   joined.wide |= other.wide;
   joined.whole &= other.whole;
-  for (size_t i = 0; i < joined.aligned.size(); ++i) joined.aligned[i] = joined.aligned[i] && other.aligned[i];
+  for (size_t i = 0; i < joined.aligned.size(); ++i)
+    joined.aligned[i] = joined.aligned[i] && other.aligned[i];
   if (into.shape == Shape::points) {
     joined.vector = std::min(into.vector, other.vector);
     joined.threads = std::max(into.threads, other.threads);
@@ -207,7 +220,10 @@ bool join(Schedule& into, const Schedule& other) {
   like.wide = joined.wide;
   like.whole = joined.whole;
   like.aligned = joined.aligned;
-  if (into.shape == Shape::points) like.vector = joined.vector, like.threads = joined.threads;
+  if (into.shape == Shape::points) {
+    like.vector = joined.vector;
+    like.threads = joined.threads;
+  }
   like.grouped = joined.grouped;
   if (joined != like) return false;
   into = joined;
@@ -222,7 +238,8 @@ int64_t block_count(const Kernel& kernel, const Launch& launch, const Schedule& 
     case Shape::rows:
       return ceil_div(points, s.threads / s.group);
     case Shape::columns:
-      return points * std::max<int64_t>(1, launch.chunks) * ceil_div(inner, int64_t{s.vector} * s.threads);
+      return points * std::max<int64_t>(1, launch.chunks) *
+             ceil_div(inner, int64_t{s.vector} * s.threads);
     case Shape::scatter:
       return points * ceil_div(inner, int64_t{s.vector} * s.threads);
     case Shape::serial:

@@ -1,14 +1,19 @@
-// How a kernel is laid over the blocks and threads of a GPU: everything about a launch that its text depends on.
+// How a kernel is laid over the blocks and threads of a GPU: everything about a launch that its
+// text depends on.
 //
-//   points   Kernels without reductions: a thread takes `vector` neighbouring elements of a row, or one row's elements that
+//   points   Kernels without reductions: a thread takes `vector` neighbouring elements of a row, or
+//   one row's elements that
 //            do not vary.
-//   rows     Reductions over rows. `group` threads share a row: up to a warp, whose lanes are pairs of lanes of the row's
-//            tree (thread t has lanes 2t and 2t + 1), or the warps of a block, each of which takes a run of whole chunks.
-//            Rows of at most a chunk per warp stay in registers (`steps` pairs per thread); longer ones are read again.
+//   rows     Reductions over rows. `group` threads share a row: up to a warp, whose lanes are pairs
+//   of lanes of the row's
+//            tree (thread t has lanes 2t and 2t + 1), or the warps of a block, each of which takes
+//            a run of whole chunks. Rows of at most a chunk per warp stay in registers (`steps`
+//            pairs per thread); longer ones are read again.
 //   columns  A thread takes `vector` columns and walks down the rows of one chunk, or of all.
-//   scatter  A block takes one outer point and `vector` columns per thread. It does the work of all points that name the
-//            same place, if its point is the first of them (set: the last), and otherwise none: every place has one
-//            writer, which goes through the points in order.
+//   scatter  A block takes one outer point and `vector` columns per thread. It does the work of all
+//   points that name the
+//            same place, if its point is the first of them (set: the last), and otherwise none:
+//            every place has one writer, which goes through the points in order.
 //   serial   Scatters whose index varies with c: one thread, in order.
 #pragma once
 
@@ -24,14 +29,14 @@ enum class Shape : uint8_t { points, rows, columns, scatter, serial };
 
 struct Schedule {
   Shape shape = Shape::points;
-  int threads = 256;    ///< of a block
-  int vector = 1;       ///< see above; rows: 2
-  int group = 1;        ///< rows: threads of a row, a power of two
-  int steps = 0;        ///< rows: pairs of elements per thread, kept in registers; 0: rows of any length
-  bool whole = false;   ///< rows: the threads' pairs cover the row exactly
-  bool chunks = false;  ///< columns: a thread combines several chunks
-  bool wide = false;    ///< more points than 32 bits count
-  bool grouped = false; ///< many launches in one; see arguments.h
+  int threads = 256;  ///< of a block
+  int vector = 1;     ///< see above; rows: 2
+  int group = 1;      ///< rows: threads of a row, a power of two
+  int steps = 0;  ///< rows: pairs of elements per thread, kept in registers; 0: rows of any length
+  bool whole = false;         ///< rows: the threads' pairs cover the row exactly
+  bool chunks = false;        ///< columns: a thread combines several chunks
+  bool wide = false;          ///< more points than 32 bits count
+  bool grouped = false;       ///< many launches in one; see arguments.h
   std::vector<bool> aligned;  ///< by access: `vector` elements are read or written at once
   bool operator==(const Schedule&) const = default;
 };
@@ -39,7 +44,8 @@ struct Schedule {
 /// Bytes that the base addresses of operands are multiples of, at most.
 inline constexpr int kMaxAlignment = 16;
 
-/// `addresses[i]`: base address of operand i, or a number that is a multiple of the same powers of two.
+/// `addresses[i]`: base address of operand i, or a number that is a multiple of the same powers of
+/// two.
 Schedule choose_schedule(const ir::Kernel& kernel, const ir::Launch& launch,
                          std::span<const uint64_t> addresses);
 

@@ -24,17 +24,24 @@ struct Nvrtc {
 
   Nvrtc() {
     if (!library) {
-      missing = "no CUDA compiler: libnvrtc.so.13 or .12 was not found; install the CUDA toolkit (package cuda-nvrtc) or set "
-                "CUDA_HOME to where it is";
+      missing =
+          "no CUDA compiler: libnvrtc.so.13 or .12 was not found; install the CUDA toolkit "
+          "(package cuda-nvrtc) or set "
+          "CUDA_HOME to where it is";
       return;
     }
-    const bool all = library.find(version, "nvrtcVersion") && library.find(arch_count, "nvrtcGetNumSupportedArchs") &&
-                     library.find(archs, "nvrtcGetSupportedArchs") && library.find(create, "nvrtcCreateProgram") &&
-                     library.find(compile, "nvrtcCompileProgram") && library.find(destroy, "nvrtcDestroyProgram") &&
-                     library.find(cubin_size, "nvrtcGetCUBINSize") && library.find(cubin, "nvrtcGetCUBIN") &&
-                     library.find(log_size, "nvrtcGetProgramLogSize") && library.find(log, "nvrtcGetProgramLog") &&
-                     library.find(error, "nvrtcGetErrorString");
-    if (!all) missing = library.path() + " lacks functions of NVRTC 12; install a newer CUDA toolkit";
+    const bool all =
+        library.find(version, "nvrtcVersion") &&
+        library.find(arch_count, "nvrtcGetNumSupportedArchs") &&
+        library.find(archs, "nvrtcGetSupportedArchs") &&
+        library.find(create, "nvrtcCreateProgram") &&
+        library.find(compile, "nvrtcCompileProgram") &&
+        library.find(destroy, "nvrtcDestroyProgram") &&
+        library.find(cubin_size, "nvrtcGetCUBINSize") && library.find(cubin, "nvrtcGetCUBIN") &&
+        library.find(log_size, "nvrtcGetProgramLogSize") &&
+        library.find(log, "nvrtcGetProgramLog") && library.find(error, "nvrtcGetErrorString");
+    if (!all)
+      missing = library.path() + " lacks functions of NVRTC 12; install a newer CUDA toolkit";
   }
 };
 
@@ -60,7 +67,8 @@ CompilerInfo compiler_info() {
   return out;
 }
 
-Status compile_text(const std::string& text, const std::vector<std::string>& options, std::string& cubin, std::string& log) {
+Status compile_text(const std::string& text, const std::vector<std::string>& options,
+                    std::string& cubin, std::string& log) {
   Nvrtc& n = nvrtc();
   if (!n.missing.empty()) return n.missing;
   nvrtcProgram program = nullptr;

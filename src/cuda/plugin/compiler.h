@@ -6,6 +6,7 @@
 namespace corten::cuda {
 
 CompilerInfo compiler_info();
-Status compile_text(const std::string& text, const std::vector<std::string>& options, std::string& cubin, std::string& log);
+Status compile_text(const std::string& text, const std::vector<std::string>& options,
+                    std::string& cubin, std::string& log);
 
 }  // namespace corten::cuda

@@ -43,23 +43,32 @@ class DriverDevice final : public Device {
     return s;
   }
   Status allocate_host(int64_t bytes, void*& address) override {
-    return call(d_.cuMemHostAlloc_(&address, static_cast<size_t>(bytes), CU_MEMHOSTALLOC_PORTABLE), "cuMemHostAlloc");
+    return call(d_.cuMemHostAlloc_(&address, static_cast<size_t>(bytes), CU_MEMHOSTALLOC_PORTABLE),
+                "cuMemHostAlloc");
   }
-  Status release_host(void* address) override { return call(d_.cuMemFreeHost_(address), "cuMemFreeHost"); }
+  Status release_host(void* address) override {
+    return call(d_.cuMemFreeHost_(address), "cuMemFreeHost");
+  }
 
   Status to_device(uint64_t to, const void* from, int64_t bytes) override {
-    return call(d_.cuMemcpyHtoDAsync_(to, from, static_cast<size_t>(bytes), stream_), "cuMemcpyHtoDAsync");
+    return call(d_.cuMemcpyHtoDAsync_(to, from, static_cast<size_t>(bytes), stream_),
+                "cuMemcpyHtoDAsync");
   }
   Status to_host(void* to, uint64_t from, int64_t bytes) override {
-    return call(d_.cuMemcpyDtoHAsync_(to, from, static_cast<size_t>(bytes), stream_), "cuMemcpyDtoHAsync");
+    return call(d_.cuMemcpyDtoHAsync_(to, from, static_cast<size_t>(bytes), stream_),
+                "cuMemcpyDtoHAsync");
   }
   Status copy(uint64_t to, uint64_t from, int64_t bytes) override {
-    return call(d_.cuMemcpyDtoDAsync_(to, from, static_cast<size_t>(bytes), stream_), "cuMemcpyDtoDAsync");
+    return call(d_.cuMemcpyDtoDAsync_(to, from, static_cast<size_t>(bytes), stream_),
+                "cuMemcpyDtoDAsync");
   }
   Status fill(uint64_t address, uint8_t byte, int64_t bytes) override {
-    return call(d_.cuMemsetD8Async_(address, byte, static_cast<size_t>(bytes), stream_), "cuMemsetD8Async");
+    return call(d_.cuMemsetD8Async_(address, byte, static_cast<size_t>(bytes), stream_),
+                "cuMemsetD8Async");
   }
-  Status synchronize() override { return call(d_.cuStreamSynchronize_(stream_), "cuStreamSynchronize"); }
+  Status synchronize() override {
+    return call(d_.cuStreamSynchronize_(stream_), "cuStreamSynchronize");
+  }
 
   Status load_module(const std::string& cubin, uint64_t& module) override {
     CUmodule m = nullptr;
@@ -67,41 +76,53 @@ class DriverDevice final : public Device {
     module = handle(m);
     return s;
   }
-  Status unload_module(uint64_t module) override { return call(d_.cuModuleUnload_(pointer<CUmodule>(module)), "cuModuleUnload"); }
+  Status unload_module(uint64_t module) override {
+    return call(d_.cuModuleUnload_(pointer<CUmodule>(module)), "cuModuleUnload");
+  }
   Status find_function(uint64_t module, const std::string& name, uint64_t& function) override {
     CUfunction f = nullptr;
-    Status s = call(d_.cuModuleGetFunction_(&f, pointer<CUmodule>(module), name.c_str()), "cuModuleGetFunction");
+    Status s = call(d_.cuModuleGetFunction_(&f, pointer<CUmodule>(module), name.c_str()),
+                    "cuModuleGetFunction");
     function = handle(f);
     return s;
   }
   Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) override {
-    return call(d_.cuLaunchKernel_(pointer<CUfunction>(function), static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(threads), 1, 1,
-                                   0, stream_, arguments, nullptr),
-                "cuLaunchKernel");
+    return call(
+        d_.cuLaunchKernel_(pointer<CUfunction>(function), static_cast<unsigned>(blocks), 1, 1,
+                           static_cast<unsigned>(threads), 1, 1, 0, stream_, arguments, nullptr),
+        "cuLaunchKernel");
   }
 
   Status plan_product(const Product& product, ProductPlan& plan) override {
     Status s = prepare_products();
     return s.empty() ? products_->plan(product, plan) : s;
   }
-  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias,
-                     uint64_t workspace) override {
+  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
+                     uint64_t c, uint64_t bias, uint64_t workspace) override {
     Status s = prepare_products();
     return s.empty() ? products_->run(product, plan, a, b, c, bias, workspace, stream_) : s;
   }
 
-  Status begin_capture() override { return call(d_.cuStreamBeginCapture_(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "cuStreamBeginCapture"); }
+  Status begin_capture() override {
+    return call(d_.cuStreamBeginCapture_(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+                "cuStreamBeginCapture");
+  }
   Status end_capture(uint64_t& graph) override {
     CUgraph captured = nullptr;
     CUgraphExec executable = nullptr;
     Status s = call(d_.cuStreamEndCapture_(stream_, &captured), "cuStreamEndCapture");
-    if (s.empty()) s = call(d_.cuGraphInstantiateWithFlags_(&executable, captured, 0), "cuGraphInstantiate");
+    if (s.empty())
+      s = call(d_.cuGraphInstantiateWithFlags_(&executable, captured, 0), "cuGraphInstantiate");
     if (captured) d_.cuGraphDestroy_(captured);
     graph = handle(executable);
     return s;
   }
-  Status launch_graph(uint64_t graph) override { return call(d_.cuGraphLaunch_(pointer<CUgraphExec>(graph), stream_), "cuGraphLaunch"); }
-  Status release_graph(uint64_t graph) override { return call(d_.cuGraphExecDestroy_(pointer<CUgraphExec>(graph)), "cuGraphExecDestroy"); }
+  Status launch_graph(uint64_t graph) override {
+    return call(d_.cuGraphLaunch_(pointer<CUgraphExec>(graph), stream_), "cuGraphLaunch");
+  }
+  Status release_graph(uint64_t graph) override {
+    return call(d_.cuGraphExecDestroy_(pointer<CUgraphExec>(graph)), "cuGraphExecDestroy");
+  }
 
   Status create_event(uint64_t& event) override {
     CUevent e = nullptr;
@@ -109,12 +130,19 @@ class DriverDevice final : public Device {
     event = handle(e);
     return s;
   }
-  Status record_event(uint64_t event) override { return call(d_.cuEventRecord_(pointer<CUevent>(event), stream_), "cuEventRecord"); }
+  Status record_event(uint64_t event) override {
+    return call(d_.cuEventRecord_(pointer<CUevent>(event), stream_), "cuEventRecord");
+  }
   Status milliseconds(uint64_t from, uint64_t to, float& ms) override {
     Status s = call(d_.cuEventSynchronize_(pointer<CUevent>(to)), "cuEventSynchronize");
-    return s.empty() ? call(d_.cuEventElapsedTime_(&ms, pointer<CUevent>(from), pointer<CUevent>(to)), "cuEventElapsedTime") : s;
+    return s.empty()
+               ? call(d_.cuEventElapsedTime_(&ms, pointer<CUevent>(from), pointer<CUevent>(to)),
+                      "cuEventElapsedTime")
+               : s;
   }
-  Status release_event(uint64_t event) override { return call(d_.cuEventDestroy_(pointer<CUevent>(event)), "cuEventDestroy"); }
+  Status release_event(uint64_t event) override {
+    return call(d_.cuEventDestroy_(pointer<CUevent>(event)), "cuEventDestroy");
+  }
 
  private:
   Status call(CUresult result, const char* what) const { return d_.check(result, what); }
@@ -136,10 +164,13 @@ Status open_device(int index, std::unique_ptr<Device>& out) {
   DeviceInfo info;
   if (Status s = device_info(index, device, info); !s.empty()) return s;
   if (info.major < 8)
-    return "device " + std::to_string(index) + " (" + info.name + ") has compute capability " + std::to_string(info.major) + "." +
-           std::to_string(info.minor) + "; at least 8.0 (Ampere) is needed";
+    return "device " + std::to_string(index) + " (" + info.name + ") has compute capability " +
+           std::to_string(info.major) + "." + std::to_string(info.minor) +
+           "; at least 8.0 (Ampere) is needed";
   CUcontext context = nullptr;
-  if (Status s = d.check(d.cuDevicePrimaryCtxRetain_(&context, device), "cuDevicePrimaryCtxRetain"); !s.empty()) return s;
+  if (Status s = d.check(d.cuDevicePrimaryCtxRetain_(&context, device), "cuDevicePrimaryCtxRetain");
+      !s.empty())
+    return s;
   CUstream stream = nullptr;
   Status s = d.check(d.cuCtxSetCurrent_(context), "cuCtxSetCurrent");
   if (s.empty()) s = d.check(d.cuStreamCreate_(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");

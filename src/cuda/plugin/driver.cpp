@@ -19,23 +19,28 @@ Driver load() {
   Driver d;
   const Library library({"libcuda.so.1"});
   if (!library) {
-    d.missing = "no CUDA driver: libcuda.so.1 was not found; install NVIDIA's driver (Debian: nvidia-driver), in a container start it "
-                "with the NVIDIA container toolkit";
+    d.missing =
+        "no CUDA driver: libcuda.so.1 was not found; install NVIDIA's driver (Debian: "
+        "nvidia-driver), in a container start it "
+        "with the NVIDIA container toolkit";
     return d;
   }
   std::string lacking;
-#define CORTEN_X(name) \
-  if (!library.find(d.name##_, CORTEN_SYMBOL(name)) && lacking.empty()) lacking = CORTEN_SYMBOL(name);
+#define CORTEN_X(name)                                                  \
+  if (!library.find(d.name##_, CORTEN_SYMBOL(name)) && lacking.empty()) \
+    lacking = CORTEN_SYMBOL(name);
   CORTEN_CUDA_FUNCTIONS(CORTEN_X)
 #undef CORTEN_X
   if (d.cuDriverGetVersion_) d.cuDriverGetVersion_(&d.version);
   if (d.version && d.version < kOldestDriver) {
-    d.missing = "the CUDA driver is too old: it is for CUDA " + version_text(d.version) + ", at least " + version_text(kOldestDriver) +
+    d.missing = "the CUDA driver is too old: it is for CUDA " + version_text(d.version) +
+                ", at least " + version_text(kOldestDriver) +
                 " is needed; install a newer NVIDIA driver";
     return d;
   }
   if (!lacking.empty()) {
-    d.missing = library.path() + " has no " + lacking + ": the CUDA driver (for CUDA " + version_text(d.version) +
+    d.missing = library.path() + " has no " + lacking + ": the CUDA driver (for CUDA " +
+                version_text(d.version) +
                 ") is older than this plug-in; install a newer NVIDIA driver";
     return d;
   }
@@ -50,23 +55,30 @@ Status Driver::check(CUresult result, const char* what) const {
   const char *name = nullptr, *text = nullptr;
   if (cuGetErrorName_) cuGetErrorName_(result, &name);
   if (cuGetErrorString_) cuGetErrorString_(result, &text);
-  std::string out = std::string(what) + ": " + (name ? name : "error " + std::to_string(result)) + (text ? std::string(", ") + text : "");
+  std::string out = std::string(what) + ": " + (name ? name : "error " + std::to_string(result)) +
+                    (text ? std::string(", ") + text : "");
   switch (result) {
     case CUDA_ERROR_NO_DEVICE:
       return "no CUDA device: " + out + "; see what nvidia-smi and CUDA_VISIBLE_DEVICES say";
     case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
-      return out + "; libcuda.so and the kernel's driver are of different versions: restart the machine or install the driver again";
+      return out +
+             "; libcuda.so and the kernel's driver are of different versions: restart the machine "
+             "or install the driver again";
     case CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
-      return out + "; the cuda-compat package does not serve this device: remove it from LD_LIBRARY_PATH";
+      return out +
+             "; the cuda-compat package does not serve this device: remove it from LD_LIBRARY_PATH";
     case CUDA_ERROR_NO_BINARY_FOR_GPU:
     case CUDA_ERROR_INVALID_IMAGE:
-      return out + "; no kernel image for this device: its driver (for CUDA " + version_text(version) +
-             ") is older than the CUDA compiler that made the kernels; install a newer NVIDIA driver, or an older libnvrtc";
+      return out + "; no kernel image for this device: its driver (for CUDA " +
+             version_text(version) +
+             ") is older than the CUDA compiler that made the kernels; install a newer NVIDIA "
+             "driver, or an older libnvrtc";
     case CUDA_ERROR_OUT_OF_MEMORY:
       return "the device is out of memory: " + out;
     case CUDA_ERROR_ILLEGAL_ADDRESS:
     case CUDA_ERROR_LAUNCH_FAILED:
-      return out + "; the process cannot use the device any more (a fault of Corten: please report)";
+      return out +
+             "; the process cannot use the device any more (a fault of Corten: please report)";
     default:
       return out;
   }
@@ -113,7 +125,9 @@ DriverInfo driver_info() {
     out.missing = device_info(i, device, info);
     out.devices.push_back(info);
   }
-  if (out.missing.empty() && count == 0) out.missing = "no CUDA device: the driver lists none; see what nvidia-smi and CUDA_VISIBLE_DEVICES say";
+  if (out.missing.empty() && count == 0)
+    out.missing =
+        "no CUDA device: the driver lists none; see what nvidia-smi and CUDA_VISIBLE_DEVICES say";
   return out;
 }
 

@@ -7,16 +7,20 @@
 
 namespace corten::cuda {
 
-#define CORTEN_CUDA_FUNCTIONS(X)                                                                                \
-  X(cuInit) X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString)                                          \
-  X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem)              \
-  X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent)                                    \
-  X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost)                                  \
-  X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)                              \
-  X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture) X(cuStreamEndCapture)      \
-  X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuLaunchKernel)                                 \
-  X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)                        \
-  X(cuEventCreate) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime) X(cuEventDestroy)
+#define CORTEN_CUDA_FUNCTIONS(X)                                                                 \
+  X(cuInit)                                                                                      \
+  X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) \
+      X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) \
+          X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree)             \
+              X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync)            \
+                  X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuStreamCreate) \
+                      X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture)          \
+                          X(cuStreamEndCapture) X(cuModuleLoadData) X(cuModuleUnload)            \
+                              X(cuModuleGetFunction) X(cuLaunchKernel)                           \
+                                  X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)                \
+                                      X(cuGraphExecDestroy) X(cuGraphDestroy) X(cuEventCreate)   \
+                                          X(cuEventRecord) X(cuEventSynchronize)                 \
+                                              X(cuEventElapsedTime) X(cuEventDestroy)
 
 /// The driver's functions under their names without version.
 struct Driver {

@@ -15,7 +15,8 @@ class Library {
   explicit Library(const std::vector<std::string>& names) {
     std::vector<std::string> folders{""};
     for (const char* variable : {"CUDA_HOME", "CUDA_PATH"})
-      if (const char* home = std::getenv(variable); home && *home) folders.push_back(std::string(home) + "/lib64/");
+      if (const char* home = std::getenv(variable); home && *home)
+        folders.push_back(std::string(home) + "/lib64/");
     folders.push_back("/usr/local/cuda/lib64/");
 #ifdef CORTEN_CUDA_LIBRARIES
     folders.push_back(CORTEN_CUDA_LIBRARIES "/");
@@ -30,8 +31,12 @@ class Library {
       }
   }
   // Never unloaded: NVIDIA's libraries start threads.
-  explicit operator bool() const { return handle_ != nullptr; }
-  const std::string& path() const { return path_; }
+  explicit operator bool() const {
+    return handle_ != nullptr;
+  }
+  const std::string& path() const {
+    return path_;
+  }
 
   template <typename F>
   bool find(F& function, const char* symbol) const {

@@ -11,17 +11,21 @@ namespace {
 class CudaPlugin final : public Plugin {
  public:
   CompilerInfo compiler() override { return compiler_info(); }
-  Status compile(const std::string& text, const std::vector<std::string>& options, std::string& cubin, std::string& log) override {
+  Status compile(const std::string& text, const std::vector<std::string>& options,
+                 std::string& cubin, std::string& log) override {
     return compile_text(text, options, cubin, log);
   }
   DriverInfo driver() override { return driver_info(); }
-  Status open(int device, std::unique_ptr<Device>& out) override { return open_device(device, out); }
+  Status open(int device, std::unique_ptr<Device>& out) override {
+    return open_device(device, out);
+  }
 };
 
 }  // namespace
 }  // namespace corten::cuda
 
-extern "C" __attribute__((visibility("default"))) corten::cuda::Plugin* corten_cuda_plugin(int version) {
+extern "C" __attribute__((visibility("default"))) corten::cuda::Plugin* corten_cuda_plugin(
+    int version) {
   static auto* plugin = new corten::cuda::CudaPlugin;
   return version == corten::cuda::kPluginVersion ? plugin : nullptr;
 }

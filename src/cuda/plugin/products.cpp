@@ -9,11 +9,14 @@
 namespace corten::cuda {
 namespace {
 
-#define CORTEN_CUBLAS_FUNCTIONS(X)                                                                       \
-  X(cublasLtCreate) X(cublasLtGetStatusString) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy)   \
-  X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy)          \
-  X(cublasLtMatrixLayoutSetAttribute) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
-  X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+#define CORTEN_CUBLAS_FUNCTIONS(X)                                                          \
+  X(cublasLtCreate)                                                                         \
+  X(cublasLtGetStatusString) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy)       \
+      X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate)                       \
+          X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute)                \
+              X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy)          \
+                  X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) \
+                      X(cublasLtMatmul)
 
 struct Functions {
 #define CORTEN_X(name) decltype(&::name) name##_ = nullptr;
@@ -23,17 +26,22 @@ struct Functions {
   Functions() {
     const Library library({"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"});
     if (!library) {
-      missing = "no cuBLASLt: libcublasLt.so.13 or .12 was not found; install the CUDA toolkit (package libcublas) or set CUDA_HOME to "
-                "where it is";
+      missing =
+          "no cuBLASLt: libcublasLt.so.13 or .12 was not found; install the CUDA toolkit (package "
+          "libcublas) or set CUDA_HOME to "
+          "where it is";
       return;
     }
-#define CORTEN_X(name) \
-  if (!library.find(name##_, #name) && missing.empty()) missing = library.path() + " has no " #name "; install a newer CUDA toolkit";
+#define CORTEN_X(name)                                  \
+  if (!library.find(name##_, #name) && missing.empty()) \
+    missing = library.path() + " has no " #name "; install a newer CUDA toolkit";
     CORTEN_CUBLAS_FUNCTIONS(CORTEN_X)
 #undef CORTEN_X
   }
   Status check(cublasStatus_t status, const char* what) const {
-    return status == CUBLAS_STATUS_SUCCESS ? "" : std::string(what) + ": " + cublasLtGetStatusString_(status);
+    return status == CUBLAS_STATUS_SUCCESS
+               ? ""
+               : std::string(what) + ": " + cublasLtGetStatusString_(status);
   }
 };
 
@@ -46,7 +54,8 @@ constexpr int64_t kMaxWorkspace = int64_t{32} << 20;
 
 // Descriptors of a product, made for one call: they are small structures of the host.
 //
-// The library's matrices are column-major, so it is given c' = b' a': what is row-major [r, c] here is column-major [c, r] there.
+// The library's matrices are column-major, so it is given c' = b' a': what is row-major [r, c] here
+// is column-major [c, r] there.
 struct Descriptors {
   const Functions& f = functions();
   cublasLtMatmulDesc_t product = nullptr;
@@ -55,18 +64,23 @@ struct Descriptors {
 
   Descriptors(const Product& p, uint64_t bias) {
     const bool f64 = p.type == ProductType::f64;
-    const cudaDataType_t in = f64 ? CUDA_R_64F : p.type == ProductType::bf16 ? CUDA_R_16BF : p.type == ProductType::f16 ? CUDA_R_16F : CUDA_R_32F;
+    const cudaDataType_t in = f64                           ? CUDA_R_64F
+                              : p.type == ProductType::bf16 ? CUDA_R_16BF
+                              : p.type == ProductType::f16  ? CUDA_R_16F
+                                                            : CUDA_R_32F;
     const cudaDataType_t out = p.wide_result ? CUDA_R_32F : in;
-    const cublasComputeType_t compute = f64                            ? CUBLAS_COMPUTE_64F
+    const cublasComputeType_t compute = f64                           ? CUBLAS_COMPUTE_64F
                                         : p.type == ProductType::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
-                                                                       : CUBLAS_COMPUTE_32F;
+                                                                      : CUBLAS_COMPUTE_32F;
     const auto keep = [&](cublasStatus_t s, const char* what) {
       if (status.empty()) status = f.check(s, what);
     };
-    keep(f.cublasLtMatmulDescCreate_(&product, compute, f64 ? CUDA_R_64F : CUDA_R_32F), "cublasLtMatmulDescCreate");
+    keep(f.cublasLtMatmulDescCreate_(&product, compute, f64 ? CUDA_R_64F : CUDA_R_32F),
+         "cublasLtMatmulDescCreate");
     if (!status.empty()) return;
     const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
-      keep(f.cublasLtMatmulDescSetAttribute_(product, attribute, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+      keep(f.cublasLtMatmulDescSetAttribute_(product, attribute, &value, sizeof value),
+           "cublasLtMatmulDescSetAttribute");
     };
     set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -75,12 +89,19 @@ struct Descriptors {
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, out);
     }
-    const auto layout = [&](cublasLtMatrixLayout_t& l, cudaDataType_t type, int64_t rows, int64_t columns, int64_t ld, int64_t stride) {
-      keep(f.cublasLtMatrixLayoutCreate_(&l, type, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), ld), "cublasLtMatrixLayoutCreate");
+    const auto layout = [&](cublasLtMatrixLayout_t& l, cudaDataType_t type, int64_t rows,
+                            int64_t columns, int64_t ld, int64_t stride) {
+      keep(f.cublasLtMatrixLayoutCreate_(&l, type, static_cast<uint64_t>(rows),
+                                         static_cast<uint64_t>(columns), ld),
+           "cublasLtMatrixLayoutCreate");
       if (p.batch <= 1 || !status.empty()) return;
       const auto count = static_cast<int32_t>(p.batch);
-      keep(f.cublasLtMatrixLayoutSetAttribute_(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count), "batch count");
-      keep(f.cublasLtMatrixLayoutSetAttribute_(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride), "batch stride");
+      keep(f.cublasLtMatrixLayoutSetAttribute_(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                               sizeof count),
+           "batch count");
+      keep(f.cublasLtMatrixLayoutSetAttribute_(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                               &stride, sizeof stride),
+           "batch stride");
     };
     layout(b, in, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb, p.stride_b);
     layout(a, in, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda, p.stride_a);
@@ -102,14 +123,19 @@ class LtProducts final : public Products {
     const Descriptors d(p, 0);
     if (!d.status.empty()) return d.status;
     cublasLtMatmulPreference_t preference = nullptr;
-    Status status = f.check(f.cublasLtMatmulPreferenceCreate_(&preference), "cublasLtMatmulPreferenceCreate");
+    Status status =
+        f.check(f.cublasLtMatmulPreferenceCreate_(&preference), "cublasLtMatmulPreferenceCreate");
     if (!status.empty()) return status;
     const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-      if (status.empty()) status = f.check(f.cublasLtMatmulPreferenceSetAttribute_(preference, attribute, &value, sizeof value), "cublasLtMatmulPreferenceSetAttribute");
+      if (status.empty())
+        status = f.check(
+            f.cublasLtMatmulPreferenceSetAttribute_(preference, attribute, &value, sizeof value),
+            "cublasLtMatmulPreferenceSetAttribute");
     };
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(kMaxWorkspace));
     // Parts of a split k are added in a fixed order, in the type of the sums.
-    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
     const auto alignment = static_cast<uint32_t>(p.alignment);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment);
@@ -118,22 +144,25 @@ class LtProducts final : public Products {
     cublasLtMatmulHeuristicResult_t found{};
     int count = 0;
     if (status.empty())
-      status = f.check(f.cublasLtMatmulAlgoGetHeuristic_(handle_, d.product, d.b, d.a, d.c, d.c, preference, 1, &found, &count),
+      status = f.check(f.cublasLtMatmulAlgoGetHeuristic_(handle_, d.product, d.b, d.a, d.c, d.c,
+                                                         preference, 1, &found, &count),
                        "cublasLtMatmulAlgoGetHeuristic");
     f.cublasLtMatmulPreferenceDestroy_(preference);
     if (!status.empty()) return status;
     if (count == 0)
-      return "cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " + std::to_string(p.n) + " x " + std::to_string(p.k);
+      return "cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " +
+             std::to_string(p.n) + " x " + std::to_string(p.k);
     plan.algorithm.assign(reinterpret_cast<const char*>(&found.algo), sizeof found.algo);
     plan.workspace_bytes = static_cast<int64_t>(found.workspaceSize);
     return "";
   }
 
-  Status run(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c, uint64_t bias, uint64_t workspace,
-             CUstream stream) override {
+  Status run(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c,
+             uint64_t bias, uint64_t workspace, CUstream stream) override {
     const Functions& f = functions();
     cublasLtMatmulAlgo_t algorithm;
-    if (plan.algorithm.size() != sizeof algorithm) return "a product's algorithm is of another version of cuBLASLt";
+    if (plan.algorithm.size() != sizeof algorithm)
+      return "a product's algorithm is of another version of cuBLASLt";
     std::memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
     const Descriptors d(p, bias);
     if (!d.status.empty()) return d.status;
@@ -141,14 +170,18 @@ class LtProducts final : public Products {
     const float one_f = 1, zero_f = 0;
     const bool f64 = p.type == ProductType::f64;
     const auto address = [](uint64_t x) { return reinterpret_cast<void*>(x); };
-    return f.check(f.cublasLtMatmul_(handle_, d.product, f64 ? static_cast<const void*>(&one) : &one_f, address(b), d.b, address(a), d.a,
-                                     f64 ? static_cast<const void*>(&zero) : &zero_f, address(c), d.c, address(c), d.c, &algorithm,
-                                     address(workspace), static_cast<size_t>(plan.workspace_bytes), reinterpret_cast<cudaStream_t>(stream)),
-                   "cublasLtMatmul");
+    return f.check(
+        f.cublasLtMatmul_(
+            handle_, d.product, f64 ? static_cast<const void*>(&one) : &one_f, address(b), d.b,
+            address(a), d.a, f64 ? static_cast<const void*>(&zero) : &zero_f, address(c), d.c,
+            address(c), d.c, &algorithm, address(workspace),
+            static_cast<size_t>(plan.workspace_bytes), reinterpret_cast<cudaStream_t>(stream)),
+        "cublasLtMatmul");
   }
 
  private:
-  cublasLtHandle_t handle_;  // lives as long as the process: destroying it would wait for the device
+  cublasLtHandle_t
+      handle_;  // lives as long as the process: destroying it would wait for the device
 };
 
 }  // namespace
