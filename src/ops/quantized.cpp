@@ -103,15 +103,16 @@ struct ClaimedQuantizedLinear {
 CORTEN_OP(QuantizedLinear)
 CORTEN_OP(ClaimedQuantizedLinear)
 
-    namespace {
-  Values QuantizedLinear::claim(const Attrs& a, const Values& in) {
-    if (in[0].dtype() == DType::f64) return {};
-    Values operands = in;
-    operands[0] = reshape(in[0], {-1, a.k});
-    Dims dims = in[0].dims();
-    dims.back() = a.n;
-    return {reshape(emit1(kClaimedQuantizedLinear, operands, a), dims)};
-  }
+namespace {
+
+Values QuantizedLinear::claim(const Attrs& a, const Values& in) {
+  if (in[0].dtype() == DType::f64) return {};
+  Values operands = in;
+  operands[0] = reshape(in[0], {-1, a.k});
+  Dims dims = in[0].dims();
+  dims.back() = a.n;
+  return {reshape(emit1(kClaimedQuantizedLinear, operands, a), dims)};
+}
 
 }  // namespace
 

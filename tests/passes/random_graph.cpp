@@ -6,6 +6,7 @@
 
 #include "base/format.h"
 #include "base/half.h"
+#include "base/quantized_shape.h"
 #include "corten/custom_op.h"
 #include "corten/ops.h"
 #include "grad/differentiate.h"
@@ -331,7 +332,16 @@ class Generator {
   void product(const Value& x) {
     using namespace ops;
     if (x.type().elements() > 8000) return;
-    switch (pick(4)) {
+    switch (chance(8) ? 4 : pick(4)) {
+      case 4: {
+        // Integer sums and another order of the others than the definition's.
+        out_.exact_reference = false;
+        Value m = factor(x);
+        const bool four = chance(50);
+        const QuantizedShape s{four ? 4 : 8, four ? 32 << pick(3) : 0, 1 + pick(24), m.dims().back()};
+        Value weight = integer_input(Dims{s.weight_bytes()}, 256, DType::u8), scale = input(Dims{s.scale_count()}, s.scale_dtype());
+        return keep(quantized_linear(m, weight, scale, chance(50) ? input({s.n}, DType::f32) : Value(), s, chance(50) ? 2 : 0));
+      }
       case 0: {
         Value m = factor(x.rank() >= 2 ? x : reshape(x, {1, -1}));
         return keep(matmul(m, transpose(m, -1, -2), chance(50) ? std::optional(DType::f32) : std::nullopt));
