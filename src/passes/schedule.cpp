@@ -84,8 +84,8 @@ class Scheduler {
           if (!early_[r.node]) place_[r.node] = -1;
   }
 
-  // What ends in new state or in single numbers (the update of a parameter, the norm of its gradient) comes right after what
-  // it reads: a large gradient is gone before the next one is made.
+  // What the optimizer makes of one gradient (new state, a part of the norm) comes right after what it reads: a large gradient is
+  // gone before the next one is made.
   void move_updates_up() {
     std::vector<int32_t> written_over(nodes_.size(), -1);  // by maker of new state: the input whose memory it takes
     for (const ir::Output& o : graph_.outputs()) {
@@ -112,7 +112,7 @@ class Scheduler {
     for (int32_t i = count_; i-- > 0;) {
       const Node& n = nodes_[i];
       const OpKind kind = n.op->kind;
-      if (early_[i] || place_[i] < 0 || written_over[i] == -2 || n.types.size() != 1) continue;
+      if (early_[i] || place_[i] < 0 || written_over[i] == -2 || n.types.size() != 1 || n.source.stage != ir::Stage::update) continue;
       const bool number = kind == OpKind::reduce && is_number(n) && written_over[i] < 0;  // whatever reads it stays behind
       if (!number) {
         if (kind != OpKind::elementwise && kind != OpKind::view && kind != OpKind::reduce) continue;
