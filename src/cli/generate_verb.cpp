@@ -116,7 +116,9 @@ int run_generate(const Args& args) {
   else if (on_text)
     print_text("\n");
   else
-    for (const GeneratedText& one : result.sequences) print_text(one.text + "\n");
+    for (size_t i = 0; i < result.sequences.size(); ++i)  // a line between several
+      print_text((i ? "---\n" : "") + result.sequences[i].text + "\n");
+  if (!common.json) flush_output();  // before the note
   size_t new_tokens = 0;
   for (const GeneratedText& one : result.sequences) new_tokens += one.ids.size();
   if (!common.json)

@@ -211,6 +211,7 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
   for (size_t row = 0; row < rows; ++row) {
     if (!interrupted) texts[row].finish();
     GeneratedText& one = result.sequences.emplace_back();
+    one.prompt = static_cast<int64_t>(row / (rows / prompts.size()));
     one.text = texts[row].text();
     one.ids = out.ids[row];
     const bool cut = interrupted && out.reasons[row] == StopReason::stopped;

@@ -38,6 +38,7 @@ struct GenerateOptions {
 };
 
 struct GeneratedText {
+  int64_t prompt = 0;           ///< which of the prompts it continues
   std::string text;             ///< without the prompt
   std::vector<int64_t> ids;     ///< new tokens
   std::string stop_reason;      ///< "length", "eos", "stop" or "interrupted"

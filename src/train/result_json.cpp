@@ -87,7 +87,8 @@ Json to_json(const GenerateResult& r) {
   if (r.accepted_drafts) out.set("accepted_drafts", *r.accepted_drafts);
   if (r.sequences.size() > 1) {
     Json all = Json::array();
-    for (const GeneratedText& one : r.sequences) all.push_back(to_json(one));
+    for (const GeneratedText& one : r.sequences)
+      all.push_back(to_json(one).set("prompt", one.prompt));
     out.set("sequences", std::move(all));
   }
   return out;

@@ -112,6 +112,7 @@ TEST_F(GenerateText, SeveralPromptsAndSequences) {
   both.settings.num_return_sequences = 2;
   const GenerateResult out = generate_text(both);
   ASSERT_EQ(out.sequences.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(out.sequences[i].prompt, static_cast<int64_t>(i / 2));
   EXPECT_EQ(out.sequences[0].text, generate_text(options("the cat")).sequences[0].text);
   EXPECT_NE(out.sequences[0].text, out.sequences[1].text);
   expect_usage([&] { generate_text(both, [](const std::string&) { return true; }); },
