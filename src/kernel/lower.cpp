@@ -126,8 +126,8 @@ class Lowering {
   /// A value that got storage only for later readers is computed again by the steps before and beside its maker.
   bool made_later(ValueRef root, const Layout& layout) const {
     if (!p_.realised.count(root)) return false;
-    const int32_t maker = p_.step_of[root], self = static_cast<int32_t>(&step_ - p_.steps.data());
-    return maker > self || (maker == self && !same_layout(domain_, natural(graph_.type(root).dims), layout));
+    const int32_t maker = p_.step_of[root];
+    return maker > step_.index || (maker == step_.index && !same_layout(domain_, natural(graph_.type(root).dims), layout));
   }
   Expr at(ValueRef root, const Layout& layout) {
     if (p_.virtual_roots.count(root) || step_.clones.count(root) || made_later(root, layout)) {

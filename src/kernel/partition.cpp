@@ -166,11 +166,17 @@ class Partitioner {
     }
   }
 
-  int32_t append(Step step, int32_t member) {
-    int32_t index = static_cast<int32_t>(p_.steps.size());
+  /// A step that starts with a node, whatever it makes.
+  int32_t start(Step step, int32_t member) {
+    step.index = static_cast<int32_t>(p_.steps.size());
     step.members.push_back(member);
     step.phase = at(member).phase;
     p_.steps.push_back(std::move(step));
+    return p_.steps.back().index;
+  }
+
+  int32_t append(Step step, int32_t member) {
+    const int32_t index = start(std::move(step), member);
     // A scatter's result is its base, written again: later readers come after this step.
     const ValueRef root = p_.places[{member, 0}].root;
     p_.step_of.set(root, index);
@@ -342,15 +348,14 @@ class Partitioner {
     }
     from.insert(root);
     const int32_t made = p_.step_of[root];
-    const auto self = static_cast<int32_t>(&s - p_.steps.data());
-    if (!fuse_ || made < 0 || made == self || p_.stored.count(root) || at(root.node).op->kind != OpKind::elementwise)
+    if (!fuse_ || made < 0 || made == s.index || p_.stored.count(root) || at(root.node).op->kind != OpKind::elementwise)
       return;
     Again again;
     if (!follow(s, root, layout, again)) return;
     int64_t bytes = 0;
     for (ValueRef leaf : again.leaves) {
       const int32_t maker = p_.step_of[leaf];
-      if (maker == self) return;
+      if (maker == s.index) return;
       const bool stored = maker < 0 || p_.stored.count(leaf);
       bytes += graph_.type(leaf).bytes() * (stored ? 1 : 2);
     }
@@ -456,10 +461,7 @@ class Partitioner {
     if (!join) {
       Step step;
       step.domain = dims(n.inputs[0]);
-      step.phase = n.phase;
-      step.members.push_back(i);
-      latest = static_cast<int32_t>(p_.steps.size());
-      p_.steps.push_back(std::move(step));
+      latest = start(std::move(step), i);
     } else {
       p_.steps[latest].domain = *domain;
       p_.steps[latest].members.push_back(i);

@@ -15,6 +15,7 @@
 namespace corten::kernel {
 
 struct Step {
+  int32_t index = 0;                        // in Partition::steps, of copies too
   bool library = false;                     // a family's; otherwise a kernel of the form below
   ir::KernelForm form = ir::KernelForm::rows;
   ir::Dims domain;                          // points of the kernel, the row last; columns: the reduced operand's sizes

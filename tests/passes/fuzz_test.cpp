@@ -69,6 +69,8 @@ TEST(Fuzz, SeedsThatFailed) {
   EXPECT_EQ(fault(random_graph(7001098, 18)), "");
   // What such a row wrote was read by the next kernel as its index.
   EXPECT_EQ(fault(random_graph(9000656, 20)), "");
+  // A kernel on a product's tiles read a value that got storage only for a later step.
+  EXPECT_EQ(fault(random_graph(101149, 20)), "");
 }
 
 // What the programs above are like, over more of them than are run: a generator that makes small graphs, graphs without
