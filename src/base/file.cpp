@@ -149,6 +149,23 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
   return bytes;
 }
 
+void read_pieces(const std::string& path,
+                 const std::function<void(std::span<const std::byte>)>& take) {
+  struct stat info{};
+  const Descriptor fd(open_regular(path, info));
+  std::vector<std::byte> piece(size_t{1} << 20);
+  for (uint64_t done = 0;;) {
+    const ssize_t count = ::read(fd.get(), piece.data(), piece.size());
+    if (count == 0) return;
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      resource_error("cannot read {} at byte {}: {}", path, done, error_text(errno));
+    }
+    take(std::span(piece).first(static_cast<size_t>(count)));
+    done += static_cast<uint64_t>(count);
+  }
+}
+
 bool file_exists(const std::string& path) noexcept {
   struct stat info{};
   return ::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <span>
 #include <string>
@@ -15,6 +16,10 @@ namespace corten {
 /// `max_bytes`; Resource error if reading fails.
 std::string read_file(const std::string& path,
                       uint64_t max_bytes = std::numeric_limits<uint64_t>::max());
+
+/// The same bytes, piece by piece of at most 1 MiB. Errors as read_file().
+void read_pieces(const std::string& path,
+                 const std::function<void(std::span<const std::byte>)>& take);
 
 bool file_exists(const std::string& path) noexcept;    ///< a regular file (links followed)
 bool folder_exists(const std::string& path) noexcept;  ///< a folder (links followed)

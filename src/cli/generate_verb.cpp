@@ -97,6 +97,10 @@ int run_generate(const Args& args) {
   if (prompt_file)
     options.prompts = {*prompt_file == "-" ? read_stdin()
                                            : read_file(*prompt_file, uint64_t{1} << 30)};
+  for (const std::string& prompt : options.prompts)
+    if (const size_t at = find_invalid_utf8(prompt); at != std::string::npos)
+      usage_error("corten generate: the prompt is no UTF-8: byte {} is 0x{:02X}", at,
+                  static_cast<unsigned char>(prompt[at]));
   if (early_stopping)
     s.early_stopping = *early_stopping == "never"  ? EarlyStopping::never
                        : *early_stopping == "true" ? EarlyStopping::yes

@@ -9,6 +9,7 @@
 #include "base/format.h"
 #include "base/hash.h"
 #include "corten/safetensors.h"
+#include "io/tensor_bytes.h"
 
 namespace corten {
 namespace {
@@ -26,47 +27,33 @@ std::optional<double> optional_double(const Json& value, const char* what) {
   return value.as_double(what);
 }
 
-template <typename T>
-void copy_values(const Tensor& tensor, std::vector<std::byte>& bytes) {
-  const std::vector<T> values = tensor.to_vector<T>();
-  bytes.resize(values.size() * sizeof(T));
-  std::memcpy(bytes.data(), values.data(), bytes.size());
-}
-
-/// The elements of a tensor of the training state.
-void tensor_bytes(const std::string& name, const Tensor& tensor, std::vector<std::byte>& bytes) {
-  switch (tensor.dtype()) {
-    case DType::f32:
-      return copy_values<float>(tensor, bytes);
-    case DType::i64:
-      return copy_values<int64_t>(tensor, bytes);
-    default:
-      internal_error("training state \"{}\" is {}", name, corten::name(tensor.dtype()));
-  }
-}
-
 void save_state_tensors(const std::string& path, const TrainState& state,
                         const StateDict& tensors) {
   std::vector<StoredTensor> entries;
   for (const auto& [name, tensor] : tensors)
     entries.push_back({name, std::string(safetensors_name(tensor.dtype())), tensor.shape(), {}});
   entries.push_back({kLosses, "F32", {static_cast<int64_t>(state.losses.size())}, {}});
-  std::vector<std::byte> bytes;
+  TensorBytes bytes;
   write_safetensors(path, entries, {{"format", "corten"}},
                     [&](const StoredTensor& entry) -> std::span<const std::byte> {
                       if (entry.name == kLosses) return std::as_bytes(std::span(state.losses));
-                      tensor_bytes(entry.name, *find_tensor(tensors, entry.name), bytes);
-                      return bytes;
+                      bytes = TensorBytes(*find_tensor(tensors, entry.name));
+                      return bytes.span();
                     });
 }
 
 Json file_record(const std::string& path) {
-  const MappedFile file(path);
-  return Json::object({{"bytes", file.size()}, {"xxh3", hex(hash128(file.bytes()))}});
+  Hasher hasher;
+  uint64_t size = 0;
+  read_pieces(path, [&](std::span<const std::byte> piece) {
+    hasher.update(piece);
+    size += piece.size();
+  });
+  return Json::object({{"bytes", size}, {"xxh3", hex(hasher.digest128())}});
 }
 
 /// The content of training_state.json, after checking its own hash.
-Json read_state(const std::string& folder) {
+Json read_training_state(const std::string& folder) {
   const std::string path = join_path(folder, kStateJson);
   const Json document = Json::parse(read_file(path, 1 << 20), path);
   try {
@@ -123,7 +110,7 @@ std::string save_checkpoint(const RunFolder& run, const TrainState& state, const
 }
 
 void verify_checkpoint(const std::string& folder) {
-  const Json state = read_state(folder);
+  const Json state = read_training_state(folder);
   for (const auto& [name, record] : state.at("files").items("files")) {
     const std::string path = join_path(folder, name);
     if (!file_exists(path)) usage_error("{} is missing", path);
@@ -138,7 +125,7 @@ void verify_checkpoint(const std::string& folder) {
 TrainState load_checkpoint(const std::string& folder,
                            const std::function<void(const std::string& folder)>& load_model,
                            const StateDict& tensors) {
-  const Json json = read_state(folder);
+  const Json json = read_training_state(folder);
   const std::string path = join_path(folder, kStateTensors);
   const Safetensors file = Safetensors::open(path);
   TrainState state;

@@ -18,6 +18,8 @@ std::string losses_digest(std::span<const float> losses) {
 }
 
 Json to_json(const TrainResult& r) {
+  if (!r.plan.is_null())  // nothing ran
+    return Json::object({{"planned_peak_bytes", r.planned_peak_bytes}, {"plan", r.plan}});
   Json out = Json::object({{"run", r.run},
                            {"first_step", r.first_step},
                            {"steps", r.steps},
@@ -33,7 +35,6 @@ Json to_json(const TrainResult& r) {
                            {"planned_peak_bytes", r.planned_peak_bytes}});
   if (r.val_accuracy) out.set("val_accuracy", *r.val_accuracy);
   if (r.stopped != StopSignal::None) out.set("stopped", to_string(r.stopped));
-  if (!r.plan.is_null()) out.set("plan", r.plan);
   return out;
 }
 

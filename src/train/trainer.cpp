@@ -318,8 +318,10 @@ void Trainer::check_same_config() const {
     list += format("{}{} was {}, is {}", list.empty() ? "" : "; ", key,
                    was.is_null() ? "not set" : was.dump(), is.is_null() ? "not set" : is.dump());
   if (!list.empty())
-    usage_error("the run in {} cannot be resumed with another configuration: {}", run_.root(),
-                list);
+    usage_error(
+        "the run in {} cannot be resumed with another configuration: {}; take these changes back, or "
+        "start a new run from its weights: another train.out, and --set model.path={}",
+        run_.root(), list, run_.model());
 }
 
 void Trainer::check_header(const Json& header) const {

@@ -46,7 +46,16 @@ TEST(File, ReadsAndWrites) {
   EXPECT_EQ(read_file(path), "");
   EXPECT_EQ(list_folder(folder.path()), std::vector<std::string>{"a.txt"});
   EXPECT_GT(read_file("/proc/self/status").size(), 100u);  // reports size 0
-  EXPECT_EQ(list_folder(folder.path()).size(), 1u);
+  EXPECT_THROW(read_pieces(folder / "none", [](std::span<const std::byte>) {}), Error);
+  const std::string long_path = folder / "long";
+  std::string long_bytes((size_t{5} << 19) + 3, 'x'), pieces;
+  long_bytes[1 << 20] = 'y';
+  write_file_atomic(long_path, long_bytes);
+  read_pieces(long_path, [&](std::span<const std::byte> piece) {
+    pieces.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  });
+  EXPECT_EQ(pieces, long_bytes);
+  EXPECT_EQ(list_folder(folder.path()).size(), 2u);
 }
 
 TEST(File, ErrorsOfReading) {

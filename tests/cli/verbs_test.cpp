@@ -118,6 +118,7 @@ TEST_F(Verbs, PlanRunsNothing) {
   const Outcome planned = train({"--plan"});
   ASSERT_EQ(planned.code, 0) << planned.err;
   EXPECT_GT(planned.json().at("planned_peak_bytes").as_int(), 0);
+  EXPECT_FALSE(planned.json().contains("train_loss"));
   EXPECT_FALSE(path_exists(run_));
 }
 
