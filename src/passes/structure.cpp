@@ -121,7 +121,8 @@ Graph materialize(const Graph& graph) {
           for (size_t later = i + 1; later < graph.nodes().size() && last_use; ++later)
             for (ValueRef r : graph.nodes()[later].inputs)
               if (rw.old().nodes()[r.node].op == &ir::kInputOp && r == old) last_use = false;
-          // Views of the state read later would see the new value.
+          // Views of the state read later would see the new value, and so would results that are the old one.
+          for (const ir::Output& result : graph.outputs()) last_use &= result.value != old;
           for (size_t v = 0; v < graph.nodes().size() && last_use; ++v)
             if (graph.nodes()[v].op->kind == OpKind::view && graph.nodes()[v].inputs[0] == old) last_use = false;
         }

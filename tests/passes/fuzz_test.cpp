@@ -71,6 +71,8 @@ TEST(Fuzz, SeedsThatFailed) {
   EXPECT_EQ(fault(random_graph(9000656, 20)), "");
   // A kernel on a product's tiles read a value that got storage only for a later step.
   EXPECT_EQ(fault(random_graph(101149, 20)), "");
+  // A state was written in place by a scatter while its old value was a result too.
+  EXPECT_EQ(fault(random_graph(104531, 20)), "");
 }
 
 // What the programs above are like, over more of them than are run: a generator that makes small graphs, graphs without
