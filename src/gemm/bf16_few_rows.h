@@ -5,7 +5,8 @@
 // Sums have a column per lane. B with adjacent columns side by side is interleaved by pairs of k. B
 // with adjacent k side by side (weights [out, in]) is transposed in registers, 16 columns x 16
 // pairs: every cache line is read once, because rows that are a multiple of 4 KiB apart share an L1
-// set and would evict each other before a second look.
+// set and would evict each other before a second look. Lines are asked for into the L2 cache, which has
+// more of them under way than L1 has.
 #pragma once
 
 #include "gemm/bf16_pack.h"
@@ -81,11 +82,13 @@ void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64
     const int64_t left = k - k0;
     __m512i x[16];
     if (lanes == 16 && left >= 32) {
+      // At the end of the columns come the next 16.
+      const int64_t ahead = left > kAhead ? kAhead : kAhead - k + 16 * ld;
 #pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
         const uint16_t* const column = b + i * ld + k0;
         x[i] = _mm512_loadu_si512(column);
-        _mm_prefetch(reinterpret_cast<const char*>(column + kAhead), _MM_HINT_T1);
+        _mm_prefetch(reinterpret_cast<const char*>(column + ahead), _MM_HINT_T1);
       }
     } else {
       const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
@@ -127,8 +130,8 @@ void few_lanes(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int6
       const __mmask32 mask = c == C - 1 ? last : ~__mmask32{0};
       const __m512i even = _mm512_maskz_loadu_epi16(mask, at);
       const __m512i odd = pair ? _mm512_maskz_loadu_epi16(mask, at + ld) : _mm512_setzero_si512();
-      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead * ld), _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(at + (kAhead + 1) * ld), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead * ld), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(at + (kAhead + 1) * ld), _MM_HINT_T1);
       const Simd::F b0 = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, low, odd));
       const Simd::F b1 = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, high, odd));
 #pragma GCC unroll 4
