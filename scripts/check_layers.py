@@ -73,6 +73,7 @@ THIRD_PARTY = {
     "NVRTC": r"nvrtc",
     "cuBLASLt": r"cublas",
     "CUDA driver": r"cuda\.h",
+    "CUPTI": r"cupti",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')

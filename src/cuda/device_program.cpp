@@ -1,6 +1,7 @@
 #include "cuda/device_program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <set>
 
@@ -23,6 +24,11 @@ namespace {
 
 void raise(const Status& status) {
   if (!status.empty()) resource_error("{}", status);
+}
+
+using Clock = std::chrono::steady_clock;
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
 /// Memory of a device that goes with this.
@@ -76,6 +82,7 @@ class DeviceProgram::Impl {
  public:
   Impl(const ir::Graph& recorded, Device& device, MakeModules make_modules)
       : device_(device), make_modules_(std::move(make_modules)) {
+    const Clock::time_point start = Clock::now();
     const auto disabled = passes::disabled_passes();
     graph_ = passes::run_pipeline(recorded, disabled, nullptr, passes::Families::gpu);
     partition_ = kernel::partition(graph_, !disabled.count("fuse"));
@@ -86,7 +93,9 @@ class DeviceProgram::Impl {
     plan_ = passes::plan_memory(intervals_, !disabled.count("plan"));
     arena_ = std::make_unique<DeviceMemory>(device_, plan_.bytes);
     upload_constants();
+    const Clock::time_point kernels = Clock::now();
     load_kernels();
+    info.kernels_ms = ms_since(kernels);
     plan_products();
     for (const ir::Output& o : graph_.outputs()) output_types.push_back(graph_.type(o.value));
     info.arena_bytes = plan_.bytes;
@@ -94,6 +103,7 @@ class DeviceProgram::Impl {
     info.launches = kernels_.launches();
     info.groups = kernels_.groups();
     info.texts = kernels_.texts.size();
+    info.make_ms = ms_since(start);
   }
   ~Impl() {
     device_.synchronize();
@@ -144,6 +154,27 @@ class DeviceProgram::Impl {
                   faults[i].value,
                   l.launch.accesses[static_cast<size_t>(faults[i].access)].index_bound - 1);
     }
+  }
+
+  DeviceProfile profile() {
+    CORTEN_CHECK(bound_);
+    DeviceProfile out;
+    out.costs = step_costs(partition_, kernels_);
+    out.ms.assign(out.costs.size(), 0);
+    raise(device_.synchronize());
+    out.note = device_.begin_trace();
+    out.traced = out.note.empty();
+    if (!out.traced) {
+      between_events(out);
+      return out;
+    }
+    // Captured anew: what was captured before the trace began need not be seen by it.
+    if (executable_) device_.release_graph(std::exchange(executable_, 0));
+    run(inputs_, outputs_);
+    std::vector<TracedWork> work;
+    raise(device_.end_trace(work));
+    attribute(work, out);
+    return out;
   }
 
   DeviceProgramInfo info;
@@ -440,22 +471,73 @@ class DeviceProgram::Impl {
   }
 
   void execute() {
-    for (size_t s = 0; s < kernels_.steps.size(); ++s) {
-      const GpuStep& step = kernels_.steps[s];
-      if (step.library >= 0) {
-        product(step.library);
-        continue;
-      }
-      Bound& b = bound_launches_[s];
-      if (b.blocks == 0) continue;
-      const KernelText& text = kernels_.texts[static_cast<size_t>(step.text)];
-      void* single[] = {b.words.data()};
-      void* grouped[] = {&b.table_address, &b.launches};
-      raise(device_.launch(functions_[static_cast<size_t>(step.text)], b.blocks, text.threads,
-                           text.grouped ? grouped : single));
+    for (size_t s = 0; s < kernels_.steps.size(); ++s) execute_step(s);
+    for (const Copy& c : copies_)
+      raise(device_.copy(inputs_[static_cast<size_t>(c.input)], address({c.root}), c.bytes));
+  }
+
+  void execute_step(size_t s) {
+    const GpuStep& step = kernels_.steps[s];
+    if (step.library >= 0) return product(step.library);
+    Bound& b = bound_launches_[s];
+    if (b.blocks == 0) return;
+    const KernelText& text = kernels_.texts[static_cast<size_t>(step.text)];
+    void* single[] = {b.words.data()};
+    void* grouped[] = {&b.table_address, &b.launches};
+    raise(device_.launch(functions_[static_cast<size_t>(step.text)], b.blocks, text.threads,
+                         text.grouped ? grouped : single));
+  }
+
+  // Steps one by one, with an event behind each.
+  void between_events(DeviceProfile& out) {
+    const size_t count = kernels_.steps.size();
+    std::vector<uint64_t> events(count + 1, 0);
+    for (uint64_t& e : events) raise(device_.create_event(e));
+    raise(device_.record_event(events[0]));
+    for (size_t s = 0; s < count; ++s) {
+      execute_step(s);
+      raise(device_.record_event(events[s + 1]));
     }
     for (const Copy& c : copies_)
       raise(device_.copy(inputs_[static_cast<size_t>(c.input)], address({c.root}), c.bytes));
+    raise(device_.synchronize());
+    for (size_t s = 0; s < count; ++s) {
+      float ms = 0;
+      raise(device_.milliseconds(events[s], events[s + 1], ms));
+      out.ms[s] = static_cast<double>(ms);
+      out.busy_ms += out.ms[s];
+    }
+    out.wall_ms = out.busy_ms;
+    for (uint64_t e : events) device_.release_event(e);
+  }
+
+  bool executes(const GpuStep& step, bool library, const std::string& name) const {
+    return library ? step.library >= 0
+                   : step.library < 0 && kernels_.texts[static_cast<size_t>(step.text)].name == name;
+  }
+  // Work by step: kernels are known by their names, and come in the order of the steps; what the
+  // libraries execute between two of them belongs to the library steps between them.
+  void attribute(const std::vector<TracedWork>& work, DeviceProfile& out) const {
+    std::set<std::string> own;
+    for (const KernelText& t : kernels_.texts) own.insert(t.name);
+    const size_t count = kernels_.steps.size();
+    size_t next = 0;  // the first step that may have been executed next
+    int64_t first = 0, last = 0;
+    for (const TracedWork& w : work) {
+      const double ms = static_cast<double>(w.end_ns - w.start_ns) * 1e-6;
+      first = out.busy_ms > 0 ? first : w.start_ns;
+      last = std::max(last, w.end_ns);
+      out.busy_ms += ms;
+      const bool library = own.count(w.name) == 0;
+      size_t s = next;
+      while (s < count && !executes(kernels_.steps[s], library, w.name)) ++s;
+      if (s == count) continue;
+      out.ms[s] += ms;
+      // A library's step may need several kernels.
+      const bool more = library && (s + 1 == count || kernels_.steps[s + 1].library < 0);
+      next = more ? s : s + 1;
+    }
+    out.wall_ms = static_cast<double>(last - first) * 1e-6;
   }
 
   void product(int32_t step) {
@@ -522,6 +604,9 @@ void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<u
 }
 void DeviceProgram::check() {
   impl_->check();
+}
+DeviceProfile DeviceProgram::profile() {
+  return impl_->profile();
 }
 const DeviceProgramInfo& DeviceProgram::info() const {
   return impl_->info;

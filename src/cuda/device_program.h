@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/plugin.h"
+#include "cuda/step_costs.h"
 #include "cuda/step_kernels.h"
 #include "passes/pipeline.h"
 #include "passes/plan_memory.h"
@@ -26,7 +27,22 @@ using MakeModules =
 struct DeviceProgramInfo {
   int64_t arena_bytes = 0, arena_lower_bound = 0, workspace_bytes = 0;
   size_t launches = 0, groups = 0, texts = 0, products = 0;
+  double make_ms = 0;               ///< to make the program; kernels: a part of it
+  double kernels_ms = 0;            ///< to compile or load the kernels
   std::vector<std::string> copies;  ///< states that are not written in place, and why
+};
+
+/// Where the time of an execution goes.
+struct DeviceProfile {
+  std::vector<StepCost> costs;  ///< by step
+  std::vector<double> ms;       ///< by step
+  /// Sum of what the device executed, and the time from the first start to the last end. Their
+  /// ratio says how much of the time the device was waiting.
+  double busy_ms = 0, wall_ms = 0;
+  /// Traced: the launch of a graph, by the device's clock. Otherwise launched step by step between
+  /// events, which count what lies between two launches too, and `note` says why.
+  bool traced = false;
+  std::string note;
 };
 
 class DeviceProgram {
@@ -44,6 +60,9 @@ class DeviceProgram {
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs);
   /// Waits, and raises what kernels reported: an index that is out of range.
   void check();
+
+  /// Executes once more with the addresses of the last run, and waits.
+  DeviceProfile profile();
 
   const DeviceProgramInfo& info() const;
   const std::vector<ir::Output>& outputs() const;

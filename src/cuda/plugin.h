@@ -14,7 +14,7 @@
 namespace corten::cuda {
 
 /// Of this header: a plug-in of another version is refused.
-inline constexpr int kPluginVersion = 1;
+inline constexpr int kPluginVersion = 2;
 inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
 
 using Status = std::string;
@@ -70,6 +70,12 @@ struct ProductPlan {
   int64_t workspace_bytes = 0;
 };
 
+/// Something that the device executed, by its own clock.
+struct TracedWork {
+  std::string name;
+  int64_t start_ns = 0, end_ns = 0;
+};
+
 /// A device that is open: its primary context and one stream, whose work is done in order. Calls
 /// come from the thread that opened it. Addresses are the device's; nothing waits but what says so.
 class Device {
@@ -112,6 +118,11 @@ class Device {
   virtual Status record_event(uint64_t event) = 0;
   virtual Status milliseconds(uint64_t from, uint64_t to, float& ms) = 0;  ///< waits for `to`
   virtual Status release_event(uint64_t event) = 0;
+
+  /// Kernels, copies and fills between begin and end, those of graphs too, in order of their start.
+  /// Both wait. Tracing costs time: what is traced is not what is timed.
+  virtual Status begin_trace() = 0;
+  virtual Status end_trace(std::vector<TracedWork>& work) = 0;
 };
 
 class Plugin {

@@ -155,6 +155,15 @@ void DeviceFunction::plan(const std::vector<Tensor>& arguments) {
   last_ = &find(arguments);
 }
 
+cuda::DeviceProfile DeviceFunction::profile() {
+  if (!last_) usage_error("nothing was executed by the device yet");
+  cuda::DeviceProfile out = last_->program->profile();
+  last_->program->check();
+  for (size_t i = 0; i < last_->states.size(); ++i)
+    if (last_->written[i]) state_.written(last_->states[i]);
+  return out;
+}
+
 const cuda::DeviceProgramInfo& DeviceFunction::info() const {
   if (!last_) usage_error("nothing was planned for the device yet");
   return last_->program->info();

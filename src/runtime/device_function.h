@@ -64,6 +64,9 @@ class DeviceFunction {
   void plan(const std::vector<Tensor>& arguments);
   /// Of the program that was made or used last.
   const cuda::DeviceProgramInfo& info() const;
+  /// Executes what was called last once more, with the arguments that it had, and waits: where its
+  /// time goes.
+  cuda::DeviceProfile profile();
   /// Bytes of arguments and results of all programs.
   int64_t bytes() const { return bytes_; }
 

@@ -1,5 +1,6 @@
 #include "gpu/cpu_device.h"
 
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,10 @@ namespace {
 template <typename T>
 T* at(uint64_t address) {
   return reinterpret_cast<T*>(address);
+}
+
+int64_t now_ns() {
+  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
 }
 
 double element(ProductType type, uint64_t base, int64_t i) {
@@ -76,9 +81,15 @@ Status CpuDevice::release_host(void* address) {
   return "";
 }
 
-Status CpuDevice::work(std::function<Status()> what) {
-  if (!capturing_) return what();
-  graphs_.back().push_back(std::move(what));
+Status CpuDevice::work(std::string name, std::function<Status()> what) {
+  auto timed = [this, name = std::move(name), what = std::move(what)]() -> Status {
+    const int64_t start = now_ns();
+    Status s = what();
+    if (tracing_) traced_.push_back({name, start, now_ns()});
+    return s;
+  };
+  if (!capturing_) return timed();
+  graphs_.back().push_back(std::move(timed));
   return "";
 }
 
@@ -93,13 +104,13 @@ Status CpuDevice::to_host(void* to, uint64_t from, int64_t bytes) {
   return "";
 }
 Status CpuDevice::copy(uint64_t to, uint64_t from, int64_t bytes) {
-  return work([=]() -> Status {
+  return work("copy", [=]() -> Status {
     std::memmove(at<void>(to), at<void>(from), static_cast<size_t>(bytes));
     return "";
   });
 }
 Status CpuDevice::fill(uint64_t address, uint8_t byte, int64_t bytes) {
-  return work([=]() -> Status {
+  return work("fill", [=]() -> Status {
     std::memset(at<void>(address), byte, static_cast<size_t>(bytes));
     return "";
   });
@@ -141,7 +152,7 @@ Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** 
     words.resize(static_cast<size_t>(f.text->words));
     std::memcpy(words.data(), arguments[0], words.size() * 8);
   }
-  return work([=, this]() -> Status {
+  return work(f.text->name, [=, this]() -> Status {
     std::vector<HostModule::Range> memory;
     for (auto& [address, bytes] : memory_) memory.push_back({at<void>(address), bytes});
     return f.text->grouped ? f.module->run_group(*f.text, table, count, blocks, memory, tracked, 1)
@@ -160,7 +171,7 @@ Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_
   if (a % static_cast<uint64_t>(p.alignment) || b % static_cast<uint64_t>(p.alignment) ||
       c % static_cast<uint64_t>(p.alignment))
     return "operands are not aligned as was said";
-  return work([=]() -> Status {
+  return work("a product", [=]() -> Status {
     const bool f64 = p.type == ProductType::f64;
     for (int64_t batch = 0; batch < p.batch; ++batch)
       for (int64_t i = 0; i < p.m; ++i)
@@ -212,17 +223,31 @@ Status CpuDevice::release_graph(uint64_t graph) {
   return "";
 }
 Status CpuDevice::create_event(uint64_t& event) {
-  event = 1;
+  events_.push_back(0);
+  event = events_.size();
   return "";
 }
-Status CpuDevice::record_event(uint64_t) {
+Status CpuDevice::record_event(uint64_t event) {
+  if (capturing_) return "an event in a captured graph";
+  events_[event - 1] = now_ns();
   return "";
 }
-Status CpuDevice::milliseconds(uint64_t, uint64_t, float& ms) {
-  ms = 0;
+Status CpuDevice::milliseconds(uint64_t from, uint64_t to, float& ms) {
+  ms = static_cast<float>(static_cast<double>(events_[to - 1] - events_[from - 1]) * 1e-6);
   return "";
 }
 Status CpuDevice::release_event(uint64_t) {
+  return "";
+}
+Status CpuDevice::begin_trace() {
+  if (!no_trace.empty()) return no_trace;
+  tracing_ = true;
+  traced_.clear();
+  return "";
+}
+Status CpuDevice::end_trace(std::vector<TracedWork>& work) {
+  tracing_ = false;
+  work = std::move(traced_);
   return "";
 }
 

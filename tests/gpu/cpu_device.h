@@ -44,10 +44,13 @@ class CpuDevice final : public Device {
   Status record_event(uint64_t event) override;
   Status milliseconds(uint64_t from, uint64_t to, float& ms) override;
   Status release_event(uint64_t event) override;
+  Status begin_trace() override;
+  Status end_trace(std::vector<TracedWork>& work) override;
 
   int64_t allocated_bytes() const;
   size_t launches = 0, graph_launches = 0;
   std::string missing;   ///< why there are no modules
+  std::string no_trace;  ///< the answer of begin_trace(), "": there are traces
   bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory
 
  private:
@@ -55,7 +58,8 @@ class CpuDevice final : public Device {
     const codegen::test::HostModule* module;
     const codegen::gpu::KernelText* text;
   };
-  Status work(std::function<Status()> what);  // now, or when a captured graph is launched
+  // Now, or when a captured graph is launched.
+  Status work(std::string name, std::function<Status()> what);
 
   DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20};
   std::map<uint64_t, int64_t> memory_;  // address, bytes
@@ -63,7 +67,9 @@ class CpuDevice final : public Device {
   std::vector<std::unique_ptr<codegen::test::HostModule>> modules_;
   std::vector<Function> functions_;
   std::vector<std::vector<std::function<Status()>>> graphs_;
-  bool capturing_ = false;
+  std::vector<int64_t> events_;  // when they were recorded, ns
+  std::vector<TracedWork> traced_;
+  bool capturing_ = false, tracing_ = false;
 };
 
 }  // namespace corten::cuda::test

@@ -2,6 +2,7 @@
 
 #include "cuda/plugin/driver.h"
 #include "cuda/plugin/products.h"
+#include "cuda/plugin/trace.h"
 
 namespace corten::cuda {
 namespace {
@@ -142,6 +143,16 @@ class DriverDevice final : public Device {
   }
   Status release_event(uint64_t event) override {
     return call(d_.cuEventDestroy_(pointer<CUevent>(event)), "cuEventDestroy");
+  }
+
+  Status begin_trace() override {
+    Status s = synchronize();
+    return s.empty() ? start_trace() : s;
+  }
+  Status end_trace(std::vector<TracedWork>& work) override {
+    Status s = synchronize();
+    Status stopped = stop_trace(work);
+    return s.empty() ? stopped : s;
   }
 
  private:

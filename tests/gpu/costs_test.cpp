@@ -1,0 +1,93 @@
+// What steps cost, and where the time of an execution goes.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "cuda/step_costs.h"
+#include "gpu/cpu_device.h"
+#include "gpu/mirror.h"
+#include "gpu/samples.h"
+#include "gpu/steps.h"
+#include "runtime/device_function.h"
+
+namespace corten::cuda::test {
+namespace {
+
+TEST(StepCosts, OfATrainingStep) {
+  // Three blocks of width 768, 8 x 1024 tokens, a head for 50,257 tokens.
+  const ModelStep& step = model_step("gpt2", DType::bf16);
+  const std::vector<StepCost> costs = step_costs(step.partition(), step.kernels());
+  ASSERT_EQ(costs.size(), step.kernels().steps.size());
+  double forward = 0, backward = 0;
+  int64_t update = 0, casts = 0, launches = 0;
+  for (const StepCost& c : costs) {
+    if (c.family == "products, forward") forward += c.flops;
+    if (c.family == "products, backward") backward += c.flops;
+    if (c.family == "update") update += c.bytes;
+    if (c.family == "casts") casts += c.bytes;
+    launches += c.launches;
+  }
+  const double weights = 3.0 * 12 * 768 * 768 + 768.0 * 50257;
+  EXPECT_EQ(forward, 2 * weights * 8 * 1024);
+  EXPECT_EQ(backward, 2 * forward);
+  // AdamW reads weight, gradient and two moments and writes all but the gradient; in two kernels it
+  // writes and reads what is subtracted from the weight.
+  const double parameters = weights + 1024 * 768 + 3 * (13 * 768) + 2 * 768;
+  EXPECT_GT(static_cast<double>(update), 6.99 * 4 * parameters);
+  EXPECT_LT(static_cast<double>(update), 9.01 * 4 * parameters);
+  // Weights of products are read as f32 and written as bf16.
+  EXPECT_NEAR(static_cast<double>(casts), 6 * weights, 0.01 * 6 * weights);
+  EXPECT_EQ(launches, static_cast<int64_t>(step.kernels().launches()) +
+                          std::count_if(costs.begin(), costs.end(),
+                                        [](const StepCost& c) { return c.flops > 0; }));
+
+  const Ceilings ceilings{.bandwidth = 1e12, .half = 1e15, .single = 1e14};
+  const std::vector<FamilyCost> families = family_costs(costs, ceilings);
+  double floor = 0;
+  for (const StepCost& c : costs)
+    floor += std::max(static_cast<double>(c.bytes) / 1e12,
+                      c.flops / (c.dtype == DType::bf16 ? 1e15 : 1e14));
+  double sum = 0;
+  for (const FamilyCost& f : families) sum += f.floor_seconds;
+  EXPECT_NEAR(sum, floor, 1e-9 * floor);
+}
+
+TEST(DeviceProfile, SaysWhereTheTimeGoes) {
+  CpuDevice device;
+  Network network;
+  CompiledFunction compiled =
+      compile([&](const std::vector<Tensor>& in) { return network.step(in); });
+  runtime::DeviceState state(device, device.modules());
+  runtime::DeviceFunction function(compiled, state);
+  EXPECT_THROW(function.profile(), Error);
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50),
+                               tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10), scalar(0.01)};
+  };
+  std::vector<Tensor> out;
+  try {
+    for (int i = 0; i < 3; ++i) out = function(arguments(i));
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  for (const char* no_trace : {"", "no tracer here"}) {
+    device.no_trace = no_trace;
+    const DeviceProfile p = function.profile();
+    EXPECT_EQ(p.note, no_trace);
+    EXPECT_EQ(p.traced, p.note.empty());
+    ASSERT_EQ(p.ms.size(), p.costs.size());
+    // Everything that was executed belongs to a step.
+    EXPECT_NEAR(std::accumulate(p.ms.begin(), p.ms.end(), 0.0), p.busy_ms, 1e-6 * p.busy_ms);
+    EXPECT_GT(p.busy_ms, 0);
+    EXPECT_LE(p.busy_ms, p.wall_ms);
+    for (size_t s = 0; s < p.ms.size(); ++s) EXPECT_GT(p.ms[s], 0) << s << " " << p.costs[s].what;
+  }
+  // A profile is a step as any other.
+  const double loss = function(arguments(2))[0].item<double>();
+  EXPECT_LT(loss, out[0].item<double>());
+}
+
+}  // namespace
+}  // namespace corten::cuda::test
