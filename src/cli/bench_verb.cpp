@@ -67,6 +67,15 @@ int run_bench_train(const Args& args) {
   print_text(format("memory       {} peak, {} planned, {} resident (process start: {})\n",
                     format_bytes(r.peak_bytes), format_bytes(r.planned_peak_bytes),
                     format_bytes(r.rss_peak_bytes), format_bytes(r.rss_start_bytes)));
+  if (const auto& d = r.on_device) {
+    print_text(format("on device    {:.2f} ms, {} kernels in {} launches, {} products, busy {:.1f}%{}\n",
+                      d->step_ms, d->launches, d->groups, d->products,
+                      d->wall_ms > 0 ? 100 * d->busy_ms / d->wall_ms : 0.0,
+                      d->note.empty() ? "" : " (" + d->note + ")"));
+    for (const DeviceStepTimes::Family& f : d->families)
+      print_text(format("  {:<22} {:9.3f} ms, at least {:9.3f} ms, {} launches\n", f.name, f.ms,
+                        f.floor_ms, f.steps));
+  }
   print_text(format("start        {:.0f} ms to compile, {:.0f} ms to the end of the first step\n",
                     r.compile_ms, r.first_step_ms));
   print_text(

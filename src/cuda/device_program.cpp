@@ -156,6 +156,26 @@ class DeviceProgram::Impl {
     }
   }
 
+  std::vector<double> time(int runs) {
+    CORTEN_CHECK(bound_);
+    std::vector<uint64_t> events(static_cast<size_t>(runs) + 1, 0);
+    for (uint64_t& e : events) raise(device_.create_event(e));
+    if (!executable_) run(inputs_, outputs_);  // capturing is no part of a run
+    raise(device_.record_event(events[0]));
+    for (int i = 0; i < runs; ++i) {
+      run(inputs_, outputs_);
+      raise(device_.record_event(events[static_cast<size_t>(i) + 1]));
+    }
+    std::vector<double> out;
+    for (size_t i = 0; i + 1 < events.size(); ++i) {
+      float ms = 0;
+      raise(device_.milliseconds(events[i], events[i + 1], ms));
+      out.push_back(static_cast<double>(ms));
+    }
+    for (uint64_t e : events) device_.release_event(e);
+    return out;
+  }
+
   DeviceProfile profile() {
     CORTEN_CHECK(bound_);
     DeviceProfile out;
@@ -604,6 +624,9 @@ void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<u
 }
 void DeviceProgram::check() {
   impl_->check();
+}
+std::vector<double> DeviceProgram::time(int runs) {
+  return impl_->time(runs);
 }
 DeviceProfile DeviceProgram::profile() {
   return impl_->profile();

@@ -76,4 +76,36 @@ double measure_peak_flops(Device& device, DType dtype, double seconds) {
   return best;
 }
 
+double measure_copy_bandwidth(Device& device, int runs) {
+  int64_t free = 0, total = 0;
+  raise(device.memory(free, total));
+  const int64_t bytes = std::min(16 * device.info().l2_bytes, free / 4) / 256 * 256;
+  uint64_t memory[2] = {}, events[2] = {};
+  std::vector<double> seconds;
+  Status status;
+  const auto keep = [&](const Status& s) {
+    if (status.empty()) status = s;
+    return status.empty();
+  };
+  for (uint64_t& m : memory)
+    if (status.empty()) keep(device.allocate(bytes, m));
+  if (status.empty()) keep(device.fill(memory[0], 0x5a, bytes));
+  for (uint64_t& e : events)
+    if (status.empty()) keep(device.create_event(e));
+  for (int i = 0; i < runs + 1 && status.empty(); ++i) {
+    float ms = 0;
+    if (keep(device.record_event(events[0])) && keep(device.copy(memory[1], memory[0], bytes)) &&
+        keep(device.record_event(events[1])) && keep(device.milliseconds(events[0], events[1], ms)) &&
+        i > 0)  // the first one touches fresh memory
+      seconds.push_back(std::max(static_cast<double>(ms), 1e-6) * 1e-3);
+  }
+  for (uint64_t e : events)
+    if (e) device.release_event(e);
+  for (uint64_t m : memory)
+    if (m) device.release(m);
+  raise(status);
+  std::nth_element(seconds.begin(), seconds.begin() + runs / 2, seconds.end());
+  return 2.0 * static_cast<double>(bytes) / seconds[static_cast<size_t>(runs) / 2];
+}
+
 }  // namespace corten::cuda

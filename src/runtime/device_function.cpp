@@ -155,12 +155,23 @@ void DeviceFunction::plan(const std::vector<Tensor>& arguments) {
   last_ = &find(arguments);
 }
 
-cuda::DeviceProfile DeviceFunction::profile() {
-  if (!last_) usage_error("nothing was executed by the device yet");
-  cuda::DeviceProfile out = last_->program->profile();
+void DeviceFunction::ran_again() {
   last_->program->check();
   for (size_t i = 0; i < last_->states.size(); ++i)
     if (last_->written[i]) state_.written(last_->states[i]);
+}
+
+std::vector<double> DeviceFunction::time(int runs) {
+  if (!last_) usage_error("nothing was executed by the device yet");
+  std::vector<double> out = last_->program->time(runs);
+  ran_again();
+  return out;
+}
+
+cuda::DeviceProfile DeviceFunction::profile() {
+  if (!last_) usage_error("nothing was executed by the device yet");
+  cuda::DeviceProfile out = last_->program->profile();
+  ran_again();
   return out;
 }
 

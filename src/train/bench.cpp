@@ -18,6 +18,7 @@
 #include "runtime/allocator.h"
 #include "runtime/device_function.h"
 #include "train/bandwidth.h"
+#include "train/bench_device.h"
 #include "train/device_peak.h"
 #include "train/model_setup.h"
 #include "train/quantize.h"
@@ -189,6 +190,12 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
   if (auto peak = theoretical_peak_flops(device ? device->info().name : cpu_info().model, options.dtype,
                                          static_cast<int>(r.threads)))
     r.mfu = r.flops_per_step / seconds / *peak;
+  if (device) {
+    cuda::Ceilings ceilings{.half = r.peak_flops, .single = r.peak_flops};
+    if (options.dtype != DType::f32)
+      ceilings.single = cuda::measure_peak_flops(*device, DType::f32, 0.3);
+    r.on_device = device_step_times(*step.on_device(), *device, ceilings);
+  }
   return r;
 }
 

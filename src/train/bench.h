@@ -25,6 +25,27 @@ struct BenchTrainOptions {
   int64_t seed = 1;
 };
 
+/// Where the time of a step on a GPU goes, by the device's clock.
+struct DeviceStepTimes {
+  double step_ms = 0;  ///< the launch of the whole step: median of ten, nothing waits in between
+  double copy_bytes_per_s = 0;  ///< bytes that a large copy reads and writes per second
+  /// In one launch of the step that is traced: what kernels and copies take together, and the time
+  /// from the first's start to the last's end. Their ratio is 1 if the device never waits.
+  double busy_ms = 0, wall_ms = 0;
+  bool traced = false;  ///< false: by events between launches one by one, gaps included
+  std::string note;     ///< why it was not traced
+  int64_t launches = 0, groups = 0, products = 0;  ///< of kernels, joined ones, library calls
+  double make_ms = 0, kernels_ms = 0;  ///< to make the program; to compile or load its kernels
+  struct Family {
+    std::string name;  ///< what the steps are for
+    int64_t steps = 0, launches = 0, bytes = 0;
+    double flops = 0;
+    double ms = 0;
+    double floor_ms = 0;  ///< that its bytes or FLOPs need at the measured ceilings
+  };
+  std::vector<Family> families;  ///< the longest first
+};
+
 struct BenchTrainResult {
   std::string model;
   int64_t params = 0;
@@ -46,6 +67,7 @@ struct BenchTrainResult {
   uint64_t rss_peak_bytes = 0, rss_start_bytes = 0;
   double compile_ms = 0;
   double first_step_ms = 0;  ///< from process start to the end of the first step
+  std::optional<DeviceStepTimes> on_device;  ///< of a GPU
   float loss_first = 0, loss_last = 0;
   std::string digest;  ///< losses_digest() of all losses
 };
@@ -94,6 +116,7 @@ struct BenchOpResult {
   double floor_ms = 0;  ///< time that the bytes or the FLOPs need at the measured peak
   double copy_gbytes_per_s = 0;   ///< best rate of copies past the caches, measured in between
   double bandwidth_fraction = 0;  ///< of the rate of the copy beside each run: the median
+  double peak_bytes = 0;          ///< operands, results and what lies between them
 };
 
 BenchOpResult bench_op(const BenchOpOptions& options);

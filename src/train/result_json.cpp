@@ -101,8 +101,32 @@ Json to_json(const EvalLogitsResult& r) {
                        {"loss", or_null(r.loss)}});
 }
 
+Json to_json(const DeviceStepTimes& r) {
+  Json families = Json::array();
+  for (const DeviceStepTimes::Family& f : r.families)
+    families.push_back(Json::object({{"family", f.name},
+                                     {"steps", f.steps},
+                                     {"launches", f.launches},
+                                     {"bytes", f.bytes},
+                                     {"flops", f.flops},
+                                     {"ms", f.ms},
+                                     {"floor_ms", f.floor_ms}}));
+  return Json::object({{"step_ms", r.step_ms},
+                       {"copy_bytes_per_s", r.copy_bytes_per_s},
+                       {"busy_ms", r.busy_ms},
+                       {"wall_ms", r.wall_ms},
+                       {"traced", r.traced},
+                       {"note", r.note},
+                       {"launches", r.launches},
+                       {"groups", r.groups},
+                       {"products", r.products},
+                       {"make_ms", r.make_ms},
+                       {"kernels_ms", r.kernels_ms},
+                       {"families", families}});
+}
+
 Json to_json(const BenchTrainResult& r) {
-  return Json::object({{"model", r.model},
+  Json out = Json::object({{"model", r.model},
                        {"params", r.params},
                        {"device", r.device},
                        {"threads", r.threads},
@@ -128,6 +152,8 @@ Json to_json(const BenchTrainResult& r) {
                        {"loss_first", r.loss_first},
                        {"loss_last", r.loss_last},
                        {"digest", r.digest}});
+  if (r.on_device) out.set("on_device", to_json(*r.on_device));
+  return out;
 }
 
 Json to_json(const BenchGenerateResult& r) {
@@ -166,7 +192,8 @@ Json to_json(const BenchOpResult& r) {
                        {"gflops_per_s", r.gflops_per_s},
                        {"floor_ms", r.floor_ms},
                        {"copy_gbytes_per_s", r.copy_gbytes_per_s},
-                       {"bandwidth_fraction", r.bandwidth_fraction}});
+                       {"bandwidth_fraction", r.bandwidth_fraction},
+                       {"peak_bytes", r.peak_bytes}});
 }
 
 }  // namespace corten

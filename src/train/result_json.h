@@ -22,6 +22,7 @@ TrainResult train_result_from_json(const Json& json, const std::string& source_n
 Json to_json(const QuickstartResult& result);
 Json to_json(const GenerateResult& result);
 Json to_json(const EvalLogitsResult& result);
+Json to_json(const DeviceStepTimes& result);
 Json to_json(const BenchTrainResult& result);
 Json to_json(const BenchGenerateResult& result);
 Json to_json(const BenchOpResult& result);

@@ -222,7 +222,8 @@ uint64_t TrainStep::touched_bytes() const {
 double TrainStep::compile_ms() const {
   if (!planned_) return 0;
   const ProgramInfo& info = compiled_step_->info();
-  return info.trace_ms + info.passes_ms + info.compile_ms;
+  const double on_device = device_step_ ? device_step_->info().make_ms : 0;
+  return info.trace_ms + info.passes_ms + info.compile_ms + on_device;
 }
 
 StateDict TrainStep::state() const {

@@ -117,6 +117,8 @@ class TrainStep {
   /// Steps and evaluations are executed by a device from now on, and their state stays there until it is fetched. Usage error
   /// if settings.compile is false.
   void use_device(std::unique_ptr<runtime::DeviceState> device);
+  /// The step on the device; null without one.
+  runtime::DeviceFunction* on_device() { return device_step_.get(); }
   /// Gives weights and state() the values that the device has. Nothing without a device.
   void fetch();
 

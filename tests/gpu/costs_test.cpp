@@ -10,6 +10,7 @@
 #include "gpu/samples.h"
 #include "gpu/steps.h"
 #include "runtime/device_function.h"
+#include "train/bench_device.h"
 
 namespace corten::cuda::test {
 namespace {
@@ -87,6 +88,66 @@ TEST(DeviceProfile, SaysWhereTheTimeGoes) {
   // A profile is a step as any other.
   const double loss = function(arguments(2))[0].item<double>();
   EXPECT_LT(loss, out[0].item<double>());
+}
+
+TEST(BenchOnDevice, AnOp) {
+  CpuDevice device;
+  BenchOpOptions options;
+  options.op = "rms_norm";
+  options.shapes = {"40x96"};
+  BenchOpResult r;
+  try {
+    r = bench_op_on_device(options, device, device.modules());
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  const double bytes = 2 * 4 * 40 * 96;
+  EXPECT_GT(r.ms_min, 0);
+  EXPECT_LE(r.ms_min, r.ms_median);
+  EXPECT_NEAR(r.gbytes_per_s, bytes / (r.ms_median * 1e-3) * 1e-9, 1e-6 * r.gbytes_per_s);
+  EXPECT_GT(r.copy_gbytes_per_s, r.gbytes_per_s);
+  EXPECT_GT(r.bandwidth_fraction, 0);
+  EXPECT_NEAR(r.floor_ms, bytes / r.copy_gbytes_per_s * 1e-6, 1e-6 * r.floor_ms);
+  EXPECT_EQ(r.peak_bytes, bytes);
+  EXPECT_EQ(device.allocated_bytes(), 0);
+}
+
+TEST(BenchOnDevice, AStep) {
+  CpuDevice device;
+  Network network;
+  CompiledFunction compiled =
+      compile([&](const std::vector<Tensor>& in) { return network.step(in); });
+  runtime::DeviceState state(device, device.modules());
+  runtime::DeviceFunction function(compiled, state);
+  try {
+    function({tokens({3, 7}, 1, 50), tokens({3, 7}, 2, 10), scalar(0.01)});
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  const size_t before = device.graph_launches;
+  const DeviceStepTimes t =
+      device_step_times(function, device, {.bandwidth = 1e9, .half = 1e12, .single = 1e12});
+  EXPECT_GE(device.graph_launches, before + 11);  // ten that are timed, one that is traced
+  EXPECT_GT(t.step_ms, 0);
+  EXPECT_TRUE(t.traced);
+  EXPECT_GT(t.busy_ms, 0);
+  EXPECT_LE(t.busy_ms, t.wall_ms);
+  EXPECT_EQ(t.launches, static_cast<int64_t>(function.info().launches));
+  EXPECT_GT(t.make_ms, t.kernels_ms);
+  double ms = 0;
+  int64_t launches = 0;
+  bool update = false;
+  for (const DeviceStepTimes::Family& f : t.families) {
+    ms += f.ms;
+    launches += f.launches;
+    EXPECT_GE(f.floor_ms, static_cast<double>(f.bytes) * 1e-6);
+    update |= f.name == "update";
+  }
+  EXPECT_TRUE(update);
+  EXPECT_NEAR(ms, t.busy_ms, 1e-6 * ms);
+  EXPECT_EQ(launches, t.launches + t.products);
 }
 
 }  // namespace
