@@ -2,6 +2,7 @@
 """50 AdamW steps of Corten's command line next to PyTorch's, from the same weights and batches.
 
 usage: train_losses.py [--corten build/release/corten] [--text build/corpus/kjv.txt] [--dtype f32]
+                       [--device cpu|cuda] [--sizes small|gpt2]
 
 Corten first writes fresh weights (a run with a learning rate of zero). Then both sides train on from
 that folder: Corten as its users do, PyTorch through transformers. Tokens are read from the run's shard
@@ -26,6 +27,17 @@ from transformers import GPT2LMHeadModel
 BATCH, SEQ, SEED, VAL_FRACTION = 8, 64, 3, 0.05
 LR, MIN_LR, WARMUP, BETAS, EPS, DECAY, CLIP = 1e-3, 1e-4, 10, (0.9, 0.95), 1e-8, 0.1, 1.0
 MASK64 = 2**64 - 1
+
+
+# Layers, width, heads, positions, sequences per step, learning rate.
+SIZES = {"tiny": (2, 32, 2, 16, 2, 1e-3), "small": (4, 128, 4, 64, 8, 1e-3), "gpt2": (12, 768, 12, 1024, 8, 6e-4)}
+
+
+def choose(sizes):
+    global SEQ, BATCH, LR, MIN_LR
+    layers, width, heads, SEQ, BATCH, LR = SIZES[sizes]
+    MIN_LR = LR / 10
+    return f'model_type = "gpt2"\nn_layer = {layers}\nn_embd = {width}\nn_head = {heads}\nn_positions = {SEQ}'
 
 
 def config(model, text, out, steps, lr, dtype, shards):
@@ -58,10 +70,10 @@ clip_grad_norm = {CLIP}
 """
 
 
-def corten_train(binary, folder, name, **options):
+def corten_train(binary, folder, name, device="cpu", **options):
     path = folder / f"{name}.toml"
     path.write_text(config(out=folder / name, **options))
-    done = subprocess.run([binary, "train", path, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([binary, "train", path, "--json", "--device", device], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -117,8 +129,8 @@ def learning_rate(step, steps):
     return MIN_LR + 0.5 * (1 + math.cos(math.pi * x)) * (LR - MIN_LR)
 
 
-def torch_train(folder, tokens, steps, dtype):
-    model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="sdpa").float()
+def torch_train(folder, tokens, steps, dtype, device):
+    model = GPT2LMHeadModel.from_pretrained(folder, attn_implementation="sdpa").float().to(device)
     model.eval()  # no dropout
     params = list(model.parameters())
     groups = [{"params": [p for p in params if p.dim() >= 2], "weight_decay": DECAY},
@@ -128,8 +140,8 @@ def torch_train(folder, tokens, steps, dtype):
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps)
-        rows = batch(tokens, step)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+        rows = batch(tokens, step).to(device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bf16"):
             logits = model(rows[:, :-1]).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten())
         optimizer.zero_grad()
@@ -147,20 +159,22 @@ def main():
     parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"])
     parser.add_argument("--steps", default=50, type=int)
     parser.add_argument("--virtual-shards", default=2, type=int)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--sizes", default="small", choices=list(SIZES))
     parser.add_argument("--tolerance", type=float, help="default: 1e-4 for f32, 2e-2 for bf16")
     args = parser.parse_args()
     tolerance = args.tolerance or {"f32": 1e-4, "bf16": 2e-2}[args.dtype]
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        sizes = f'model_type = "gpt2"\nn_layer = 4\nn_embd = 128\nn_head = 4\nn_positions = {SEQ}'
+        sizes = choose(args.sizes)
         drop = "\nresid_pdrop = 0.0\nembd_pdrop = 0.0\nattn_pdrop = 0.0"
         common = {"text": args.text.resolve(), "shards": args.virtual_shards}
         fresh = corten_train(args.corten, folder, "fresh", model=sizes + drop, steps=1, lr=0.0, dtype="f32", **common)
         start = fresh["model_dir"]
-        ours = corten_train(args.corten, folder, "run", model=f"path = {json.dumps(start)}{drop}", steps=args.steps,
+        ours = corten_train(args.corten, folder, "run", device=args.device, model=f"path = {json.dumps(start)}{drop}", steps=args.steps,
                             lr=LR, dtype=args.dtype, **common)
         tokens = read_tokens(folder / "run/data/train/shard-00000.tokens")
-        theirs = torch_train(start, tokens, args.steps, args.dtype)
+        theirs = torch_train(start, tokens, args.steps, args.dtype, args.device)
     relative = [abs(a - b) / b for a, b in zip(ours["losses"], theirs, strict=True)]
     print(json.dumps({"dtype": args.dtype, "steps": args.steps, "virtual_shards": args.virtual_shards,
                       "max_relative_difference": max(relative), "at_step": 1 + relative.index(max(relative)),

@@ -88,7 +88,7 @@ int run_bench_generate(const Args& args) {
   BenchGenerateOptions options;
   std::optional<std::string> group;
   ArgParser parser("bench generate", "Measures prefill and decoding on synthetic tokens.");
-  parser.option("--model", options.model, "a folder, or a preset with random weights");
+  parser.option("--model", options.model, "a folder, or a preset or a config.json alone with random weights");
   parser.option("--prompt-tokens", options.prompt_tokens, "tokens of each prompt", {1, 1e7});
   parser.option("--new-tokens", options.new_tokens, "tokens to generate", {1, 1e7});
   parser.option("--batch", options.batch, "prompts at a time", {1, 1e6});

@@ -36,6 +36,12 @@ class Builder {
     for (const ir::Output& o : p.graph->outputs())
       if (o.alias >= 0)
         old_[p.places[o.value].root] = p.graph->inputs()[static_cast<size_t>(o.alias)];
+    for (const kernel::Step& s : p.steps)
+      for (int32_t m : s.members) {
+        const ir::Node& n = p.graph->nodes()[static_cast<size_t>(m)];
+        if (n.source.stage == ir::Stage::forward && n.phase == 0) continue;
+        for (ir::ValueRef r : n.inputs) read_again_.insert(p.places[r].root);
+      }
   }
 
   StepKernels run() {
@@ -95,6 +101,17 @@ class Builder {
     return bytes;
   }
 
+  // Converted weights: made of what is there from the start, read again by the backward pass. They
+  // live when memory peaks, at its beginning, whenever they are made.
+  bool lives_anyway(const LoweredKernel& k) const {
+    bool all = true;
+    for (size_t i = 0; i < k.operands.size(); ++i) {
+      const Storage& s = k.operands[i];
+      all &= k.kernel.operands[i].written ? read_again_.count(s.root) > 0 : bytes_between(s) == 0;
+    }
+    return all;
+  }
+
   void add(int32_t index) {
     LoweredKernel& k = out_.kernels[static_cast<size_t>(index)];
     const std::vector<uint64_t> addresses(k.operands.size(), codegen::gpu::kMaxAlignment);
@@ -102,7 +119,7 @@ class Builder {
     for (size_t i = 0; i < k.operands.size(); ++i)
       (k.kernel.operands[i].written ? touched.written : touched.read).insert(place(k.operands[i]));
     touched.structure = codegen::structure_hash(k.kernel);
-    const bool movable = fresh_bytes(k) <= kSmallResult;
+    const bool movable = fresh_bytes(k) <= kSmallResult || lives_anyway(k);
     // The launches of one kernel write different elements: they may share a step.
     const size_t own = out_.steps.size();
     for (ir::Launch& launch : k.launches) {
@@ -209,6 +226,7 @@ class Builder {
 
   const kernel::Partition& p_;
   const bool group_;
+  std::set<ir::ValueRef> read_again_;  // after the forward pass
   std::map<ir::ValueRef, ir::ValueRef> old_;  // new state: the input that it may be written over
   StepKernels out_;
   std::vector<Accesses> touched_;  // by step of out_

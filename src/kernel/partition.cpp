@@ -254,7 +254,8 @@ class Partitioner {
   std::optional<Dims> joined(const Step& s, const Node& n) const {
     const bool reduces = n.op->kind == OpKind::reduce;
     const Dims& own = reduces ? dims(n.inputs[0]) : n.types[0].dims;
-    if (own.empty() || s.domain.empty()) return s.domain == own ? std::optional(s.domain) : std::nullopt;
+    // Single numbers join each other; in the kernel of a reduction they would make it wait.
+    if (own.empty()) return s.domain == Dims{1} && !s.row_bound ? std::optional(s.domain) : std::nullopt;
     int64_t total = ir::product(s.domain), mine = ir::product(own), row = s.domain.back();
     std::optional<Dims> out;
     if (total == 0 || mine == 0) return s.domain == own ? std::optional(own) : std::nullopt;

@@ -26,10 +26,13 @@ struct AdamW : Composite {
     auto correction = [&](double beta) { return sub(1, exp(t * std::log(beta))); };  // 1 - beta^t in f64
     Value step_size = cast(cast(lr, DType::f64) / correction(a.beta1), wide);
     Value root = cast(sqrt(correction(a.beta2)), wide);
-    if (a.weight_decay != 0) p = p * sub(1, cast(lr, wide) * a.weight_decay);
+    const Value decay = a.weight_decay != 0 ? sub(1, cast(lr, wide) * a.weight_decay) : Value();
     m = m + (g - m) * (1 - a.beta1);
     v = v * a.beta2 + g * g * (1 - a.beta2);
-    p = p - step_size * (m / (sqrt(v) / root + a.eps));
+    const Value change = step_size * (m / (sqrt(v) / root + a.eps));
+    // Last, so that it joins the kernel of the gradient, whatever that is made of.
+    if (decay) p = p * decay;
+    p = p - change;
     return {cast(p, in[0].dtype()), cast(m, in[2].dtype()), cast(v, in[3].dtype())};
   }
 };
@@ -66,12 +69,14 @@ struct GlobalNorm : Composite {
   static constexpr bool no_gradient = true;
   static std::vector<Type> infer(const Attrs&, const std::vector<Type>&) { return {Type{DType::f32, {}}}; }
   static Values expand(const Attrs&, const Values& in) {
-    Value total;
+    Values parts;
     for (const Value& x : in) {
       Value wide = cast(reshape(x, {-1}), DType::f64);
-      Value part = sum(wide * wide, {0}, false);
-      total = total ? total + part : part;
+      parts.push_back(sum(wide * wide, {0}, false));
     }
+    // All parts first: their sum is one kernel then, and they do not wait for each other.
+    Value total;
+    for (const Value& part : parts) total = total ? total + part : part;
     return {cast(total ? sqrt(total) : full({}, DType::f64, 0), DType::f32)};
   }
 };

@@ -91,6 +91,13 @@ std::string bench_config(const std::string& model, std::optional<int64_t> layers
   return config.dump();
 }
 
+/// Whether a folder has more than a config.json: without weights they are random, as a preset's.
+bool has_weights(const std::string& model) {
+  const std::string folder = find_model_folder(model);
+  return file_exists(join_path(folder, "model.safetensors")) ||
+         file_exists(join_path(folder, "model.safetensors.index.json"));
+}
+
 /// Bytes of the weights that a token has to read: all but tables of which it looks up a row, unless they are the head too.
 uint64_t read_bytes(CausalLM& model) {
   uint64_t bytes = model_bytes(model);
@@ -203,7 +210,7 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
   use_device(options.device, options.threads);
   const Clock::time_point load_start = Clock::now();
   std::unique_ptr<CausalLM> model;
-  if (folder_exists(options.model)) {
+  if (folder_exists(options.model) && has_weights(options.model)) {
     LoadOptions load{.dtype = options.dtype};
     if (const auto& how = options.quantization) {
       load.load_in_8bit = how->bits == 8;

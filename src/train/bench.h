@@ -79,7 +79,7 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
                              const std::function<void(int64_t step, double ms)>& on_step = {});
 
 struct BenchGenerateOptions {
-  std::string model = "gpt2";  ///< a folder or a preset (random weights)
+  std::string model = "gpt2";  ///< a folder, or a preset or a config.json alone (random weights)
   int64_t prompt_tokens = 128, new_tokens = 64, batch = 1;
   std::optional<DType> dtype;
   std::optional<Quantization> quantization;  ///< of float weights, as they are loaded

@@ -25,6 +25,16 @@ Tensor gradient_of(const Operands& x, F&& op) {
   return leaf.grad();
 }
 
+/// Causal attention of q [B, H, T, D] over k and v [B, K, T, D], whose heads H / K queries' heads
+/// share.
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v) {
+  if (q.dim() != 4 || k.dim() != 4 || v.dim() != 4 || q.size(1) == k.size(1) || k.size(1) == 0)
+    return scaled_dot_product_attention(q, k, v, {}, {.causal = true});
+  const Tensor grouped = q.reshape({q.size(0), k.size(1), q.size(1) / k.size(1), q.size(2), q.size(3)});
+  return scaled_dot_product_attention(grouped, k.unsqueeze(2), v.unsqueeze(2), {}, {.causal = true})
+      .reshape(q.shape());
+}
+
 const BenchedOp kOps[] = {
     {"add", 2, [](const Operands& x) { return Operands{x[0] + x[1]}; }},
     {"sub", 2, [](const Operands& x) { return Operands{x[0] - x[1]}; }},
@@ -85,15 +95,14 @@ const BenchedOp kOps[] = {
     {"linear", 2, [](const Operands& x) { return Operands{linear(x[0], x[1])}; }},
     {"scaled_dot_product_attention", 3,
      [](const Operands& x) {
-       return Operands{scaled_dot_product_attention(x[0], x[1], x[2], {}, {.causal = true})};
+       return Operands{attend(x[0], x[1], x[2])};
      }},
     // q, k, v, and the gradient of the result: forward and backward.
     {"scaled_dot_product_attention_grad", 4,
      [](const Operands& x) {
        Operands leaves;
        for (size_t i = 0; i < 3; ++i) leaves.push_back(x[i].detach().set_requires_grad());
-       scaled_dot_product_attention(leaves[0], leaves[1], leaves[2], {}, {.causal = true})
-           .backward(x[3]);
+       attend(leaves[0], leaves[1], leaves[2]).backward(x[3]);
        return Operands{leaves[0].grad(), leaves[1].grad(), leaves[2].grad()};
      }},
     // x [N, D], weight [V, D]: the mean loss of N made-up targets, and both gradients.

@@ -193,7 +193,7 @@ Json to_json(const BenchOpResult& r) {
                        {"floor_ms", r.floor_ms},
                        {"copy_gbytes_per_s", r.copy_gbytes_per_s},
                        {"bandwidth_fraction", r.bandwidth_fraction},
-                       {"peak_bytes", r.peak_bytes}});
+                       {"peak_bytes", static_cast<int64_t>(r.peak_bytes)}});
 }
 
 }  // namespace corten
