@@ -258,6 +258,20 @@ def measure(bench, row):
     return attempt(lambda: measure_losses(bench))
 
 
+def missing(data, path=""):
+    """Where Corten gave no figure, and why."""
+    out = []
+    if isinstance(data, list):
+        data = dict(enumerate(data))
+    for name, value in data.items() if isinstance(data, dict) else []:
+        here = f"{path}/{name}"
+        if name in ("corten", "cold", "warm") and isinstance(value, dict) and "absent" in value:
+            out.append(f"{here}: {value['absent']}")
+        elif name != "torch":
+            out += missing(value, here)
+    return out
+
+
 class Table:
     """Lines of: figure, bar, Corten, PyTorch, ratio, verdict."""
 
@@ -391,6 +405,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=60, help="nothing new is started after so many")
     parser.add_argument("--timeout", type=float, default=400, help="seconds of one measurement")
     parser.add_argument("--no-torch-compile", dest="torch_compile", action="store_false")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 if Corten gave no figure somewhere")
     parser.add_argument("--tiny", action="store_true", help="toy sizes")
     args = parser.parse_args()
     rows = [row for row in args.rows.split(",") if row]
@@ -408,6 +423,8 @@ def main():
             stored.write_text(json.dumps(data, indent=1) + "\n")
             shown.write_text(table(data))
     print(table(data), end="")
+    if args.strict and (gaps := missing(data)):
+        sys.exit("\n".join(["Corten gave no figure:", *gaps]))
 
 
 if __name__ == "__main__":

@@ -291,7 +291,9 @@ def decode(args):
             if args.device == "cuda":
                 torch.cuda.synchronize()
             seconds[tokens] = time.perf_counter() - begin
-    spent = max(seconds[1 + args.steps] - seconds[1], 1e-9)
+    spent = seconds[1 + args.steps] - seconds[1]
+    if spent <= 0:
+        return {"error": f"{args.steps} tokens are too few to be timed"}
     return {"decode_tokens_per_s": args.batch * args.steps / spent, "transformers": transformers.__version__,
             "peak_bytes": torch.cuda.max_memory_allocated() if args.device == "cuda" else None}
 

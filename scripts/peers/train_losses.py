@@ -40,12 +40,11 @@ def choose(sizes):
     return f'model_type = "gpt2"\nn_layer = {layers}\nn_embd = {width}\nn_head = {heads}\nn_positions = {SEQ}'
 
 
-def config(model, text, out, steps, lr, dtype, shards):
+def config(model, text, out, steps, lr, dtype, shards, tokenizer=""):
     return f"""
 [model]
 {model}
-[tokenizer]
-vocab_size = 1024
+{tokenizer}
 [data]
 text = [{json.dumps(str(text))}]
 val_fraction = {VAL_FRACTION}
@@ -169,7 +168,8 @@ def main():
         sizes = choose(args.sizes)
         drop = "\nresid_pdrop = 0.0\nembd_pdrop = 0.0\nattn_pdrop = 0.0"
         common = {"text": args.text.resolve(), "shards": args.virtual_shards}
-        fresh = corten_train(args.corten, folder, "fresh", model=sizes + drop, steps=1, lr=0.0, dtype="f32", **common)
+        fresh = corten_train(args.corten, folder, "fresh", model=sizes + drop, steps=1, lr=0.0, dtype="f32",
+                             tokenizer="[tokenizer]\nvocab_size = 1024", **common)
         start = fresh["model_dir"]
         ours = corten_train(args.corten, folder, "run", device=args.device, model=f"path = {json.dumps(start)}{drop}", steps=args.steps,
                             lr=LR, dtype=args.dtype, **common)

@@ -1191,8 +1191,11 @@ KERNEL(k_217bc23136f10af1, 128, 7) {
 // ---- AdamW
 
 // points, 32 threads
-KERNEL(k_7f95db2aa66359c6, 32, 5) {
+KERNEL(k_e06f767b0e647353, 32, 11) {
   const int inner = (int)a.w[0];
+  const double q0 = f64((uint64)a.w[8]);
+  const double q1 = f64((uint64)a.w[9]);
+  const double q2 = f64((uint64)a.w[10]);
   const int columns = inner > 0 ? inner : 1;
   const int t = (int)BLOCK * 32 + THREAD;
   if (t >= 1 * columns) return;
@@ -1200,60 +1203,29 @@ KERNEL(k_7f95db2aa66359c6, 32, 5) {
   const i64* const p0 = (const i64*)a.w[2];
   const i64* const p1 = (const i64*)a.w[3];
   i64* const p2 = (i64*)a.w[4];
+  const float* const p3 = (const float*)a.w[5];
+  float* const p4 = (float*)a.w[6];
+  float* const p5 = (float*)a.w[7];
   const i64 u0 = read(p0);
   const i64 u1 = read(p1);
   const i64 u2 = add(u0, u1);
+  const float u3 = read(p3);
+  const double u4 = (double)u3;
+  const double u6 = (double)u2;
+  const double u8 = u6 * q1;
+  const double u9 = exp(u8);
+  const double u10 = q0 - u9;
+  const double u11 = divide(u4, u10);
+  const float u12 = (float)u11;
+  const double u14 = u6 * q2;
+  const double u15 = exp(u14);
+  const double u16 = q0 - u15;
+  const double u17 = root(u16);
+  const float u18 = (float)u17;
   if (c == 0) {
     write(p2, u2);
-  }
-}
-
-// points, 32 threads
-KERNEL(k_35b6e3b0ccfe0fb7, 32, 7) {
-  const int inner = (int)a.w[0];
-  const double q0 = f64((uint64)a.w[5]);
-  const double q1 = f64((uint64)a.w[6]);
-  const int columns = inner > 0 ? inner : 1;
-  const int t = (int)BLOCK * 32 + THREAD;
-  if (t >= 1 * columns) return;
-  const int c = t;
-  const float* const p0 = (const float*)a.w[2];
-  const i64* const p1 = (const i64*)a.w[3];
-  float* const p2 = (float*)a.w[4];
-  const float u0 = read(p0);
-  const double u1 = (double)u0;
-  const i64 u3 = read(p1);
-  const double u4 = (double)u3;
-  const double u6 = u4 * q1;
-  const double u7 = exp(u6);
-  const double u8 = q0 - u7;
-  const double u9 = divide(u1, u8);
-  const float u10 = (float)u9;
-  if (c == 0) {
-    write(p2, u10);
-  }
-}
-
-// points, 32 threads
-KERNEL(k_e61bf6f8e2117d37, 32, 6) {
-  const int inner = (int)a.w[0];
-  const double q0 = f64((uint64)a.w[4]);
-  const double q1 = f64((uint64)a.w[5]);
-  const int columns = inner > 0 ? inner : 1;
-  const int t = (int)BLOCK * 32 + THREAD;
-  if (t >= 1 * columns) return;
-  const int c = t;
-  const i64* const p0 = (const i64*)a.w[2];
-  float* const p1 = (float*)a.w[3];
-  const i64 u1 = read(p0);
-  const double u2 = (double)u1;
-  const double u4 = u2 * q1;
-  const double u5 = exp(u4);
-  const double u6 = q0 - u5;
-  const double u7 = root(u6);
-  const float u8 = (float)u7;
-  if (c == 0) {
-    write(p1, u8);
+    write(p4, u12);
+    write(p5, u18);
   }
 }
 
