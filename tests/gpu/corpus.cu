@@ -1,7 +1,7 @@
 // ---- gelu, bf16 vectors
 
 // points, 256 threads, vectors of 8
-KERNEL(k_ad59a2d413ec3bf5, 256, 7) {
+KERNEL(k_91f14110b16f09b1, 256, 7) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[4]);
   const float q1 = f32((uint32)a.w[5]);
@@ -62,7 +62,7 @@ KERNEL(k_ad59a2d413ec3bf5, 256, 7) {
 // ---- add, odd rows
 
 // points, 256 threads
-KERNEL(k_666117541ee77b18, 256, 9) {
+KERNEL(k_c910569b18e37abb, 256, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
@@ -95,7 +95,7 @@ KERNEL(k_666117541ee77b18, 256, 9) {
 // ---- transpose
 
 // points, 256 threads, vectors of 4
-KERNEL(k_5817c632eba20ec0, 256, 9) {
+KERNEL(k_70353b9da241b333, 256, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[8]);
@@ -120,7 +120,7 @@ KERNEL(k_5817c632eba20ec0, 256, 9) {
 // ---- softmax, short rows
 
 // rows, 128 threads, 8 a row, 1 steps
-KERNEL(k_ebc395b7fe114dda, 128, 8) {
+KERNEL(k_05797e7dcb267688, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -223,7 +223,7 @@ KERNEL(k_ebc395b7fe114dda, 128, 8) {
 // ---- softmax, rows in registers
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_c0db9d1b90df7556, 128, 8) {
+KERNEL(k_abed1e79ffe738c4, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -327,7 +327,7 @@ KERNEL(k_c0db9d1b90df7556, 128, 8) {
 // ---- softmax, rows of a block
 
 // rows, 128 threads, 128 a row, 16 steps
-KERNEL(k_8e296402c35c0511, 128, 8) {
+KERNEL(k_27e7f6a44f015423, 128, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -440,7 +440,7 @@ KERNEL(k_8e296402c35c0511, 128, 8) {
 // ---- softmax, long rows
 
 // rows, 512 threads, 512 a row, any length
-KERNEL(k_0132b04e5e142d5e, 512, 8) {
+KERNEL(k_2fb264028015ea3e, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[7]);
@@ -591,7 +591,7 @@ KERNEL(k_0132b04e5e142d5e, 512, 8) {
 // ---- layer norm and its gradient
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_93b9370e28c4afec, 128, 17) {
+KERNEL(k_4b68fec901cc15ff, 128, 17) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[15]);
@@ -743,7 +743,7 @@ KERNEL(k_93b9370e28c4afec, 128, 17) {
 }
 
 // columns, 128 threads
-KERNEL(k_df0352f252c973b5, 128, 15) {
+KERNEL(k_4fad7f32ff192051, 128, 15) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[13]);
@@ -756,12 +756,11 @@ KERNEL(k_df0352f252c973b5, 128, 15) {
   const int point = item / parts, part = item % parts;
   float r15[1];
   {
-    const int k = part;
     #pragma unroll
     for (int e = 0; e < 1; ++e) {
       r15[e] = 0.0f;
     }
-    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    const int begin = part * 64, end = begin + 64 < n0 ? begin + 64 : n0;
     #pragma unroll 8
     for (int o0 = begin; o0 < end; ++o0) {
       const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
@@ -800,7 +799,7 @@ KERNEL(k_df0352f252c973b5, 128, 15) {
 }
 
 // columns, 128 threads
-KERNEL(k_8ff3c4ab861790ef, 128, 7) {
+KERNEL(k_16ac538cddeeb226, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -811,12 +810,11 @@ KERNEL(k_8ff3c4ab861790ef, 128, 7) {
   const int point = item / parts, part = item % parts;
   float r1[1];
   {
-    const int k = part;
     #pragma unroll
     for (int e = 0; e < 1; ++e) {
       r1[e] = 0.0f;
     }
-    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    const int begin = part * 64, end = begin + 64 < n0 ? begin + 64 : n0;
     #pragma unroll 8
     for (int o0 = begin; o0 < end; ++o0) {
       const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
@@ -840,56 +838,106 @@ KERNEL(k_8ff3c4ab861790ef, 128, 7) {
   }
 }
 
-// columns, 128 threads, all chunks, grouped
-GROUP_KERNEL(k_4c4650237d0f0e3b, 128, 7) {
+// columns, 512 threads, all chunks, 32 a column, grouped
+GROUP_KERNEL(k_bc19f38c2b3af6bc, 512, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const int tiles = (inner + 127) / 128;
+  const int tiles = (inner + 15) / 16;
   const int item = BLOCK / tiles;
-  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
-  if (c >= inner) return;
+  const int run = THREAD / 16, lane = THREAD % 16;
+  const int column = ((BLOCK - item * tiles) * 16 + lane) * 1;
+  const int c = column < inner ? column : 0;
   const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
   const int point = item / parts, part = item % parts;
   float r1[1];
+  SHARED(float, m1, 512);
   {
-    float stack1[32][1];
     const int chunks = n0 > 0 ? (n0 + 0) / 1 : 1;
-    for (int k = 0; k < chunks; ++k) {
-      #pragma unroll
-      for (int e = 0; e < 1; ++e) {
-        r1[e] = 0.0f;
-      }
-      const int begin = k * 1, end = begin + 1 < n0 ? begin + 1 : n0;
-      for (int o0 = begin; o0 < end; ++o0) {
-        const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-        {
-          const int e = 0;
-          const float v0 = read(p0 + (c + e));
-          r1[e] = add(r1[e], v0);
-        }
-      }
-      int level = 0;
-      for (; k >> level & 1; ++level) {
+    int span = 1;
+    while (span * 32 < chunks) span *= 2;
+    const int before = run * span, left = chunks - before;
+    const int mine = left < span ? left : span;
+    if (mine > 0) {
+      float stack1[32][1];
+      for (int k = 0; k < mine; ++k) {
         #pragma unroll
         for (int e = 0; e < 1; ++e) {
-          r1[e] = add(stack1[level][e], r1[e]);
+          r1[e] = 0.0f;
+        }
+        const int begin = (before + k) * 1, end = begin + 1 < n0 ? begin + 1 : n0;
+        for (int o0 = begin; o0 < end; ++o0) {
+          const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+          {
+            const int e = 0;
+            const float v0 = read(p0 + (c + e));
+            r1[e] = add(r1[e], v0);
+          }
+        }
+        int level = 0;
+        for (; k >> level & 1; ++level) {
+          #pragma unroll
+          for (int e = 0; e < 1; ++e) {
+            r1[e] = add(stack1[level][e], r1[e]);
+          }
+        }
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          stack1[level][e] = r1[e];
         }
       }
+      bool any = false;
+      for (int level = 0; mine >> level; ++level) {
+        if (!(mine >> level & 1)) continue;
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+        }
+        any = true;
+      }
       #pragma unroll
       for (int e = 0; e < 1; ++e) {
-        stack1[level][e] = r1[e];
+        m1[THREAD * 1 + e] = r1[e];
       }
     }
-    bool any = false;
-    for (int level = 0; chunks >> level; ++level) {
-      if (!(chunks >> level & 1)) continue;
-      #pragma unroll
-      for (int e = 0; e < 1; ++e) {
-        r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+    BARRIER();
+    const int whole = chunks / span;
+    {
+      float stack1[8][1];
+      for (int k = 0; k < whole; ++k) {
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = m1[(k * 16 + lane) * 1 + e];
+        }
+        int level = 0;
+        for (; k >> level & 1; ++level) {
+          #pragma unroll
+          for (int e = 0; e < 1; ++e) {
+            r1[e] = add(stack1[level][e], r1[e]);
+          }
+        }
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          stack1[level][e] = r1[e];
+        }
       }
-      any = true;
+      bool any = whole * span < chunks;
+      if (any) {
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = m1[(whole * 16 + lane) * 1 + e];
+        }
+      }
+      for (int level = 0; whole >> level; ++level) {
+        if (!(whole >> level & 1)) continue;
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+        }
+        any = true;
+      }
     }
   }
+  if (run > 0 || column >= inner) return;
   const int o0 = part;
   float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
   float y0[1];
@@ -906,7 +954,7 @@ GROUP_KERNEL(k_4c4650237d0f0e3b, 128, 7) {
 // ---- embedding and its gradient
 
 // points, 256 threads, vectors of 4
-KERNEL(k_0bac9a4ec6ab0a4d, 256, 4) {
+KERNEL(k_d3bba3376f211558, 256, 4) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[3]);
   const int columns = inner / 4;
@@ -923,7 +971,7 @@ KERNEL(k_0bac9a4ec6ab0a4d, 256, 4) {
 }
 
 // scatter, 256 threads, vectors of 2
-KERNEL(k_4cbb5c50a13280fc, 256, 12) {
+KERNEL(k_8b5c0c88a94f83a1, 256, 12) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 511) / 512;
@@ -981,7 +1029,7 @@ KERNEL(k_4cbb5c50a13280fc, 256, 12) {
 // ---- gather along rows
 
 // points, 256 threads
-KERNEL(k_fe8366bc8f035619, 256, 12) {
+KERNEL(k_00b644aebef816b0, 256, 12) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
@@ -1013,7 +1061,7 @@ KERNEL(k_fe8366bc8f035619, 256, 12) {
 // ---- scatter along rows
 
 // points, 256 threads, vectors of 4
-KERNEL(k_51fcc36b5b09b670, 256, 4) {
+KERNEL(k_66741ba258c0bfdd, 256, 4) {
   const int inner = (int)a.w[0];
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
@@ -1033,7 +1081,7 @@ KERNEL(k_51fcc36b5b09b670, 256, 4) {
 }
 
 // serial, 32 threads
-KERNEL(k_404b68fd878436c3, 32, 12) {
+KERNEL(k_937c3a1c75edd762, 32, 12) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   if (THREAD != 0) return;
@@ -1059,7 +1107,7 @@ KERNEL(k_404b68fd878436c3, 32, 12) {
 // ---- padding
 
 // points, 256 threads, vectors of 4
-KERNEL(k_d12143a9745e739a, 256, 10) {
+KERNEL(k_702e20a85372103f, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[9]);
@@ -1084,7 +1132,7 @@ KERNEL(k_d12143a9745e739a, 256, 10) {
 // ---- columns
 
 // columns, 128 threads
-KERNEL(k_d175bdc26097222d, 128, 7) {
+KERNEL(k_c79e50f427ce82ff, 128, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 127) / 128;
@@ -1095,12 +1143,11 @@ KERNEL(k_d175bdc26097222d, 128, 7) {
   const int point = item / parts, part = item % parts;
   float r1[1];
   {
-    const int k = part;
     #pragma unroll
     for (int e = 0; e < 1; ++e) {
       r1[e] = 0.0f;
     }
-    const int begin = k * 64, end = begin + 64 < n0 ? begin + 64 : n0;
+    const int begin = part * 64, end = begin + 64 < n0 ? begin + 64 : n0;
     #pragma unroll 8
     for (int o0 = begin; o0 < end; ++o0) {
       const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
@@ -1124,56 +1171,106 @@ KERNEL(k_d175bdc26097222d, 128, 7) {
   }
 }
 
-// columns, 128 threads, all chunks
-KERNEL(k_217bc23136f10af1, 128, 7) {
+// columns, 512 threads, all chunks, 32 a column
+KERNEL(k_73ed8aeb754ec61a, 512, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const int tiles = (inner + 127) / 128;
+  const int tiles = (inner + 15) / 16;
   const int item = BLOCK / tiles;
-  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
-  if (c >= inner) return;
+  const int run = THREAD / 16, lane = THREAD % 16;
+  const int column = ((BLOCK - item * tiles) * 16 + lane) * 1;
+  const int c = column < inner ? column : 0;
   const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
   const int point = item / parts, part = item % parts;
   float r1[1];
+  SHARED(float, m1, 512);
   {
-    float stack1[32][1];
     const int chunks = n0 > 0 ? (n0 + 0) / 1 : 1;
-    for (int k = 0; k < chunks; ++k) {
-      #pragma unroll
-      for (int e = 0; e < 1; ++e) {
-        r1[e] = 0.0f;
-      }
-      const int begin = k * 1, end = begin + 1 < n0 ? begin + 1 : n0;
-      for (int o0 = begin; o0 < end; ++o0) {
-        const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-        {
-          const int e = 0;
-          const float v0 = read(p0 + (c + e));
-          r1[e] = add(r1[e], v0);
-        }
-      }
-      int level = 0;
-      for (; k >> level & 1; ++level) {
+    int span = 1;
+    while (span * 32 < chunks) span *= 2;
+    const int before = run * span, left = chunks - before;
+    const int mine = left < span ? left : span;
+    if (mine > 0) {
+      float stack1[32][1];
+      for (int k = 0; k < mine; ++k) {
         #pragma unroll
         for (int e = 0; e < 1; ++e) {
-          r1[e] = add(stack1[level][e], r1[e]);
+          r1[e] = 0.0f;
+        }
+        const int begin = (before + k) * 1, end = begin + 1 < n0 ? begin + 1 : n0;
+        for (int o0 = begin; o0 < end; ++o0) {
+          const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+          {
+            const int e = 0;
+            const float v0 = read(p0 + (c + e));
+            r1[e] = add(r1[e], v0);
+          }
+        }
+        int level = 0;
+        for (; k >> level & 1; ++level) {
+          #pragma unroll
+          for (int e = 0; e < 1; ++e) {
+            r1[e] = add(stack1[level][e], r1[e]);
+          }
+        }
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          stack1[level][e] = r1[e];
         }
       }
+      bool any = false;
+      for (int level = 0; mine >> level; ++level) {
+        if (!(mine >> level & 1)) continue;
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+        }
+        any = true;
+      }
       #pragma unroll
       for (int e = 0; e < 1; ++e) {
-        stack1[level][e] = r1[e];
+        m1[THREAD * 1 + e] = r1[e];
       }
     }
-    bool any = false;
-    for (int level = 0; chunks >> level; ++level) {
-      if (!(chunks >> level & 1)) continue;
-      #pragma unroll
-      for (int e = 0; e < 1; ++e) {
-        r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+    BARRIER();
+    const int whole = chunks / span;
+    {
+      float stack1[8][1];
+      for (int k = 0; k < whole; ++k) {
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = m1[(k * 16 + lane) * 1 + e];
+        }
+        int level = 0;
+        for (; k >> level & 1; ++level) {
+          #pragma unroll
+          for (int e = 0; e < 1; ++e) {
+            r1[e] = add(stack1[level][e], r1[e]);
+          }
+        }
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          stack1[level][e] = r1[e];
+        }
       }
-      any = true;
+      bool any = whole * span < chunks;
+      if (any) {
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = m1[(whole * 16 + lane) * 1 + e];
+        }
+      }
+      for (int level = 0; whole >> level; ++level) {
+        if (!(whole >> level & 1)) continue;
+        #pragma unroll
+        for (int e = 0; e < 1; ++e) {
+          r1[e] = any ? add(stack1[level][e], r1[e]) : stack1[level][e];
+        }
+        any = true;
+      }
     }
   }
+  if (run > 0 || column >= inner) return;
   const int o0 = part;
   uint16* const p1 = (uint16*)a.w[5] + (i64)o0 * a.w[6];
   uint16 y0[1];
@@ -1191,7 +1288,7 @@ KERNEL(k_217bc23136f10af1, 128, 7) {
 // ---- AdamW
 
 // points, 32 threads
-KERNEL(k_e06f767b0e647353, 32, 11) {
+KERNEL(k_eab2ff54ee86b71c, 32, 11) {
   const int inner = (int)a.w[0];
   const double q0 = f64((uint64)a.w[8]);
   const double q1 = f64((uint64)a.w[9]);
@@ -1230,7 +1327,7 @@ KERNEL(k_e06f767b0e647353, 32, 11) {
 }
 
 // points, 32 threads
-KERNEL(k_39b5ed0d2f12d294, 32, 5) {
+KERNEL(k_f7acecc68cb66aff, 32, 5) {
   const int inner = (int)a.w[0];
   const i64 q0 = (i64)a.w[4];
   const int columns = inner > 0 ? inner : 1;
@@ -1247,7 +1344,7 @@ KERNEL(k_39b5ed0d2f12d294, 32, 5) {
 }
 
 // points, 256 threads, vectors of 4, grouped
-GROUP_KERNEL(k_7ff1a2f84ab14ee6, 256, 18) {
+GROUP_KERNEL(k_87af7868e88c9bd2, 256, 18) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[12]);
   const float q1 = f32((uint32)a.w[13]);

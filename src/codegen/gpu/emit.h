@@ -11,7 +11,7 @@ namespace corten::codegen::gpu {
 
 /// Part of the key of cached binaries and of kernel names: raise it with every change of what is
 /// emitted or of the prelude.
-inline constexpr int kGpuEmitterVersion = 2;
+inline constexpr int kGpuEmitterVersion = 3;
 
 struct KernelText {
   std::string name;  ///< of the function; equal kernels with equal schedules have equal names

@@ -39,6 +39,12 @@ class Emitter {
   // emit_columns.cpp
   void emit_columns();
   void column_stage(const Stage& stage);
+  /// Combines `count` values by the canonical tree: `value` makes r<node> of number k. `rest`: the
+  /// condition under which a shorter run stands behind them, that `last` makes r<node> of.
+  void combine_in_order(const Stage& stage, const std::string& count, int depth,
+                        const std::function<void()>& value, const std::string& rest = "",
+                        const std::function<void()>& last = {});
+  void each_column(const Stage& stage, const std::function<void(int32_t)>& body);
 
   // emit_scatter.cpp
   void emit_scatter();

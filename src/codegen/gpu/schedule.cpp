@@ -21,6 +21,8 @@ namespace {
 constexpr int kWarp = 32;
 constexpr int64_t kChunk = ir::kRowTree.chunk;
 constexpr int kMaxWarps = 16;  // that share a row
+constexpr int kMaxColumnGroup = 32;
+constexpr int64_t kManyThreads = int64_t{1} << 18;
 
 int64_t outer_points(const Kernel& kernel, const Launch& launch) {
   int64_t n = 1;
@@ -156,14 +158,30 @@ class Chooser {
   void columns() {
     s_.shape = Shape::columns;
     const int64_t rows = launch_.outer[k_.outer_rank - 1];
+    int64_t chunks = 1;
     for (const Stage& stage : plan_.stages)
-      if (!stage.reductions.empty() && launch_.chunks <= 1) s_.chunks |= rows > stage.tree.chunk;
+      if (!stage.reductions.empty() && launch_.chunks <= 1)
+        chunks = std::max(chunks, ceil_div(rows, stage.tree.chunk));
+    s_.chunks = chunks > 1;
     const int64_t points = outer_points(k_, launch_) * std::max<int64_t>(1, launch_.chunks);
+    // A thread that walks down alone waits for memory most of the time: a column's chunks are shared
+    // until there are threads enough to fill the machine.
+    if (s_.chunks)
+      s_.group = static_cast<int>(
+          std::bit_ceil(static_cast<uint64_t>(std::min<int64_t>(chunks, kMaxColumnGroup))));
+    while (s_.group > 1 && points * launch_.inner * s_.group > kManyThreads) s_.group /= 2;
+    if (s_.group > 1) {
+      // 16 columns or more: half a cache line of f32.
+      s_.threads = std::max(128, 16 * s_.group);
+      return;
+    }
     // As wide as leaves enough threads to fill the machine.
     int limit = std::min(kMaxAlignment / smallest_element(), 4);
     while (limit > 1 && points * launch_.inner / limit < 65536) limit /= 2;
     s_.vector = widest(limit);
-    s_.threads = launch_.inner / s_.vector >= 128 ? 128 : launch_.inner / s_.vector > 32 ? 64 : 32;
+    // As few threads without a column as can be.
+    const int64_t taken = launch_.inner / s_.vector;
+    s_.threads = taken >= 512 || taken % 128 == 0 ? 128 : taken > 32 ? 64 : 32;
   }
 
   void scatter() {
@@ -239,7 +257,7 @@ int64_t block_count(const Kernel& kernel, const Launch& launch, const Schedule& 
       return ceil_div(points, s.threads / s.group);
     case Shape::columns:
       return points * std::max<int64_t>(1, launch.chunks) *
-             ceil_div(inner, int64_t{s.vector} * s.threads);
+             ceil_div(inner, int64_t{s.vector} * s.threads / s.group);
     case Shape::scatter:
       return points * ceil_div(inner, int64_t{s.vector} * s.threads);
     case Shape::serial:
@@ -258,6 +276,7 @@ std::string to_string(const Schedule& s) {
     text += format(", vectors of {}", s.vector);
   }
   if (s.chunks) text += ", all chunks";
+  if (s.shape == Shape::columns && s.group > 1) text += format(", {} a column", s.group);
   if (s.wide) text += ", 64-bit";
   if (s.grouped) text += ", grouped";
   return text;

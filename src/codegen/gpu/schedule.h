@@ -9,7 +9,8 @@
 //            tree (thread t has lanes 2t and 2t + 1), or the warps of a block, each of which takes
 //            a run of whole chunks. Rows of at most a chunk per warp stay in registers (`steps`
 //            pairs per thread); longer ones are read again.
-//   columns  A thread takes `vector` columns and walks down the rows of one chunk, or of all.
+//   columns  A thread takes `vector` columns and walks down the rows of one chunk, or of all. Few
+//   columns of many chunks: `group` threads of a block share a column, each takes a run of chunks.
 //   scatter  A block takes one outer point and `vector` columns per thread. It does the work of all
 //   points that name the
 //            same place, if its point is the first of them (set: the last), and otherwise none:
@@ -31,7 +32,7 @@ struct Schedule {
   Shape shape = Shape::points;
   int threads = 256;  ///< of a block
   int vector = 1;     ///< see above; rows: 2
-  int group = 1;      ///< rows: threads of a row, a power of two
+  int group = 1;      ///< rows: threads of a row; columns: of a column. A power of two
   int steps = 0;  ///< rows: pairs of elements per thread, kept in registers; 0: rows of any length
   bool whole = false;         ///< rows: the threads' pairs cover the row exactly
   bool chunks = false;        ///< columns: a thread combines several chunks
