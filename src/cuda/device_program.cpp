@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "codegen/gpu/arguments.h"
 #include "cuda/binaries.h"
+#include "cuda/product_plans.h"
 #include "cuda/products.h"
 
 namespace corten::cuda {
@@ -420,7 +421,7 @@ class DeviceProgram::Impl {
         if (known != products_.end())
           p.plan = known->second.plan;
         else
-          raise(device_.plan_product(of, p.plan));
+          p.plan = product_plan(device_, of);
         info.workspace_bytes = std::max(info.workspace_bytes, p.plan.workspace_bytes);
       }
       products_.emplace(step.library, std::move(p));

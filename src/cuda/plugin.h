@@ -103,6 +103,8 @@ class Device {
   /// `arguments[i]` is the address of argument i's value.
   virtual Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) = 0;
 
+  /// The library of products and its version: algorithms are not for another one.
+  virtual Status product_library(std::string& version) = 0;
   virtual Status plan_product(const Product& product, ProductPlan& plan) = 0;
   virtual Status run_product(const Product& product, const ProductPlan& plan, uint64_t a,
                              uint64_t b, uint64_t c, uint64_t bias, uint64_t workspace) = 0;

@@ -33,6 +33,10 @@ class CpuDevice final : public Device {
   Status unload_module(uint64_t module) override;
   Status find_function(uint64_t module, const std::string& name, uint64_t& function) override;
   Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) override;
+  Status product_library(std::string& version) override {
+    version = products;
+    return "";
+  }
   Status plan_product(const Product& product, ProductPlan& plan) override;
   Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
                      uint64_t c, uint64_t bias, uint64_t workspace) override;
@@ -48,7 +52,8 @@ class CpuDevice final : public Device {
   Status end_trace(std::vector<TracedWork>& work) override;
 
   int64_t allocated_bytes() const;
-  size_t launches = 0, graph_launches = 0;
+  size_t launches = 0, graph_launches = 0, planned_products = 0;
+  std::string products = "cpu";  ///< the version of the library
   std::string missing;   ///< why there are no modules
   std::string no_trace;  ///< the answer of begin_trace(), "": there are traces
   bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory

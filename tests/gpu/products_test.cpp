@@ -1,8 +1,14 @@
 // Products of a graph as calls of the library: what lies where, in how many calls.
 #include <gtest/gtest.h>
 
+#include <chrono>
+
+#include "base/format.h"
+#include "codegen/object_cache.h"
 #include "corten/ops.h"
+#include "cuda/product_plans.h"
 #include "cuda/products.h"
+#include "gpu/cpu_device.h"
 
 namespace corten::cuda::test {
 namespace {
@@ -77,6 +83,26 @@ TEST(ProductCalls, WhatTheLibraryCannotReadIsRefused) {
   EXPECT_THROW(calls(DType::f32, {8, 16}, {0, {0, 1}}, {16, 32}, {0, {32, 1}}, DType::f32),
                Error);  // one row for all
   EXPECT_THROW(calls(DType::i64, {8, 16}, {0, {16, 1}}, {16, 32}, {0, {32, 1}}, DType::i64), Error);
+}
+
+// What a device's library proposed once is what later processes use; another library is asked again.
+TEST(ProductPlans, AreKept) {
+  CpuDevice device;
+  device.products = format("made at {}", std::chrono::system_clock::now().time_since_epoch().count());
+  Product p{.type = ProductType::bf16, .m = 3, .n = 5, .k = 7, .lda = 7, .ldb = 5, .ldc = 5};
+  const ProductPlan first = product_plan(device, p);
+  EXPECT_EQ(device.planned_products, 1u);
+  const ProductPlan again = product_plan(device, p);
+  EXPECT_EQ(again.algorithm, first.algorithm);
+  EXPECT_EQ(again.workspace_bytes, first.workspace_bytes);
+  const bool kept = !codegen::object_cache().folder().empty();
+  EXPECT_EQ(device.planned_products, kept ? 1u : 2u);
+  const size_t before = device.planned_products;
+  p.alignment = 8;
+  product_plan(device, p);
+  device.products += "b";
+  product_plan(device, p);
+  EXPECT_EQ(device.planned_products, before + 2);
 }
 
 }  // namespace

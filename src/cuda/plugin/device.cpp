@@ -94,6 +94,11 @@ class DriverDevice final : public Device {
         "cuLaunchKernel");
   }
 
+  Status product_library(std::string& version) override {
+    Status s = prepare_products();
+    if (s.empty()) version = products_->version();
+    return s;
+  }
   Status plan_product(const Product& product, ProductPlan& plan) override {
     Status s = prepare_products();
     return s.empty() ? products_->plan(product, plan) : s;

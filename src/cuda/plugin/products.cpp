@@ -10,7 +10,7 @@ namespace corten::cuda {
 namespace {
 
 #define CORTEN_CUBLAS_FUNCTIONS(X)                                                          \
-  X(cublasLtCreate)                                                                         \
+  X(cublasLtCreate) X(cublasLtGetVersion)                                                   \
   X(cublasLtGetStatusString) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy)       \
       X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate)                       \
           X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute)                \
@@ -117,6 +117,10 @@ struct Descriptors {
 class LtProducts final : public Products {
  public:
   explicit LtProducts(cublasLtHandle_t handle) : handle_(handle) {}
+
+  std::string version() const override {
+    return "cuBLASLt " + std::to_string(functions().cublasLtGetVersion_());
+  }
 
   Status plan(const Product& p, ProductPlan& plan) override {
     const Functions& f = functions();
