@@ -58,22 +58,6 @@ class DeviceMemory {
   uint64_t address_ = 0;
 };
 
-struct Slot {
-  enum class Kind : uint8_t { none, input, output, constant, arena } kind = Kind::none;
-  int32_t index = 0;  // arena: of the interval
-};
-
-Type storage_type(const ir::Graph& graph, const Storage& s) {
-  return s.partial ? kernel::partial_type(graph, s.root.node) : graph.type(s.root);
-}
-
-std::string describe(const ir::Graph& graph, ValueRef r) {
-  const Node& n = graph.node(r);
-  const std::string at = ir::to_string(n.source);
-  return format("[{}] {}{}", n.op->name, to_string(n.types[static_cast<size_t>(r.output)]),
-                at.empty() ? "" : ", at " + at);
-}
-
 /// The fault slots of steps with gathered accesses.
 constexpr int64_t kFaultBytes = sizeof(ir::KernelFault);
 
@@ -81,17 +65,9 @@ constexpr int64_t kFaultBytes = sizeof(ir::KernelFault);
 
 class DeviceProgram::Impl {
  public:
-  Impl(const ir::Graph& recorded, Device& device, MakeModules make_modules)
-      : device_(device), make_modules_(std::move(make_modules)) {
+  Impl(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules)
+      : plan(std::move(plan)), device_(device), make_modules_(std::move(make_modules)) {
     const Clock::time_point start = Clock::now();
-    const auto disabled = passes::disabled_passes();
-    graph_ = passes::run_pipeline(recorded, disabled, nullptr, passes::Families::gpu);
-    partition_ = kernel::partition(graph_, !disabled.count("fuse"));
-    kernels_ = step_kernels(partition_, !disabled.count("fuse"));
-    touch();
-    assign_outputs();
-    assign_slots();
-    plan_ = passes::plan_memory(intervals_, !disabled.count("plan"));
     arena_ = std::make_unique<DeviceMemory>(device_, plan_.bytes);
     upload_constants();
     const Clock::time_point kernels = Clock::now();
@@ -99,12 +75,7 @@ class DeviceProgram::Impl {
     info.kernels_ms = ms_since(kernels);
     plan_products();
     for (const ir::Output& o : graph_.outputs()) output_types.push_back(graph_.type(o.value));
-    info.arena_bytes = plan_.bytes;
-    info.arena_lower_bound = plan_.lower_bound;
-    info.launches = kernels_.launches();
-    info.groups = kernels_.groups();
-    info.texts = kernels_.texts.size();
-    info.make_ms = ms_since(start);
+    info.make_ms += ms_since(start);
   }
   ~Impl() {
     device_.synchronize();
@@ -198,147 +169,16 @@ class DeviceProgram::Impl {
     return out;
   }
 
-  DeviceProgramInfo info;
+  const std::unique_ptr<DevicePlan> plan;
+  DeviceProgramInfo info = plan->info();  // with the workspace, which the device's library decides
   std::vector<Type> output_types;
   bool replayed = false;
-  const ir::Graph& graph() const { return graph_; }
 
  private:
-  // Storage that each step reads and writes.
-  void touch() {
-    read_.resize(kernels_.steps.size());
-    written_.resize(kernels_.steps.size());
-    for (size_t s = 0; s < kernels_.steps.size(); ++s) {
-      const GpuStep& step = kernels_.steps[s];
-      if (step.library >= 0) {
-        const int32_t index = partition_.steps[static_cast<size_t>(step.library)].members[0];
-        const Node& n = graph_.nodes()[static_cast<size_t>(index)];
-        for (ValueRef r : n.inputs) read_[s].insert({partition_.places[r].root});
-        for (size_t k = 0; k < n.types.size(); ++k)
-          written_[s].insert({partition_.places.of(index)[k].root});
-        continue;
-      }
-      for (const GpuLaunch& l : step.launches) {
-        const kernel::LoweredKernel& k = kernels_.kernels[static_cast<size_t>(l.kernel)];
-        for (size_t i = 0; i < k.operands.size(); ++i) {
-          const bool written = k.kernel.operands[i].written;
-          // What is written may be read as well (scatters).
-          (written ? written_ : read_)[s].insert(k.operands[i]);
-        }
-      }
-    }
-    for (size_t s = 0; s < kernels_.steps.size(); ++s) {
-      for (const Storage& w : written_[s])
-        if (!w.partial) first_writer_.emplace(w.root, static_cast<int32_t>(s));
-      for (const Storage& r : read_[s]) last_reader_[r.root] = static_cast<int32_t>(s);
-    }
-  }
-
-  // Whether a kernel reads an element of `read` only where it writes the same one of `write`.
-  static bool element_wise(const kernel::LoweredKernel& k, const ir::Launch& launch, ValueRef read,
-                           ValueRef write) {
-    if (k.kernel.form != ir::KernelForm::rows) return false;
-    for (const ir::ScalarNode& n : k.kernel.body.nodes())
-      if (n.op == ir::ScalarOp::reduce_sum || n.op == ir::ScalarOp::reduce_max ||
-          n.op == ir::ScalarOp::reduce_min)
-        return false;
-    const ir::Launch::Access* store = nullptr;
-    for (const ir::Store& s : k.kernel.stores)
-      if (k.operands[static_cast<size_t>(
-              k.kernel.accesses[static_cast<size_t>(s.access)].operand)] == Storage{write})
-        store = &launch.accesses[static_cast<size_t>(s.access)];
-    for (size_t a = 0; a < k.kernel.accesses.size(); ++a) {
-      const ir::Access& access = k.kernel.accesses[a];
-      if (access.operand < 0 || k.operands[static_cast<size_t>(access.operand)] != Storage{read})
-        continue;
-      const ir::Launch::Access& load = launch.accesses[a];
-      if (!store || access.guards || access.index >= 0 || load.offset != store->offset ||
-          load.inner_stride != store->inner_stride ||
-          !std::equal(load.strides, load.strides + ir::kMaxOuter, store->strides))
-        return false;
-    }
-    return true;
-  }
-
-  // Why new state cannot be written over the old; "" if it can.
-  std::string refusal(int32_t input, ValueRef root) const {
-    const ValueRef old = graph_.inputs()[static_cast<size_t>(input)];
-    const auto written = first_writer_.find(root);
-    if (written == first_writer_.end()) return "no step writes it";
-    if (const auto read = last_reader_.find(old); read != last_reader_.end()) {
-      if (read->second > written->second) return "the old value is read later";
-      if (read->second == written->second) {
-        const GpuStep& step = kernels_.steps[static_cast<size_t>(written->second)];
-        if (step.library >= 0) return "a library step reads it while writing";
-        for (const GpuLaunch& l : step.launches)
-          if (!element_wise(kernels_.kernels[static_cast<size_t>(l.kernel)], l.launch, old, root)) {
-            const kernel::LoweredKernel& k = kernels_.kernels[static_cast<size_t>(l.kernel)];
-            const bool reads =
-                std::find(k.operands.begin(), k.operands.end(), Storage{old}) != k.operands.end();
-            if (reads) return "its writer reads other elements too";
-          }
-      }
-    }
-    const auto& layout = graph_.input_layouts()[static_cast<size_t>(input)];
-    if (layout && !ir::is_contiguous(*layout, graph_.type(old).dims))
-      return "its layout is strided";
-    return "";
-  }
-
-  void assign_outputs() {
-    for (size_t k = 0; k < graph_.outputs().size(); ++k) {
-      const ir::Output& o = graph_.outputs()[k];
-      const ValueRef root = partition_.places[o.value].root;
-      if (o.alias < 0) {
-        slots_[{root}] = {Slot::Kind::output, static_cast<int32_t>(k)};
-        continue;
-      }
-      if (root == graph_.inputs()[static_cast<size_t>(o.alias)])
-        continue;  // written in place by a scatter
-      const std::string why = refusal(o.alias, root);
-      if (why.empty()) {
-        slots_[{root}] = {Slot::Kind::input, o.alias};
-      } else {
-        info.copies.push_back(
-            format("state {} ({}) is copied: {}", o.alias, to_string(graph_.type(root)), why));
-        copies_.push_back({root, o.alias, graph_.type(root).bytes()});
-      }
-    }
-  }
-
-  void assign_slots() {
-    const auto step_count = static_cast<int32_t>(kernels_.steps.size());
-    const auto use = [&](const Storage& s, int32_t step) {
-      auto found = slots_.find(s);
-      if (found == slots_.end()) {
-        const Node& n = graph_.node(s.root);
-        Slot fresh;
-        const int64_t bytes = storage_type(graph_, s).bytes();
-        if (n.op == &ir::kInputOp) {
-          fresh = {Slot::Kind::input, static_cast<int32_t>(ir::get<ir::InputAttrs>(n.attrs).index)};
-        } else if (n.op == &ir::kConstantOp) {
-          fresh = {Slot::Kind::constant,
-                   static_cast<int32_t>(ir::get<ir::ConstantAttrs>(n.attrs).index)};
-        } else {
-          intervals_.push_back({std::max<int64_t>(bytes, 1), step, step});
-          fresh = {Slot::Kind::arena, static_cast<int32_t>(intervals_.size()) - 1};
-        }
-        found = slots_.emplace(s, fresh).first;
-      }
-      if (found->second.kind == Slot::Kind::arena)
-        intervals_[static_cast<size_t>(found->second.index)].last = step;
-    };
-    for (int32_t s = 0; s < step_count; ++s) {
-      for (const Storage& r : read_[static_cast<size_t>(s)]) use(r, s);
-      for (const Storage& w : written_[static_cast<size_t>(s)]) use(w, s);
-    }
-    for (const Copy& c : copies_) use({c.root}, step_count);
-  }
-
   uint64_t address(const Storage& s) const {
-    const auto found = slots_.find(s);
-    if (found == slots_.end()) return nothing_->address();
-    const Slot& slot = found->second;
+    const Slot* found = plan->slot(s);
+    if (!found) return nothing_->address();
+    const Slot& slot = *found;
     uint64_t at = 0;
     switch (slot.kind) {
       case Slot::Kind::input:
@@ -401,17 +241,8 @@ class DeviceProgram::Impl {
   }
 
   void plan_products() {
-    for (const GpuStep& step : kernels_.steps) {
-      if (step.library < 0) continue;
-      const Node& n = graph_.nodes()[static_cast<size_t>(
-          partition_.steps[static_cast<size_t>(step.library)].members[0])];
-      if (n.op->name != "gemm" || n.inputs.size() != 2)
-        usage_error("[{}] has no implementation for the GPU", n.op->name);
-      const passes::Place &a = partition_.places[n.inputs[0]], &b = partition_.places[n.inputs[1]];
-      PlannedProduct p{
-          product_calls(n, graph_.type(n.inputs[0]), a.layout, graph_.type(n.inputs[1]), b.layout),
-          {}};
-      ++info.products;
+    for (const auto& [step, calls] : plan->products()) {
+      PlannedProduct p{calls, {}};
       // Products without elements are no calls; those without k are zeros.
       const Product& of = p.calls.product;
       if (of.m > 0 && of.n > 0 && of.k > 0 && of.batch > 0 && !p.calls.calls.empty()) {
@@ -424,7 +255,7 @@ class DeviceProgram::Impl {
           p.plan = product_plan(device_, of);
         info.workspace_bytes = std::max(info.workspace_bytes, p.plan.workspace_bytes);
       }
-      products_.emplace(step.library, std::move(p));
+      products_.emplace(step, std::move(p));
     }
     workspace_ = std::make_unique<DeviceMemory>(device_, info.workspace_bytes);
   }
@@ -493,7 +324,7 @@ class DeviceProgram::Impl {
 
   void execute() {
     for (size_t s = 0; s < kernels_.steps.size(); ++s) execute_step(s);
-    for (const Copy& c : copies_)
+    for (const StateCopy& c : plan->copies())
       raise(device_.copy(inputs_[static_cast<size_t>(c.input)], address({c.root}), c.bytes));
   }
 
@@ -519,7 +350,7 @@ class DeviceProgram::Impl {
       execute_step(s);
       raise(device_.record_event(events[s + 1]));
     }
-    for (const Copy& c : copies_)
+    for (const StateCopy& c : plan->copies())
       raise(device_.copy(inputs_[static_cast<size_t>(c.input)], address({c.root}), c.bytes));
     raise(device_.synchronize());
     for (size_t s = 0; s < count; ++s) {
@@ -569,7 +400,10 @@ class DeviceProgram::Impl {
     const int64_t elements = n.types[0].elements();
     if (elements == 0) return;
     const uint64_t c = address({partition_.places.of(index)[0].root});
-    if (of.k == 0) return raise(device_.fill(c, 0, n.types[0].bytes()));
+    if (of.k == 0) {
+      if (!of.accumulate) raise(device_.fill(c, 0, n.types[0].bytes()));
+      return;
+    }
     const uint64_t a = address({partition_.places[n.inputs[0]].root}),
                    b = address({partition_.places[n.inputs[1]].root});
     for (const ProductCalls::Call& call : p.calls.calls)
@@ -578,11 +412,6 @@ class DeviceProgram::Impl {
                                 c + static_cast<uint64_t>(call.c), 0, workspace_->address()));
   }
 
-  struct Copy {
-    ValueRef root;
-    int32_t input;
-    int64_t bytes;
-  };
   struct PlannedProduct {
     ProductCalls calls;
     ProductPlan plan;
@@ -596,15 +425,10 @@ class DeviceProgram::Impl {
 
   Device& device_;
   MakeModules make_modules_;
-  ir::Graph graph_;
-  kernel::Partition partition_;
-  StepKernels kernels_;
-  std::vector<std::set<Storage>> read_, written_;  // by step
-  std::map<ValueRef, int32_t> first_writer_, last_reader_;
-  std::map<Storage, Slot> slots_;
-  std::vector<passes::Interval> intervals_;
-  passes::MemoryPlan plan_;
-  std::vector<Copy> copies_;
+  const ir::Graph& graph_ = plan->graph;
+  const kernel::Partition& partition_ = plan->partition();
+  const StepKernels& kernels_ = plan->kernels();
+  const passes::MemoryPlan& plan_ = plan->plan;
   std::unique_ptr<DeviceMemory> arena_, nothing_, workspace_, tables_, faults_;
   std::vector<std::unique_ptr<DeviceMemory>> constants_;
   int64_t table_bytes_ = 0;
@@ -617,8 +441,9 @@ class DeviceProgram::Impl {
   uint64_t executable_ = 0;
 };
 
-DeviceProgram::DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules)
-    : impl_(std::make_unique<Impl>(graph, device, std::move(make_modules))) {}
+DeviceProgram::DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device,
+                             MakeModules make_modules)
+    : impl_(std::make_unique<Impl>(std::move(plan), device, std::move(make_modules))) {}
 DeviceProgram::~DeviceProgram() = default;
 void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
   impl_->run(inputs, outputs);
@@ -635,8 +460,11 @@ DeviceProfile DeviceProgram::profile() {
 const DeviceProgramInfo& DeviceProgram::info() const {
   return impl_->info;
 }
+const DevicePlan& DeviceProgram::plan() const {
+  return *impl_->plan;
+}
 const std::vector<ir::Output>& DeviceProgram::outputs() const {
-  return impl_->graph().outputs();
+  return impl_->plan->graph.outputs();
 }
 const std::vector<ir::Type>& DeviceProgram::output_types() const {
   return impl_->output_types;

@@ -11,11 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "cuda/device_plan.h"
 #include "cuda/plugin.h"
 #include "cuda/step_costs.h"
-#include "cuda/step_kernels.h"
-#include "passes/pipeline.h"
-#include "passes/plan_memory.h"
 
 namespace corten::cuda {
 
@@ -23,14 +21,6 @@ namespace corten::cuda {
 /// given.
 using MakeModules =
     std::function<std::vector<std::string>(std::span<const codegen::gpu::KernelText>)>;
-
-struct DeviceProgramInfo {
-  int64_t arena_bytes = 0, arena_lower_bound = 0, workspace_bytes = 0;
-  size_t launches = 0, groups = 0, texts = 0, products = 0;
-  double make_ms = 0;               ///< to make the program; kernels: a part of it
-  double kernels_ms = 0;            ///< to compile or load the kernels
-  std::vector<std::string> copies;  ///< states that are not written in place, and why
-};
 
 /// Where the time of an execution goes.
 struct DeviceProfile {
@@ -47,10 +37,11 @@ struct DeviceProfile {
 
 class DeviceProgram {
  public:
-  /// `graph`: as recorded; it may be forgotten afterwards. The device must live as long as this.
-  /// Usage error for what has no implementation for GPUs, resource error if the device is out of
-  /// memory.
-  DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules = {});
+  /// The device must live as long as this. Resource error if it is out of memory.
+  DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules = {});
+  /// The plan of a recorded graph, which may be forgotten afterwards.
+  DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules = {})
+      : DeviceProgram(plan_for_device(graph), device, std::move(make_modules)) {}
   ~DeviceProgram();
   DeviceProgram(const DeviceProgram&) = delete;
 
@@ -68,6 +59,7 @@ class DeviceProgram {
   DeviceProfile profile();
 
   const DeviceProgramInfo& info() const;
+  const DevicePlan& plan() const;
   const std::vector<ir::Output>& outputs() const;
   const std::vector<ir::Type>& output_types() const;
   /// Whether the last run was the launch of a graph.

@@ -37,7 +37,7 @@ constexpr Pass kPipeline[] = {
     {"claim", false, claim, nullptr, Families::cpu},  // defines the bits of products
     {"claim", false, claim_products, nullptr, Families::gpu},
     {"dce", true, dce},
-    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }, nullptr, Families::cpu},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }},
     {"absorb", true, absorb, nullptr, Families::cpu},
     {"schedule", true, schedule},
     {"materialize", false, materialize},

@@ -10,6 +10,7 @@
 #include "base/env.h"
 #include "base/format.h"
 #include "kernel/partition.h"
+#include "kernel/timeline.h"
 #include "runtime/tile_kernels.h"
 
 namespace corten::runtime {
@@ -54,53 +55,20 @@ class Builder final : public Draft {
 
   /// What lives when: for decisions about rematerialisation.
   passes::Timeline timeline() const override {
-    passes::Timeline t;
-    const auto& nodes = graph.nodes();
-    const int32_t end = static_cast<int32_t>(lowered_.size());
-    t.places = &p_.places;
-    t.steps = end + 1;
-    t.step_of.assign(nodes.size(), -1);
-    t.held.assign(nodes.size(), passes::Timeline::Held::anywhere);
-    for (int32_t s = end; s-- > 0;)
-      for (const kernel::Step* step : {lowered_[s].step, lowered_[s].tile_step})
-        if (step)
-          for (int32_t node : step->members) t.step_of[node] = s;
-    for (size_t i = 0; i < nodes.size(); ++i) {
-      const ir::OpKind kind = nodes[i].op->kind;
-      const ValueRef root = p_.places[{static_cast<int32_t>(i), 0}].root;
-      if (kind == ir::OpKind::input || kind == ir::OpKind::constant || (kind != ir::OpKind::view && p_.stored.count(root)))
-        t.held[i] = passes::Timeline::Held::stored;
-      else if (t.step_of[i] >= 0)
-        t.held[i] = passes::Timeline::Held::inner;
+    std::vector<kernel::TimelineStep> list;
+    for (size_t s = 0; s < lowered_.size(); ++s) {
+      const Lowered& l = lowered_[s];
+      list.push_back({.steps = {l.step}, .stores_result = l.stores_result, .read = touched(l, false), .written = touched(l, true),
+                      .bytes = static_cast<double>(steps[s].bytes), .flops = steps[s].flops});
+      if (l.tile_step) list.back().steps.push_back(l.tile_step);
     }
-    std::map<ValueRef, std::vector<int32_t>> touches;
-    for (const Lowered& l : lowered_)
-      if (!l.stores_result) t.held[l.step->members[0]] = passes::Timeline::Held::inner;
-    for (int32_t s = 0; s < end; ++s) {
-      t.bytes.push_back(static_cast<double>(steps[s].bytes));
-      t.flops.push_back(steps[s].flops);
-      for (bool written : {false, true})
-        for (const Storage& storage : touched(lowered_[s], written))
-          if (!storage.partial) touches[storage.root].push_back(s);
-      if (lowered_[s].library())
-        if (const Node& n = nodes[lowered_[s].step->members[0]]; n.op->in_place >= 0)
-          t.overwritten.emplace(p_.places[n.inputs[n.op->in_place]].root, s);
-      if (lowered_[s].step->form == ir::KernelForm::scatter) t.overwritten.emplace(p_.places[nodes[lowered_[s].step->members[0]].inputs[0]].root, s);
-    }
-    t.bytes.push_back(0);
-    t.flops.push_back(0);
-    for (const ir::Output& o : graph.outputs())
-      if (o.alias >= 0)
-        if (auto writer = first_writer_.find(p_.places[o.value].root); writer != first_writer_.end())
-          t.overwritten.emplace(graph.inputs()[o.alias], writer->second);
-    for (auto& [root, steps] : touches) {
-      const auto slot = slots_.find({root});
-      if (slot == slots_.end() || slot->second.kind != Slot::Kind::arena) continue;
-      steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
-      if (intervals[slot->second.index].last == end) steps.push_back(end);
-      t.buffers.push_back({root, intervals[slot->second.index].bytes, std::move(steps)});
-    }
-    return t;
+    std::map<ValueRef, kernel::ArenaBuffer> arena;
+    for (auto& [storage, slot] : slots_)
+      if (slot.kind == Slot::Kind::arena && !storage.partial) {
+        const passes::Interval& life = intervals[slot.index];
+        arena[storage.root] = {life.bytes, life.last == static_cast<int32_t>(lowered_.size())};
+      }
+    return kernel::timeline(p_, list, arena);
   }
 
   /// What lies in each interval.

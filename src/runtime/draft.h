@@ -6,30 +6,23 @@
 #include <vector>
 
 #include "kernel/lower.h"
-#include "passes/plan_memory.h"
-#include "passes/remat.h"
+#include "passes/rematerialise.h"
 #include "runtime/program.h"
 
 namespace corten::runtime {
 
-class Draft {
+class Draft : public passes::Planned {
  public:
-  virtual ~Draft() = default;
-  /// What lives when: for decisions about rematerialisation. Valid as long as this.
-  virtual passes::Timeline timeline() const = 0;
   /// What lies in each interval.
   virtual std::vector<kernel::Storage> contents() const = 0;
 
-  ir::Graph graph;
   std::vector<ProgramStep> steps;
   std::vector<StateCopy> copies;
-  std::vector<passes::Interval> intervals;
-  passes::MemoryPlan plan;  ///< of the intervals
   std::vector<std::string> kernel_texts;
   ProgramInfo info;  ///< counts, and the time that kernels took to make
 
  protected:
-  explicit Draft(ir::Graph g) : graph(std::move(g)) {}
+  using Planned::Planned;
 };
 
 /// Fuses the last graph, lowers and compiles its kernels and plans its memory.

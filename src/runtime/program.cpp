@@ -13,7 +13,6 @@
 #include "base/thread_pool.h"
 #include "runtime/allocator.h"
 #include "runtime/draft.h"
-#include "runtime/rematerialise.h"
 
 namespace corten::runtime {
 
@@ -76,7 +75,7 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
   if (!options.eager && !disabled.count("remat")) {
     const double begin = now_ms(), before = passes_ms + compile_ms;
     const size_t nodes = chosen->graph.nodes().size();
-    chosen = rematerialise(std::move(chosen), options.arena_budget, draft);
+    chosen = passes::rematerialise<Draft>(std::move(chosen), options.arena_budget, draft);
     passes_.push_back({"remat", now_ms() - begin, nodes, chosen->graph.nodes().size(), false});
     passes_ms += now_ms() - begin - (passes_ms + compile_ms - before);
   }

@@ -177,8 +177,9 @@ Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_
     for (int64_t batch = 0; batch < p.batch; ++batch)
       for (int64_t i = 0; i < p.m; ++i)
         for (int64_t j = 0; j < p.n; ++j) {
-          double wide = 0;
-          float sum = 0;
+          const int64_t to = batch * p.stride_c + i * p.ldc + j;
+          double wide = p.accumulate && f64 ? at<double>(c)[to] : 0;
+          float sum = p.accumulate && !f64 ? at<float>(c)[to] : 0;
           for (int64_t k = 0; k < p.k; ++k) {
             const double x = element(
                 p.type, a, batch * p.stride_a + (p.transpose_a ? k * p.lda + i : i * p.lda + k));
@@ -189,7 +190,6 @@ Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_
             else
               sum = std::fma(static_cast<float>(x), static_cast<float>(y), sum);
           }
-          const int64_t to = batch * p.stride_c + i * p.ldc + j;
           if (p.bias)
             sum += static_cast<float>(element(p.wide_result ? ProductType::f32 : p.type, bias, j));
           if (f64)

@@ -99,7 +99,7 @@ struct OnDevice {
 Comparison compare_with_cpu(const Function& function,
                             const std::function<std::vector<Tensor>(int step)>& arguments,
                             int steps, Device& device, const MakeModules& make_modules,
-                            int cpu_steps) {
+                            int cpu_steps, int64_t arena_budget) {
   Comparison out;
   if (cpu_steps < 0) cpu_steps = steps;
   CompiledFunction compiled = compile(function);
@@ -107,7 +107,7 @@ Comparison compare_with_cpu(const Function& function,
   compiled.plan(first);
   const runtime::Inspection found = runtime::inspect(compiled);
   const std::vector<CellPtr> states = found.states;
-  DeviceProgram program(*found.recorded, device, make_modules);
+  DeviceProgram program(plan_for_device(*found.recorded, arena_budget), device, make_modules);
   out.info = program.info();
   std::vector<std::unique_ptr<OnDevice>> memory;
   std::vector<uint64_t> inputs, outputs;

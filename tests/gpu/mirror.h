@@ -2,6 +2,7 @@
 // results and state compared.
 #pragma once
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,12 @@ struct Comparison {
 };
 
 /// Makes `steps` steps with `arguments(step)` on the device, then `cpu_steps` (-1: as many) on the
-/// CPU, from the same state. States are compared if both made as many.
+/// CPU, from the same state. States are compared if both made as many. The device's arena keeps to
+/// a budget, if it can.
 Comparison compare_with_cpu(const Function& function,
                             const std::function<std::vector<Tensor>(int step)>& arguments,
                             int steps, Device& device, const MakeModules& make_modules = {},
-                            int cpu_steps = -1);
+                            int cpu_steps = -1,
+                            int64_t arena_budget = std::numeric_limits<int64_t>::max());
 
 }  // namespace corten::cuda::test

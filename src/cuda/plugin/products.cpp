@@ -170,14 +170,14 @@ class LtProducts final : public Products {
     std::memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
     const Descriptors d(p, bias);
     if (!d.status.empty()) return d.status;
-    const double one = 1, zero = 0;
-    const float one_f = 1, zero_f = 0;
+    const double one = 1, beta = p.accumulate ? 1 : 0;
+    const float one_f = 1, beta_f = p.accumulate ? 1 : 0;
     const bool f64 = p.type == ProductType::f64;
     const auto address = [](uint64_t x) { return reinterpret_cast<void*>(x); };
     return f.check(
         f.cublasLtMatmul_(
             handle_, d.product, f64 ? static_cast<const void*>(&one) : &one_f, address(b), d.b,
-            address(a), d.a, f64 ? static_cast<const void*>(&zero) : &zero_f, address(c), d.c,
+            address(a), d.a, f64 ? static_cast<const void*>(&beta) : &beta_f, address(c), d.c,
             address(c), d.c, &algorithm, address(workspace),
             static_cast<size_t>(plan.workspace_bytes), reinterpret_cast<cudaStream_t>(stream)),
         "cublasLtMatmul");

@@ -1,10 +1,10 @@
-#include "runtime/rematerialise.h"
+#include "passes/rematerialise.h"
 
 #include <algorithm>
 
 #include "base/env.h"
 
-namespace corten::runtime {
+namespace corten::passes {
 namespace {
 
 /// Time that may be spent without being asked to need less memory, as a share of the step's; in programs from this size on.
@@ -15,18 +15,18 @@ constexpr int kLadder = 24;
 
 }  // namespace
 
-std::unique_ptr<Draft> rematerialise(std::unique_ptr<Draft> plain, int64_t budget,
-                                     const std::function<std::unique_ptr<Draft>(ir::Graph)>& draft) {
+std::unique_ptr<Planned> rematerialise(std::unique_ptr<Planned> plain, int64_t budget,
+                                     const std::function<std::unique_ptr<Planned>(ir::Graph)>& replan) {
   const int64_t start = plain->plan.bytes;
   if (start <= budget && start < static_cast<int64_t>(env_bytes("CORTEN_REMAT_BYTES", kWorthwhile))) return plain;
-  const passes::Timeline timeline = plain->timeline();
-  const std::vector<passes::Recomputation> order = passes::order_recomputations(plain->graph, timeline, start > budget ? 1e9 : kFreeShare);
+  const Timeline timeline = plain->timeline();
+  const std::vector<Recomputation> order = order_recomputations(plain->graph, timeline, start > budget ? 1e9 : kFreeShare);
   auto attempt = [&](size_t count) {
-    return draft(passes::recompute(plain->graph, timeline, {order.begin(), order.begin() + static_cast<ptrdiff_t>(count)}));
+    return replan(recompute(plain->graph, timeline, {order.begin(), order.begin() + static_cast<ptrdiff_t>(count)}));
   };
-  std::unique_ptr<Draft> best;
+  std::unique_ptr<Planned> best;
   int64_t least = start;
-  auto keep = [&](std::unique_ptr<Draft> other, int64_t below) {
+  auto keep = [&](std::unique_ptr<Planned> other, int64_t below) {
     if (other->plan.bytes >= below) return;
     least = other->plan.bytes;
     best = std::move(other);
@@ -46,4 +46,4 @@ std::unique_ptr<Draft> rematerialise(std::unique_ptr<Draft> plain, int64_t budge
   return best ? std::move(best) : std::move(plain);
 }
 
-}  // namespace corten::runtime
+}  // namespace corten::passes
