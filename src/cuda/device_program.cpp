@@ -6,7 +6,6 @@
 #include <set>
 
 #include "base/format.h"
-#include "base/strings.h"
 #include "base/thread_pool.h"
 #include "codegen/gpu/arguments.h"
 #include "cuda/binaries.h"
@@ -23,40 +22,10 @@ using kernel::Storage;
 
 namespace {
 
-void raise(const Status& status) {
-  if (!status.empty()) resource_error("{}", status);
-}
-
 using Clock = std::chrono::steady_clock;
 double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
-
-/// Memory of a device that goes with this.
-class DeviceMemory {
- public:
-  DeviceMemory(Device& device, int64_t bytes) : device_(device) {
-    if (bytes <= 0) return;
-    const Status status = device_.allocate(bytes, address_);
-    if (status.empty()) return;
-    int64_t free = 0, total = 0;
-    device_.memory(free, total);
-    resource_error(
-        "{} ({} asked for, {} of {} are free): lower the batch or the sequence length, or raise "
-        "the virtual shards",
-        status, format_bytes(static_cast<uint64_t>(bytes)),
-        format_bytes(static_cast<uint64_t>(free)), format_bytes(static_cast<uint64_t>(total)));
-  }
-  DeviceMemory(const DeviceMemory&) = delete;
-  ~DeviceMemory() {
-    if (address_) device_.release(address_);
-  }
-  uint64_t address() const { return address_; }
-
- private:
-  Device& device_;
-  uint64_t address_ = 0;
-};
 
 /// The fault slots of steps with gathered accesses.
 constexpr int64_t kFaultBytes = sizeof(ir::KernelFault);
@@ -65,10 +34,14 @@ constexpr int64_t kFaultBytes = sizeof(ir::KernelFault);
 
 class DeviceProgram::Impl {
  public:
-  Impl(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules)
-      : plan(std::move(plan)), device_(device), make_modules_(std::move(make_modules)) {
+  Impl(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules,
+       std::shared_ptr<Scratch> scratch)
+      : plan(std::move(plan)),
+        device_(device),
+        make_modules_(std::move(make_modules)),
+        scratch_(scratch ? std::move(scratch) : std::make_shared<Scratch>(device)) {
     const Clock::time_point start = Clock::now();
-    arena_ = std::make_unique<DeviceMemory>(device_, plan_.bytes);
+    scratch_->reserve(plan_.bytes);
     upload_constants();
     const Clock::time_point kernels = Clock::now();
     load_kernels();
@@ -86,7 +59,8 @@ class DeviceProgram::Impl {
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
     CORTEN_CHECK(inputs.size() == graph_.inputs().size() &&
                  outputs.size() == graph_.outputs().size());
-    const bool same = bound_ && inputs == inputs_ && outputs == outputs_;
+    const bool same = bound_ && inputs == inputs_ && outputs == outputs_ &&
+                      arena_ == scratch_->address();
     replayed = same;
     if (!same) {
       if (executable_) {
@@ -96,6 +70,7 @@ class DeviceProgram::Impl {
       }
       inputs_ = inputs;
       outputs_ = outputs;
+      arena_ = scratch_->address();
       bind();
       bound_ = true;
       return execute();
@@ -191,8 +166,7 @@ class DeviceProgram::Impl {
         at = constants_[static_cast<size_t>(slot.index)]->address();
         break;
       case Slot::Kind::arena:
-        at = arena_->address() +
-             static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(slot.index)]);
+        at = arena_ + static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(slot.index)]);
         break;
       case Slot::Kind::none:
         break;
@@ -425,11 +399,13 @@ class DeviceProgram::Impl {
 
   Device& device_;
   MakeModules make_modules_;
+  std::shared_ptr<Scratch> scratch_;
+  uint64_t arena_ = 0;  // where it was when addresses were bound
   const ir::Graph& graph_ = plan->graph;
   const kernel::Partition& partition_ = plan->partition();
   const StepKernels& kernels_ = plan->kernels();
   const passes::MemoryPlan& plan_ = plan->plan;
-  std::unique_ptr<DeviceMemory> arena_, nothing_, workspace_, tables_, faults_;
+  std::unique_ptr<DeviceMemory> nothing_, workspace_, tables_, faults_;
   std::vector<std::unique_ptr<DeviceMemory>> constants_;
   int64_t table_bytes_ = 0;
   std::vector<uint64_t> modules_, functions_;
@@ -442,8 +418,9 @@ class DeviceProgram::Impl {
 };
 
 DeviceProgram::DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device,
-                             MakeModules make_modules)
-    : impl_(std::make_unique<Impl>(std::move(plan), device, std::move(make_modules))) {}
+                             MakeModules make_modules, std::shared_ptr<Scratch> scratch)
+    : impl_(std::make_unique<Impl>(std::move(plan), device, std::move(make_modules),
+                                   std::move(scratch))) {}
 DeviceProgram::~DeviceProgram() = default;
 void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
   impl_->run(inputs, outputs);

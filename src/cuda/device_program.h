@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/device_memory.h"
 #include "cuda/device_plan.h"
 #include "cuda/plugin.h"
 #include "cuda/step_costs.h"
@@ -37,8 +38,10 @@ struct DeviceProfile {
 
 class DeviceProgram {
  public:
-  /// The device must live as long as this. Resource error if it is out of memory.
-  DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules = {});
+  /// The device must live as long as this. `scratch` may be shared with other programs. Resource
+  /// error if the device is out of memory.
+  DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules = {},
+                std::shared_ptr<Scratch> scratch = {});
   /// The plan of a recorded graph, which may be forgotten afterwards.
   DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules = {})
       : DeviceProgram(plan_for_device(graph), device, std::move(make_modules)) {}

@@ -34,12 +34,16 @@ struct KernelResources {
   int shared_bytes = 0, stack_bytes = 0, spill_store_bytes = 0, spill_load_bytes = 0;
 };
 
+/// Of a product, at most.
+inline constexpr int64_t kMaxWorkspace = int64_t{32} << 20;
+
 struct DeviceInfo {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
   uint64_t memory_bytes = 0;
   int multiprocessors = 0;
   int64_t l2_bytes = 0;
+  int64_t workspace_bytes = kMaxWorkspace;  ///< that a product takes at most
 };
 
 /// The driver and its devices.

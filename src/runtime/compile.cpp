@@ -269,7 +269,7 @@ runtime::Inspection runtime::inspect(const CompiledFunction& function) {
   const CompiledFunction::Impl& impl = *function.impl();
   if (impl.entries.empty()) usage_error("nothing is compiled yet: call the function, or plan() it");
   const Entry& entry = impl.entries.front();
-  return {entry.program.get(), &entry.recorded.graph, entry.recorded.states, entry.recorded.written};
+  return {entry.program.get(), &entry.recorded.graph, entry.recorded.states, entry.recorded.written, impl.options.memory_budget};
 }
 std::vector<CompileRecord> CompiledFunction::compilations() const { return impl_->history.records(); }
 void CompiledFunction::detect_anomaly(bool enabled) { impl_->detect_anomaly = enabled; }

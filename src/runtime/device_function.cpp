@@ -3,17 +3,18 @@
 #include <algorithm>
 
 #include "base/format.h"
+#include "base/strings.h"
 #include "ops/functions.h"
 #include "passes/precision.h"
 #include "runtime/allocator.h"
-#include "runtime/inspect.h"
 
 namespace corten::runtime {
 namespace {
 
-void raise(const cuda::Status& status) {
-  if (!status.empty()) resource_error("{}", status);
-}
+using cuda::raise;
+
+/// Left of a device's free memory for workspaces of products, constants, modules and tables.
+constexpr int64_t kReserve = int64_t{96} << 20;
 
 // The same value, contiguous.
 ir::Value contiguous(const ir::Value& v) {
@@ -74,20 +75,38 @@ void DeviceState::fetch() {
 struct DeviceFunction::Entry {
   std::vector<CellPtr> states;
   std::vector<bool> written;
-  std::unique_ptr<cuda::DeviceProgram> program;
+  std::vector<std::unique_ptr<cuda::DeviceMemory>> memory;
   std::vector<uint64_t> arguments, results;  // addresses
+  std::unique_ptr<cuda::DeviceProgram> program;
 };
 
 DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state)
     : function_(function), state_(state) {}
-DeviceFunction::~DeviceFunction() {
-  cuda::Device& device = state_.device();
-  for (auto& [key, entry] : entries_) {
-    entry->program.reset();  // waits
-    for (uint64_t a : entry->arguments) device.release(a);
-    for (uint64_t r : entry->results)
-      if (r) device.release(r);
-  }
+DeviceFunction::~DeviceFunction() = default;  // programs wait
+
+std::unique_ptr<cuda::DevicePlan> DeviceFunction::plan_arena(const Inspection& found) {
+  // What the device has got left, now that everything else lies there.
+  int64_t free = 0, total = 0;
+  raise(state_.device().memory(free, total));
+  int64_t budget = std::max<int64_t>(0, free + state_.scratch()->bytes() - kReserve);
+  int64_t besides = state_.device().info().workspace_bytes;
+  for (const CellPtr& cell : found.states) besides += cell->value.type().bytes();
+  const ir::Graph& recorded = *found.recorded;
+  for (size_t i = 0; i + found.states.size() < recorded.inputs().size(); ++i)
+    besides += recorded.type(recorded.inputs()[i]).bytes();
+  for (const ir::Output& o : recorded.outputs())
+    if (o.alias < 0) besides += recorded.type(o.value).bytes();
+  if (found.memory_budget > 0)
+    budget = std::clamp<int64_t>(found.memory_budget - besides, 0, budget);
+  std::unique_ptr<cuda::DevicePlan> plan = cuda::plan_for_device(recorded, budget);
+  const int64_t least = besides + plan->info().arena_bytes;
+  if (found.memory_budget > 0 && least > found.memory_budget)
+    resource_error(
+        "a compiled function needs at least {} ({} bytes) of the device, however much it computes "
+        "again; its memory budget is {} ({} bytes)",
+        format_bytes(static_cast<uint64_t>(least)), least,
+        format_bytes(static_cast<uint64_t>(found.memory_budget)), found.memory_budget);
+  return plan;
 }
 
 DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments) {
@@ -104,19 +123,19 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   entry->states = found.states;
   entry->written = found.written;
   cuda::Device& device = state_.device();
-  entry->program =
-      std::make_unique<cuda::DeviceProgram>(*found.recorded, device, state_.make_modules());
   const auto reserve = [&](int64_t bytes) {
-    uint64_t address = 0;
-    raise(device.allocate(std::max<int64_t>(bytes, 1), address));
     bytes_ += bytes;
-    return address;
+    return entry->memory
+        .emplace_back(std::make_unique<cuda::DeviceMemory>(device, std::max<int64_t>(bytes, 1)))
+        ->address();
   };
   for (const Tensor& t : plain) entry->arguments.push_back(reserve(value_of(t).type().bytes()));
-  for (size_t i = 0; i < entry->program->outputs().size(); ++i)
-    entry->results.push_back(entry->program->outputs()[i].alias < 0
-                                 ? reserve(entry->program->output_types()[i].bytes())
-                                 : 0);
+  const ir::Graph& recorded = *found.recorded;
+  for (const ir::Output& o : recorded.outputs())
+    entry->results.push_back(o.alias < 0 ? reserve(recorded.type(o.value).bytes()) : 0);
+  for (const CellPtr& cell : entry->states) state_.use(cell);
+  entry->program = std::make_unique<cuda::DeviceProgram>(plan_arena(found), device,
+                                                         state_.make_modules(), state_.scratch());
   place = std::move(entry);
   return *place;
 }

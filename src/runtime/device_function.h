@@ -12,6 +12,7 @@
 
 #include "corten/compile.h"
 #include "cuda/device_program.h"
+#include "runtime/inspect.h"
 #include "runtime/tensor_impl.h"
 
 namespace corten::runtime {
@@ -20,12 +21,16 @@ namespace corten::runtime {
 class DeviceState {
  public:
   explicit DeviceState(cuda::Device& device, cuda::MakeModules make_modules = {})
-      : device_(device), make_modules_(std::move(make_modules)) {}
+      : device_(device),
+        make_modules_(std::move(make_modules)),
+        scratch_(std::make_shared<cuda::Scratch>(device)) {}
   ~DeviceState();
   DeviceState(const DeviceState&) = delete;
 
   cuda::Device& device() const { return device_; }
   const cuda::MakeModules& make_modules() const { return make_modules_; }
+  /// The arena of all functions.
+  const std::shared_ptr<cuda::Scratch>& scratch() const { return scratch_; }
   /// Where a tensor lies on the device, with the host's value if that is new.
   uint64_t use(const CellPtr& cell);
   /// The device has a newer value.
@@ -44,6 +49,7 @@ class DeviceState {
   };
   cuda::Device& device_;
   cuda::MakeModules make_modules_;
+  std::shared_ptr<cuda::Scratch> scratch_;
   std::map<const Cell*, Place> places_;
   int64_t bytes_ = 0;
 };
@@ -58,7 +64,8 @@ class DeviceFunction {
   DeviceFunction(const DeviceFunction&) = delete;
 
   /// Executes the function; waits for the results. The first call with arguments of new types makes
-  /// a program. Usage error for what has no implementation for GPUs.
+  /// a program. Usage error for what has no implementation for GPUs; resource error if the function's
+  /// memory budget, or the device's memory, is too small however much is computed again.
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
   /// Makes the program for arguments of these types, without executing it.
   void plan(const std::vector<Tensor>& arguments);
@@ -77,6 +84,7 @@ class DeviceFunction {
   struct Entry;
   void ran_again();
   Entry& find(const std::vector<Tensor>& arguments);
+  std::unique_ptr<cuda::DevicePlan> plan_arena(const Inspection& found);
 
   CompiledFunction& function_;
   DeviceState& state_;

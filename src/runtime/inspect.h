@@ -15,6 +15,7 @@ struct Inspection {
   const ir::Graph* recorded = nullptr;  // before the passes
   std::vector<CellPtr> states;  // what the program reads or writes besides its arguments
   std::vector<bool> written;
+  int64_t memory_budget = 0;  // bytes that a call may use, the states among them; 0: no limit
 };
 /// Usage error if nothing is compiled yet.
 Inspection inspect(const CompiledFunction& function);

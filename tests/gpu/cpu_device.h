@@ -66,7 +66,7 @@ class CpuDevice final : public Device {
   // Now, or when a captured graph is launched.
   Status work(std::string name, std::function<Status()> what);
 
-  DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20};
+  DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
   std::map<uint64_t, int64_t> memory_;  // address, bytes
   std::vector<std::vector<codegen::gpu::KernelText>> texts_;
   std::vector<std::unique_ptr<codegen::test::HostModule>> modules_;

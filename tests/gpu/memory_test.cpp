@@ -9,6 +9,7 @@
 #include "gpu/cpu_device.h"
 #include "gpu/mirror.h"
 #include "gpu/samples.h"
+#include "runtime/device_function.h"
 
 namespace corten::cuda::test {
 namespace {
@@ -76,6 +77,54 @@ TEST(DeviceMemory, KeepsToABudgetByComputingAgain) {
   EXPECT_EQ(all.device, less.device);
   EXPECT_LE(less.info.arena_bytes, budget);
   EXPECT_GT(less.info.recomputed, 0);
+}
+
+// A budget of the step is one on the device too, and the functions of a device share one arena.
+TEST(DeviceMemory, FunctionsKeepToTheirBudgetAndShareTheArena) {
+  CpuDevice device;
+  auto model =
+      make_gpt2({.vocab_size = 300, .n_positions = 40, .n_embd = 16, .n_layer = 2, .n_head = 2});
+  model->initialize(1);
+  const auto loss = [&](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{model->loss(in[0], in[1])};
+  };
+  const auto gradient = [&](const std::vector<Tensor>& in) {
+    const Tensor mean = model->loss(in[0], in[1]);
+    return std::vector<Tensor>{mean.detach(), grad({mean}, model->parameters())[0]};
+  };
+  const std::vector<Tensor> in{tokens({4, 40}, 1, 300), tokens({4, 40}, 2, 300)};
+  runtime::DeviceState state(device, device.modules());
+  CompiledFunction free = compile(gradient), small = compile(loss);
+  runtime::DeviceFunction on_device(free, state), evaluation(small, state);
+  Tensor want;
+  try {
+    want = on_device(in)[1];
+  } catch (const Error&) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  const int64_t arena = on_device.info().arena_bytes, before = device.allocated_bytes();
+  evaluation(in);
+  EXPECT_LT(device.allocated_bytes() - before, evaluation.info().arena_bytes);
+  EXPECT_EQ(on_device(in)[1].to_vector<float>(), want.to_vector<float>());
+
+  const int64_t needed = free.info().state_bytes + free.info().argument_bytes +
+                         free.info().output_bytes + device.info().workspace_bytes;
+  CompiledFunction less = compile(gradient, {.memory_budget = needed + arena * 9 / 10});
+  runtime::DeviceFunction fits(less, state);
+  EXPECT_EQ(fits(in)[1].to_vector<float>(), want.to_vector<float>());
+  EXPECT_LE(fits.info().arena_bytes, arena * 9 / 10);
+  CompiledFunction least = compile(gradient, {.memory_budget = needed + arena / 10});
+  runtime::DeviceFunction refuses(least, state);
+  try {
+    refuses(in);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::Resource);
+    EXPECT_NE(std::string(e.what()).find("of the device, however much it computes again"),
+              std::string::npos)
+        << e.what();
+  }
 }
 
 }  // namespace

@@ -50,8 +50,6 @@ const Functions& functions() {
   return *instance;
 }
 
-constexpr int64_t kMaxWorkspace = int64_t{32} << 20;
-
 // Descriptors of a product, made for one call: they are small structures of the host.
 //
 // The library's matrices are column-major, so it is given c' = b' a': what is row-major [r, c] here

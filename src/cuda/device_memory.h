@@ -1,0 +1,64 @@
+// Memory of a device that goes with its owner.
+#pragma once
+
+#include <algorithm>
+
+#include "base/format.h"
+#include "base/strings.h"
+#include "cuda/plugin.h"
+
+namespace corten::cuda {
+
+/// Resource error for a call that failed.
+inline void raise(const Status& status) {
+  if (!status.empty()) resource_error("{}", status);
+}
+
+class DeviceMemory {
+ public:
+  /// Nothing for 0 bytes. Resource error if the device has not got as much.
+  DeviceMemory(Device& device, int64_t bytes) : device_(device), bytes_(std::max<int64_t>(bytes, 0)) {
+    if (bytes <= 0) return;
+    const Status status = device_.allocate(bytes, address_);
+    if (status.empty()) return;
+    int64_t free = 0, total = 0;
+    device_.memory(free, total);
+    resource_error(
+        "{} ({} asked for, {} of {} are free): lower the batch or the sequence length, or raise "
+        "the virtual shards; corten plan --device cuda lists what would make it fit",
+        status, format_bytes(static_cast<uint64_t>(bytes)),
+        format_bytes(static_cast<uint64_t>(free)), format_bytes(static_cast<uint64_t>(total)));
+  }
+  DeviceMemory(const DeviceMemory&) = delete;
+  ~DeviceMemory() {
+    if (address_) device_.release(address_);
+  }
+  uint64_t address() const { return address_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  Device& device_;
+  int64_t bytes_;
+  uint64_t address_ = 0;
+};
+
+/// The arena of programs that a device runs one after the other: as large as the largest of them.
+/// It moves when it grows.
+class Scratch {
+ public:
+  explicit Scratch(Device& device) : device_(device) {}
+  void reserve(int64_t bytes) {
+    if (memory_ && memory_->bytes() >= bytes) return;
+    raise(device_.synchronize());
+    memory_.reset();
+    memory_ = std::make_unique<DeviceMemory>(device_, bytes);
+  }
+  uint64_t address() const { return memory_ ? memory_->address() : 0; }
+  int64_t bytes() const { return memory_ ? memory_->bytes() : 0; }
+
+ private:
+  Device& device_;
+  std::unique_ptr<DeviceMemory> memory_;
+};
+
+}  // namespace corten::cuda
