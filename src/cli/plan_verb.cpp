@@ -110,8 +110,6 @@ int run_plan(const Args& args) {
   }
   if (config.path.empty()) usage_error("corten plan: CONFIG.toml is missing (see corten plan --help)");
   const ResolvedConfig resolved = load_config(config.inputs());
-  if (resolved.config.train.device == "cuda")
-    resource_error("train.device = \"cuda\": plans are of the program for the CPU; --device null --machine H100 plans for a GPU");
   if (const std::string folder = parent_path(snapshot); !snapshot.empty() && !folder.empty() && !folder_exists(folder))
     usage_error("corten plan: --snapshot {}: there is no folder {}", snapshot, folder);
   Progress progress;

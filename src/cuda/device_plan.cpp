@@ -1,10 +1,10 @@
 #include "cuda/device_plan.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/format.h"
 #include "kernel/timeline.h"
-#include "passes/pipeline.h"
 
 namespace corten::cuda {
 
@@ -288,10 +288,27 @@ std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, int64_t a
     return std::make_unique<DevicePlan>(std::move(graph), !disabled.count("fuse"),
                                         !disabled.count("plan"));
   };
+  std::vector<passes::PassRecord> records;
   std::unique_ptr<DevicePlan> out =
-      plan(passes::run_pipeline(recorded, disabled, nullptr, passes::Families::gpu));
-  if (disabled.count("remat")) return out;
-  return passes::rematerialise<DevicePlan>(std::move(out), arena_budget, plan);
+      plan(passes::run_pipeline(recorded, disabled, &records, passes::Families::gpu));
+  if (!disabled.count("remat")) {
+    const auto start = std::chrono::steady_clock::now();
+    const size_t nodes = out->graph.nodes().size();
+    out = passes::rematerialise<DevicePlan>(std::move(out), arena_budget, plan);
+    const std::chrono::duration<double, std::milli> spent =
+        std::chrono::steady_clock::now() - start;
+    records.push_back({"remat", spent.count(), nodes, out->graph.nodes().size(), false});
+  }
+  out->passes = std::move(records);
+  return out;
+}
+
+int64_t bytes_besides_arena(const ir::Graph& recorded, int64_t workspace_bytes) {
+  int64_t bytes = workspace_bytes;
+  for (const ValueRef input : recorded.inputs()) bytes += recorded.type(input).bytes();
+  for (const ir::Output& o : recorded.outputs())
+    if (o.alias < 0) bytes += recorded.type(o.value).bytes();
+  return bytes;
 }
 
 }  // namespace corten::cuda

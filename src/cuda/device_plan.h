@@ -11,6 +11,7 @@
 
 #include "cuda/products.h"
 #include "cuda/step_kernels.h"
+#include "passes/pipeline.h"
 #include "passes/rematerialise.h"
 
 namespace corten::cuda {
@@ -61,6 +62,8 @@ class DevicePlan final : public passes::Planned {
   int64_t bytes_moved(const GpuStep& step) const;
   const DeviceProgramInfo& info() const { return info_; }
 
+  std::vector<passes::PassRecord> passes;  ///< that made the graph
+
  private:
   struct Touched {
     std::set<kernel::Storage> read, written;
@@ -90,6 +93,10 @@ class DevicePlan final : public passes::Planned {
 ir::Type storage_type(const ir::Graph& graph, const kernel::Storage& s);
 /// "[gelu] f32[8,256], at model.cpp:12"
 std::string describe(const ir::Graph& graph, ir::ValueRef value);
+
+/// A budget for a whole call becomes one for the arena: arguments, results, states and the products'
+/// workspace count too.
+int64_t bytes_besides_arena(const ir::Graph& recorded, int64_t workspace_bytes);
 
 /// Runs the passes for GPUs and plans; computes again what must be for the arena to keep to a
 /// budget, if it can. Usage error for what has no implementation for GPUs.

@@ -6,13 +6,14 @@
 #include "base/format.h"
 #include "base/thread_pool.h"
 #include "diagnose/step_plan.h"
+#include "runtime/device_report.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
 #include "train/model_setup.h"
 
 namespace corten {
 
-ProgramExplanation explain(std::string name, const CompiledFunction& function) {
+ProgramExplanation explain(std::string name, const CompiledFunction& function, const cuda::DevicePlan* device) {
   const runtime::Inspection found = runtime::inspect(function);
   ProgramExplanation out;
   out.name = std::move(name);
@@ -20,8 +21,15 @@ ProgramExplanation explain(std::string name, const CompiledFunction& function) {
   out.passes = found.program->passes();
   out.kernel_texts = found.program->kernel_texts();
   out.compilations = function.compilations();
+  if (device) {
+    out.info = runtime::device_info(out.info, *device);
+    out.passes = device->passes;
+    out.kernel_texts.clear();
+    for (const codegen::gpu::KernelText& text : device->kernels().texts) out.kernel_texts.push_back(text.text);
+  }
+  const runtime::ProgramReport report = device ? runtime::device_report(*device) : found.program->report();
   std::map<std::string, size_t> index;
-  for (const runtime::StepReport& step : found.program->report().steps) {
+  for (const runtime::StepReport& step : report.steps) {
     const std::string key = step.library ? step.name + " " + step.operands : step.name;
     auto [place, is_new] = index.try_emplace(key, out.groups.size());
     if (is_new) out.groups.push_back({.name = key, .product = step.library, .example = step.detail});
@@ -43,7 +51,7 @@ std::vector<ProgramExplanation> explain_training(const Config& config, const std
   TrainStep step(*model, step_settings(config));
   step.plan();
   step.plan_evaluation();
-  return {explain("training step", step.compiled()), explain("evaluation", step.compiled_evaluation())};
+  return {explain("training step", step.compiled(), step.device_plan()), explain("evaluation", step.compiled_evaluation(), step.device_evaluation())};
 }
 
 Json to_json(const ProgramExplanation& program) {

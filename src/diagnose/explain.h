@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "corten/compile.h"
+#include "cuda/device_plan.h"
 #include "passes/pipeline.h"
 #include "train/config.h"
 
@@ -29,7 +30,8 @@ struct ProgramExplanation {
   std::vector<CompileRecord> compilations;
 };
 
-ProgramExplanation explain(std::string name, const CompiledFunction& function);
+/// `device`: its program there, which is explained then.
+ProgramExplanation explain(std::string name, const CompiledFunction& function, const cuda::DevicePlan* device = nullptr);
 /// The programs of a training run: its step and its evaluation, compiled on tensors without values.
 std::vector<ProgramExplanation> explain_training(const Config& config, const std::function<void(const std::string&)>& message);
 Json to_json(const ProgramExplanation& program);

@@ -7,6 +7,7 @@
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "codegen/object_cache.h"
+#include "cuda/load.h"
 #include "gemm/peak.h"
 #include "train/bandwidth.h"
 #include "train/device_peak.h"
@@ -75,6 +76,27 @@ Machine machine_by_name(const std::string& name, DType dtype) {
   m.peak_flops = theoretical_peak_flops(figures->name, dtype, 1).value_or(0);
   m.how = "data sheet: no program reaches these figures";
   return m;
+}
+
+Machine cuda_machine(DType dtype) {
+  constexpr const char* kAssumed = "H100";
+  std::string missing;
+  cuda::Plugin* plugin = cuda::find_plugin(missing);
+  const cuda::DriverInfo driver = plugin ? plugin->driver() : cuda::DriverInfo{.missing = missing};
+  if (!driver.missing.empty() || driver.devices.empty()) {
+    Machine m = machine_by_name(kAssumed, dtype);
+    m.how = "data sheet; no CUDA device is here, so that this one (sm_90) is assumed: --machine NAME plans for another";
+    return m;
+  }
+  const cuda::DeviceInfo& device = driver.devices[0];
+  for (const std::string& name : device_names()) {
+    if (device.name.find(name) == std::string::npos) continue;
+    Machine m = machine_by_name(name, dtype);
+    m.name = device.name;
+    m.memory_bytes = static_cast<double>(device.memory_bytes);
+    return m;
+  }
+  usage_error("the data sheets do not know {}: --machine NAME plans for another (known: {})", device.name, fmt::join(device_names(), ", "));
 }
 
 }  // namespace corten

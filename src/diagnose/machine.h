@@ -22,4 +22,8 @@ Machine this_machine(DType dtype, bool anew = false);
 /// A GPU by its name in the table of data sheets. Usage error with a did-you-mean for an unknown one.
 Machine machine_by_name(const std::string& name, DType dtype);
 
+/// The first CUDA device, or what is planned for where there is none: an H100. Usage error for a device
+/// that the data sheets do not know.
+Machine cuda_machine(DType dtype);
+
 }  // namespace corten

@@ -64,6 +64,7 @@ MemorySnapshot memory_timeline(const StepPlan& plan, const std::vector<double>& 
       if (state.owner == owner) place(state.name, owner, state.bytes);
   place("arguments", Owner::argument, plan.info.argument_bytes);
   place("results", Owner::output, plan.info.output_bytes);
+  place("workspace of products", Owner::workspace, plan.workspace_bytes);
   const int64_t arena = end;
   end += plan.info.arena_bytes;
 

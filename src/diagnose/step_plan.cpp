@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/format.h"
+#include "runtime/device_report.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
 #include "train/model_setup.h"
@@ -60,6 +61,7 @@ int64_t StepPlan::peak_with(const std::array<double, runtime::kOwners>& parts) c
   for (const StateReport& s : state) fixed[s.owner] += s.bytes;
   fixed[Owner::argument] = info.argument_bytes;
   fixed[Owner::output] = info.output_bytes;
+  fixed[Owner::workspace] = workspace_bytes;
   double arena = 0;
   over_time(report, [&](int32_t, const OwnedBytes& live) { arena = std::max(arena, weighted(live)); });
   return static_cast<int64_t>(weighted(fixed) + arena);
@@ -70,8 +72,9 @@ StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSetting
   StepPlan plan;
   plan.parameters = model.num_parameters();
   plan.model_flops = 3 * model.forward_flops(settings.batch, settings.seq);
-  plan.info = step.compiled().info();
-  plan.report = found.program->report();
+  plan.info = step.info();
+  plan.report = step.device_plan() ? runtime::device_report(*step.device_plan()) : found.program->report();
+  plan.workspace_bytes = step.device_workspace_bytes();
   plan.peak_bytes = static_cast<int64_t>(step.planned_bytes());
 
   std::map<const Cell*, std::pair<std::string, Owner>> known;
@@ -92,6 +95,7 @@ StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSetting
   }
   plan.owners[Owner::argument] = plan.info.argument_bytes;
   plan.owners[Owner::output] = plan.info.output_bytes;
+  plan.owners[Owner::workspace] = plan.workspace_bytes;
 
   // The step at which most bytes of the arena are alive.
   plan.most = plan.owners;
@@ -128,7 +132,8 @@ StepSettings step_settings(const Config& config) {
           .memory_budget = static_cast<int64_t>(config.train.memory_budget_bytes()),
           .optim = config.optim,
           .lora = lora_config(config),
-          .lora_seed = config.train.seed};
+          .lora_seed = config.train.seed,
+          .cuda = config.train.device == "cuda"};
 }
 
 std::string planned_model_config(const Config& config, const std::function<void(const std::string&)>& message) {

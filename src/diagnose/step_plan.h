@@ -43,6 +43,7 @@ struct StepPlan {
   int32_t peak_step = 0;    ///< kernel or product at which it is reached
   double model_flops = 0;   ///< unpadded products, the causal half of attention, nothing that is recomputed
   ProgramInfo info;
+  int64_t workspace_bytes = 0;  ///< of a device's products, besides the arena: at most
   std::vector<StateReport> state;
   runtime::ProgramReport report;
 

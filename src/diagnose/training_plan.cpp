@@ -8,7 +8,11 @@ namespace corten {
 TrainingPlan plan_training(const Config& config, const PlanOptions& options) {
   if (!config.train.compile) usage_error("a step that runs op by op has no plan (train.compile = false)");
   default_thread_pool().set_num_threads(static_cast<int>(config.train.threads));
-  auto machine_for = [&](DType dtype) { return options.machine.empty() ? this_machine(dtype, options.measure) : machine_by_name(options.machine, dtype); };
+  const bool cuda = config.train.device == "cuda";
+  auto machine_for = [&](DType dtype) {
+    if (!options.machine.empty()) return machine_by_name(options.machine, dtype);
+    return cuda ? cuda_machine(dtype) : this_machine(dtype, options.measure);
+  };
   TrainingPlan plan;
   plan.settings = step_settings(config);
   plan.device = config.train.device;
@@ -18,7 +22,7 @@ TrainingPlan plan_training(const Config& config, const PlanOptions& options) {
   plan.step = plan_step(model, plan.settings);
   plan.predicted_seconds = plan.step.predicted_seconds(plan.machine);
   plan.limit_bytes = plan.machine.memory_bytes;
-  plan.limit = options.machine.empty() ? "the available memory of this machine" : format("the memory of one {}", plan.machine.name);
+  plan.limit = options.machine.empty() && !cuda ? "the available memory of this machine" : format("the memory of one {}", plan.machine.name);
   if (const auto budget = static_cast<double>(config.train.memory_budget_bytes()); budget > 0 && budget < plan.limit_bytes) {
     plan.limit_bytes = budget;
     plan.limit = "train.memory_budget";

@@ -89,13 +89,9 @@ std::unique_ptr<cuda::DevicePlan> DeviceFunction::plan_arena(const Inspection& f
   int64_t free = 0, total = 0;
   raise(state_.device().memory(free, total));
   int64_t budget = std::max<int64_t>(0, free + state_.scratch()->bytes() - kReserve);
-  int64_t besides = state_.device().info().workspace_bytes;
-  for (const CellPtr& cell : found.states) besides += cell->value.type().bytes();
   const ir::Graph& recorded = *found.recorded;
-  for (size_t i = 0; i + found.states.size() < recorded.inputs().size(); ++i)
-    besides += recorded.type(recorded.inputs()[i]).bytes();
-  for (const ir::Output& o : recorded.outputs())
-    if (o.alias < 0) besides += recorded.type(o.value).bytes();
+  const int64_t besides =
+      cuda::bytes_besides_arena(recorded, state_.device().info().workspace_bytes);
   if (found.memory_budget > 0)
     budget = std::clamp<int64_t>(found.memory_budget - besides, 0, budget);
   std::unique_ptr<cuda::DevicePlan> plan = cuda::plan_for_device(recorded, budget);
@@ -197,6 +193,9 @@ cuda::DeviceProfile DeviceFunction::profile() {
 const cuda::DeviceProgramInfo& DeviceFunction::info() const {
   if (!last_) usage_error("nothing was planned for the device yet");
   return last_->program->info();
+}
+const cuda::DevicePlan* DeviceFunction::device_plan() const {
+  return last_ ? &last_->program->plan() : nullptr;
 }
 
 }  // namespace corten::runtime

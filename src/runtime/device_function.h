@@ -71,6 +71,7 @@ class DeviceFunction {
   void plan(const std::vector<Tensor>& arguments);
   /// Of the program that was made or used last.
   const cuda::DeviceProgramInfo& info() const;
+  const cuda::DevicePlan* device_plan() const;  ///< null before the first
   /// Executes what was called last `runs` times more, with the arguments that it had, without waiting
   /// in between: milliseconds of each by the device's clock.
   std::vector<double> time(int runs);

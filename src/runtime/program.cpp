@@ -112,22 +112,10 @@ Program::Program(const ir::Graph& graph, ProgramOptions options)
   graph_ = std::move(final);
 }
 
-std::string Program::names(const std::vector<int32_t>& nodes) const {
-  std::string out;
-  std::string_view previous;
-  for (int32_t node : nodes) {
-    const std::string_view name = graph_.nodes()[node].op->name;
-    if (name == previous) continue;
-    out += format("{}{}", out.empty() ? "" : ", ", name);
-    previous = name;
-  }
-  return out;
-}
-
 std::string Program::what(const ProgramStep& step) const {
   std::string out = describe(graph_, {step.nodes.back(), 0});
-  if (!step.library) return format("{} ({})", out, names(step.nodes));
-  if (!step.tile_nodes.empty()) out += format(" (its tiles{}: {})", step.stores_result ? "" : ", not stored", names(step.tile_nodes));
+  if (!step.library) return format("{} ({})", out, op_names(graph_, step.nodes));
+  if (!step.tile_nodes.empty()) out += format(" (its tiles{}: {})", step.stores_result ? "" : ", not stored", op_names(graph_, step.tile_nodes));
   return out;
 }
 
@@ -135,52 +123,14 @@ const ProgramReport& Program::report() const {
   std::call_once(reported_, [this] {
     if (options_.eager) return;
     for (size_t i = 0; i < steps_.size(); ++i) {
-      report_.steps.push_back(describe_step(steps_[i]));
-      report_.steps.back().joined = i > 0 && steps_[i - 1].group > 1;
+      StepReport& step = report_.steps.emplace_back(describe_step(graph_, steps_[i].nodes, steps_[i].library != nullptr, steps_[i].tile_nodes));
+      step.bytes = steps_[i].bytes;
+      step.flops = steps_[i].flops;
+      step.joined = i > 0 && steps_[i - 1].group > 1;
     }
-    report_.buffers = describe_buffers(report_.steps);
+    report_.buffers = describe_buffers(graph_, intervals_, offsets_, contents_, report_.steps);
   });
   return report_;
-}
-
-StepReport Program::describe_step(const ProgramStep& step) const {
-  const Node& last = graph_.nodes()[step.nodes.back()];
-  StepReport out;
-  out.library = step.library != nullptr;
-  out.stage = last.phase != 0 ? ir::Stage::backward : last.source.stage;  // computed again for the backward pass
-  out.source = last.source;
-  out.detail = describe(graph_, {step.nodes.back(), 0});
-  out.bytes = step.bytes;
-  out.flops = step.flops;
-  if (out.library) {
-    out.name = last.op->name;
-    if (!step.tile_nodes.empty()) out.name += " + " + names(step.tile_nodes);
-    for (ValueRef r : last.inputs) out.operands += format("{}{}", out.operands.empty() ? "" : " ", to_string(graph_.type(r)));
-    return out;
-  }
-  out.name = "kernel " + names(step.nodes);
-  return out;
-}
-
-std::vector<BufferReport> Program::describe_buffers(const std::vector<StepReport>& steps) const {
-  std::vector<BufferReport> out(intervals_.size());
-  const int32_t end = static_cast<int32_t>(steps.size());
-  for (size_t i = 0; i < out.size(); ++i) {
-    BufferReport& b = out[i];
-    b.bytes = (intervals_[i].bytes + passes::kAlignment - 1) / passes::kAlignment * passes::kAlignment;
-    b.offset = offsets_[i];
-    b.first = intervals_[i].first;
-    b.last = intervals_[i].last;
-    b.owner = Owner::workspace;
-    const Storage& storage = contents_[i];
-    if (storage.root.node < 0) continue;
-    const Node& n = graph_.node(storage.root);
-    b.owner = storage.partial ? Owner::temporary : owner_of(n.source.stage, b.last < end ? steps[b.last].stage : ir::Stage::update);
-    b.recomputed = n.phase != 0;
-    b.source = n.source;
-    b.what = format("{} {}", n.op->name, to_string(storage_type(graph_, storage)));
-  }
-  return out;
 }
 
 void* Program::address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const {

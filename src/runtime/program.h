@@ -86,9 +86,6 @@ class Program {
  private:
   /// Result, place in the source and ops of a step.
   std::string what(const ProgramStep& step) const;
-  std::string names(const std::vector<int32_t>& nodes) const;  // of their ops
-  StepReport describe_step(const ProgramStep& step) const;
-  std::vector<BufferReport> describe_buffers(const std::vector<StepReport>& steps) const;
   void execute(std::span<const ProgramStep> group, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs);
   void* address(const Slot& slot, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const;
   template <typename F>

@@ -5,7 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "ir/value.h"
+#include "kernel/lower.h"
+#include "passes/plan_memory.h"
 
 namespace corten::runtime {
 
@@ -43,5 +44,13 @@ struct ProgramReport {
 
 /// The owner of a buffer of the arena that is made in one stage and read for the last time in another.
 Owner owner_of(ir::Stage made, ir::Stage last_read);
+
+/// "gemm", or what a kernel computes: "add, mul, exp".
+std::string op_names(const ir::Graph& graph, const std::vector<int32_t>& nodes);
+/// Name, place and stage of the step that computes these nodes; `tile_nodes`: of the kernel that takes a product's tiles.
+StepReport describe_step(const ir::Graph& graph, const std::vector<int32_t>& nodes, bool library, const std::vector<int32_t>& tile_nodes = {});
+/// The buffers of an arena; `contents`: what lies in each, node -1 for workspaces.
+std::vector<BufferReport> describe_buffers(const ir::Graph& graph, const std::vector<passes::Interval>& intervals, const std::vector<int64_t>& offsets,
+                                           const std::vector<kernel::Storage>& contents, const std::vector<StepReport>& steps);
 
 }  // namespace corten::runtime

@@ -8,6 +8,7 @@
 #include "corten/ops.h"
 #include "corten/random.h"
 #include "runtime/device_function.h"
+#include "runtime/device_report.h"
 
 namespace corten {
 namespace {
@@ -162,7 +163,11 @@ StepResult TrainStep::run(double lr) {
   const std::vector<Tensor> out = call(
       compiled_step_.get(), device_step_.get(),
       [this](const std::vector<Tensor>& in) { return step(in); }, arguments(lr));
-  planned_ = settings_.compile;
+  if (settings_.compile && !planned_) {
+    planned_ = true;
+    info_ = compiled_step_->info();
+    if (const cuda::DevicePlan* plan = device_plan()) info_ = runtime::device_info(info_, *plan);
+  }
   StepResult result;
   result.loss = out[0].item<float>();
   result.grad_norm = out[1].item<float>();
@@ -191,31 +196,51 @@ TrainStep::Evaluation TrainStep::evaluate(std::span<const int64_t> ids,
 
 const ProgramInfo& TrainStep::plan() {
   if (!compiled_step_) usage_error("a step that runs op by op has no plan (train.compile = false)");
-  const ProgramInfo& info = compiled_step_->plan(arguments(settings_.optim.lr));
-  if (device_step_) device_step_->plan(arguments(settings_.optim.lr));
+  info_ = compiled_step_->plan(arguments(settings_.optim.lr));
   planned_ = true;
-  return info;
+  if (device_step_)
+    device_step_->plan(arguments(settings_.optim.lr));
+  else if (settings_.cuda)
+    step_plan_ = runtime::plan_without_device(runtime::inspect(*compiled_step_));
+  if (const cuda::DevicePlan* plan = device_plan()) info_ = runtime::device_info(info_, *plan);
+  return info_;
 }
 
 const ProgramInfo& TrainStep::plan_evaluation() {
   if (!compiled_eval_) usage_error("a step that runs op by op has no plan (train.compile = false)");
   const Shape shape = {eval_rows(), settings_.seq};
-  return compiled_eval_->plan({wrap(eval_ids_, shape), wrap(eval_targets_, shape)});
+  const std::vector<Tensor> in = {wrap(eval_ids_, shape), wrap(eval_targets_, shape)};
+  eval_info_ = compiled_eval_->plan(in);
+  if (device_eval_)
+    device_eval_->plan(in);
+  else if (settings_.cuda)
+    eval_plan_ = runtime::plan_without_device(runtime::inspect(*compiled_eval_));
+  if (const cuda::DevicePlan* plan = device_evaluation())
+    eval_info_ = runtime::device_info(eval_info_, *plan);
+  return eval_info_;
+}
+
+const cuda::DevicePlan* TrainStep::device_plan() const {
+  return device_step_ ? device_step_->device_plan() : step_plan_.get();
+}
+const cuda::DevicePlan* TrainStep::device_evaluation() const {
+  return device_eval_ ? device_eval_->device_plan() : eval_plan_.get();
+}
+int64_t TrainStep::device_workspace_bytes() const {
+  if (device_step_ && device_plan()) return device_step_->info().workspace_bytes;
+  return step_plan_ ? cuda::kMaxWorkspace : 0;
 }
 
 uint64_t TrainStep::planned_bytes() const {
   if (!planned_) return 0;
-  const ProgramInfo& info = compiled_step_->info();
-  int64_t scratch = info.arena_bytes;
-  if (device_step_) scratch = device_step_->info().arena_bytes + device_step_->info().workspace_bytes;
-  return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes + scratch);
+  return static_cast<uint64_t>(info_.state_bytes + info_.argument_bytes + info_.output_bytes +
+                               info_.arena_bytes + device_workspace_bytes());
 }
 
 uint64_t TrainStep::touched_bytes() const {
   if (!planned_) return 0;
   if (device_step_) return planned_bytes();  // one allocation each, made before the first step
-  const ProgramInfo& info = compiled_step_->info();
-  return static_cast<uint64_t>(info.state_bytes + info.argument_bytes + info.output_bytes +
+  return static_cast<uint64_t>(info_.state_bytes + info_.argument_bytes + info_.output_bytes +
                                compiled_step_->touched_arena_bytes());
 }
 

@@ -17,6 +17,9 @@
 #include "corten/optim.h"
 #include "train/config.h"
 
+namespace corten::cuda {
+class DevicePlan;
+}
 namespace corten::runtime {
 class DeviceFunction;
 class DeviceState;
@@ -35,6 +38,8 @@ struct StepSettings {
   /// Adapters, which alone are trained then; without targets those of the model's type.
   std::optional<LoraConfig> lora = {};
   int64_t lora_seed = 0;
+  /// Plans are of programs for a CUDA device, which need not be here.
+  bool cuda = false;
 };
 
 /// What a model is trained to do. Both functions take a micro-batch [rows, seq] of ids and targets.
@@ -92,14 +97,20 @@ class TrainStep {
   };
   Evaluation evaluate(std::span<const int64_t> ids, std::span<const int64_t> targets);
 
-  /// Compiles the step for its sizes and plans its memory, without running it. Usage error if
-  /// settings.compile is false.
+  /// Compiles the step for its sizes and plans its memory, without running it: of the device's
+  /// program, if there is one. Usage error if settings.compile is false.
   const ProgramInfo& plan();
   /// The same for evaluate().
   const ProgramInfo& plan_evaluation();
   const CompiledFunction& compiled_evaluation() const { return *compiled_eval_; }
   /// Of the compiled step, after its plan() or run().
   const CompiledFunction& compiled() const { return *compiled_step_; }
+  const ProgramInfo& info() const { return info_; }
+  /// The device's programs, after their plan() or run(); null on the CPU.
+  const cuda::DevicePlan* device_plan() const;
+  const cuda::DevicePlan* device_evaluation() const;
+  /// Of the device's products: what they take, or may take if there is no device.
+  int64_t device_workspace_bytes() const;
   /// Bytes of the step's program: state, arguments, results and everything in between; as planned,
   /// and as really touched so far. 0 if nothing was compiled.
   uint64_t planned_bytes() const;
@@ -140,6 +151,8 @@ class TrainStep {
   std::unique_ptr<CompiledFunction> compiled_step_, compiled_eval_;
   std::unique_ptr<runtime::DeviceState> device_;
   std::unique_ptr<runtime::DeviceFunction> device_step_, device_eval_;
+  std::unique_ptr<cuda::DevicePlan> step_plan_, eval_plan_;  // without a device
+  ProgramInfo info_, eval_info_;
   bool planned_ = false;
 };
 

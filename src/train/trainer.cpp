@@ -122,7 +122,7 @@ class Trainer {
 };
 
 void Trainer::check_device() const {
-  if (config_.train.device == "cuda")
+  if (config_.train.device == "cuda" && !options_.plan_only)
     if (const std::string missing = cuda::missing_device(); !missing.empty())
       resource_error("train.device = \"cuda\": {}", missing);
 }
@@ -182,7 +182,8 @@ void Trainer::make_step(bool compile) {
                    .memory_budget = static_cast<int64_t>(config_.train.memory_budget_bytes()),
                    .optim = config_.optim,
                    .lora = lora_config(config_),
-                   .lora_seed = config_.train.seed});
+                   .lora_seed = config_.train.seed,
+                   .cuda = config_.train.device == "cuda"});
   if (config_.train.device != "cuda" || options_.plan_only) return;
   if (!device_) device_ = cuda::open_device(0);
   step_->use_device(std::make_unique<runtime::DeviceState>(*device_));
@@ -267,6 +268,7 @@ TrainResult Trainer::plan_only() {
        {"owners", Json::object({{"parameters", parameter_bytes},
                                 {"optimizer", info.state_bytes - parameter_bytes},
                                 {"activations_and_gradients", info.arena_bytes},
+                                {"workspace", step_->device_workspace_bytes()},
                                 {"batches", info.argument_bytes},
                                 {"results", info.output_bytes}})},
        {"arena_lower_bound", info.arena_lower_bound},

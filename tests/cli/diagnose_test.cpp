@@ -64,11 +64,29 @@ TEST_F(Diagnose, PlanForOtherMachines) {
   EXPECT_NE(recipes.out.find("\"gb\":156.0"), std::string::npos) << recipes.out;
 }
 
+// The GPU's program, whether a GPU is here or not.
+TEST_F(Diagnose, PlanForCuda) {
+  const Outcome planned = run({"plan", "--json", "--device", "cuda", "--machine", "A100"});
+  ASSERT_EQ(planned.code, 0) << planned.err;
+  const Json plan = planned.json();
+  int64_t sum = 0;
+  for (const auto& [owner, bytes] : plan.at("owners").items()) sum += bytes.as_int();
+  EXPECT_EQ(sum, plan.at("peak_bytes").as_int());
+  EXPECT_EQ(plan.at("limit_bytes").as_double(), 80e9);
+  const Outcome train = run({"train", "--plan", "--json", "--device", "cuda"});
+  ASSERT_EQ(train.code, 0) << train.err;
+  EXPECT_EQ(train.json().at("planned_peak_bytes"), plan.at("peak_bytes"));
+  const Outcome explained = run({"explain", "--json", "--kernels", "--device", "cuda"});
+  ASSERT_EQ(explained.code, 0) << explained.err;
+  const Json step = explained.json().at("programs").at(size_t{0});
+  EXPECT_EQ(step.at("kernels"), plan.at("kernels"));
+  EXPECT_NE(step.at("kernel_texts").dump().find("__global__"), std::string::npos);
+}
+
 TEST_F(Diagnose, PlanRefuses) {
   EXPECT_EQ(run({"plan", "--machine", "H101"}).code, 2);
   EXPECT_NE(run({"plan", "--machine", "H101"}).err.find("did you mean \"H100\""), std::string::npos);
   EXPECT_EQ(run({"plan", "--set", "train.compile=false"}).code, 2);
-  EXPECT_EQ(run({"plan", "--device", "cuda"}).code, 3);
   EXPECT_EQ(run({"plan", "--params", "1e9"}).code, 2);
   EXPECT_EQ(run({"plan", "--snapshot", folder_ / "missing/step.pickle"}).code, 2);
   EXPECT_EQ(run_corten({"plan"}).code, 2);

@@ -50,6 +50,32 @@ TEST(Plan, OwnersAddUpToThePeakOfTheRun) {
     }
 }
 
+// The program for a CUDA device is planned without one.
+TEST(Plan, OfACudaDevice) {
+  StepSettings of = settings(8, 1, DType::bf16);
+  of.cuda = true;
+  const StepPlan plan = plan_step(small_model(), of), host = plan_step(small_model(), settings(8, 1, DType::bf16));
+  EXPECT_EQ(plan.owners.total(), plan.peak_bytes);
+  EXPECT_EQ(plan.peak_bytes, plan.info.state_bytes + plan.info.argument_bytes + plan.info.output_bytes + plan.info.arena_bytes + plan.workspace_bytes);
+  EXPECT_EQ(plan.owners[Owner::parameter], host.owners[Owner::parameter]);
+  EXPECT_EQ(plan.owners[Owner::optimizer], host.owners[Owner::optimizer]);
+  EXPECT_EQ(plan.most[Owner::gradient], host.most[Owner::gradient]);
+  EXPECT_GT(plan.most[Owner::activation], 0);
+  EXPECT_GT(plan.info.flops, 0.0);
+  int64_t moved = 0;
+  for (const runtime::StepReport& step : plan.report.steps) moved += step.bytes;
+  EXPECT_EQ(moved, plan.info.bytes_moved);
+
+  of.memory_budget = plan.peak_bytes - plan.info.arena_bytes / 4;
+  const StepPlan less = plan_step(small_model(), of);
+  EXPECT_LE(less.peak_bytes, of.memory_budget);
+  EXPECT_GT(less.info.recomputed, 0);
+
+  const MemorySnapshot timeline = memory_timeline(plan, plan.predicted_step_seconds(machine(1e12)));
+  ASSERT_EQ(timeline.segments.size(), 1u);
+  EXPECT_GE(timeline.segments[0].total_size, plan.peak_bytes);
+}
+
 TEST(Plan, ActivationsGrowWithTheBatchAndStatesDoNot) {
   const StepPlan one = plan_step(small_model(), settings(2)), two = plan_step(small_model(), settings(4));
   EXPECT_EQ(one.owners[Owner::parameter], two.owners[Owner::parameter]);

@@ -141,6 +141,12 @@ TEST(DeviceFunction, TrainsForTheTrainer) {
       step.use_device(std::make_unique<runtime::DeviceState>(device, device.modules()));
       step.plan();
       EXPECT_EQ(step.planned_bytes(), step.touched_bytes());
+      StepSettings without = settings;
+      without.cuda = true;
+      TrainStep planned(model, without);
+      planned.plan();
+      EXPECT_EQ(planned.planned_bytes() - static_cast<uint64_t>(planned.device_workspace_bytes()),
+                step.planned_bytes() - static_cast<uint64_t>(step.device_workspace_bytes()));
     }
     std::vector<int64_t> ids(26), targets(26);
     for (int64_t i = 0; i < 4; ++i) {
