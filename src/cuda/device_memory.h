@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 
 #include "base/format.h"
 #include "base/strings.h"
@@ -40,6 +41,35 @@ class DeviceMemory {
   Device& device_;
   int64_t bytes_;
   uint64_t address_ = 0;
+};
+
+/// Page-locked memory of the host, which copies run from and to beside everything else.
+class HostMemory {
+ public:
+  HostMemory(Device& device, int64_t bytes) : device_(device) {
+    if (bytes > 0) raise(device_.allocate_host(bytes, address_));
+  }
+  HostMemory(const HostMemory&) = delete;
+  ~HostMemory() {
+    if (address_) device_.release_host(address_);
+  }
+  char* data() const { return static_cast<char*>(address_); }
+
+ private:
+  Device& device_;
+  void* address_ = nullptr;
+};
+
+class Event {
+ public:
+  explicit Event(Device& device) : device_(device) { raise(device_.create_event(event_)); }
+  Event(const Event&) = delete;
+  ~Event() { device_.release_event(event_); }
+  uint64_t get() const { return event_; }
+
+ private:
+  Device& device_;
+  uint64_t event_ = 0;
 };
 
 /// The arena of programs that a device runs one after the other: as large as the largest of them.

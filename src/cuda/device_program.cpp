@@ -47,6 +47,7 @@ class DeviceProgram::Impl {
     load_kernels();
     info.kernels_ms = ms_since(kernels);
     plan_products();
+    make_faults();
     for (const ir::Output& o : graph_.outputs()) output_types.push_back(graph_.type(o.value));
     info.make_ms += ms_since(start);
   }
@@ -83,16 +84,18 @@ class DeviceProgram::Impl {
     raise(device_.launch_graph(executable_));
   }
 
-  void check() {
-    std::vector<ir::KernelFault> faults(fault_steps_.size());
-    if (!faults.empty())
-      raise(device_.to_host(faults.data(), faults_->address(),
-                            static_cast<int64_t>(faults.size()) * kFaultBytes));
-    raise(device_.synchronize());
-    for (size_t i = 0; i < faults.size(); ++i) {
+  int64_t fault_bytes() const {
+    return static_cast<int64_t>(fault_steps_.size()) * kFaultBytes;
+  }
+  void copy_faults(void* to) {
+    if (!fault_steps_.empty()) raise(device_.to_host(to, faults_->address(), fault_bytes()));
+  }
+  void raise_faults(const void* from) {
+    const auto* faults = static_cast<const ir::KernelFault*>(from);
+    for (size_t i = 0; i < fault_steps_.size(); ++i) {
       if (!faults[i].flagged) continue;
-      raise(device_.fill(faults_->address(), 0, static_cast<int64_t>(faults.size()) * kFaultBytes));
       raise(device_.synchronize());
+      raise(device_.fill(faults_->address(), 0, fault_bytes()));
       const GpuStep& step = kernels_.steps[static_cast<size_t>(fault_steps_[i])];
       const GpuLaunch& l = step.launches[0];
       const kernel::Step& of =
@@ -101,6 +104,12 @@ class DeviceProgram::Impl {
                   faults[i].value,
                   l.launch.accesses[static_cast<size_t>(faults[i].access)].index_bound - 1);
     }
+  }
+  void check() {
+    std::vector<ir::KernelFault> faults(fault_steps_.size());
+    copy_faults(faults.data());
+    raise(device_.synchronize());
+    raise_faults(faults.data());
   }
 
   std::vector<double> time(int runs) {
@@ -234,20 +243,19 @@ class DeviceProgram::Impl {
     workspace_ = std::make_unique<DeviceMemory>(device_, info.workspace_bytes);
   }
 
+  // Where kernels say which index is out of range.
+  void make_faults() {
+    for (size_t s = 0; s < kernels_.steps.size(); ++s)
+      if (kernels_.steps[s].library < 0)
+        if (const GpuLaunch& l = kernels_.steps[s].launches[0]; has_index(l))
+          fault_steps_.push_back(static_cast<int32_t>(s));
+    faults_ = std::make_unique<DeviceMemory>(device_, fault_bytes());
+    if (!fault_steps_.empty()) raise(device_.fill(faults_->address(), 0, fault_bytes()));
+  }
+
   // The arguments of all launches for the addresses of this run. Those of grouped launches lie in
   // the device's memory.
   void bind() {
-    if (!faults_) {
-      for (size_t s = 0; s < kernels_.steps.size(); ++s)
-        if (kernels_.steps[s].library < 0)
-          if (const GpuLaunch& l = kernels_.steps[s].launches[0]; has_index(l))
-            fault_steps_.push_back(static_cast<int32_t>(s));
-      faults_ = std::make_unique<DeviceMemory>(
-          device_, static_cast<int64_t>(fault_steps_.size()) * kFaultBytes);
-      if (!fault_steps_.empty())
-        raise(device_.fill(faults_->address(), 0,
-                           static_cast<int64_t>(fault_steps_.size()) * kFaultBytes));
-    }
     bound_launches_.assign(kernels_.steps.size(), {});
     std::vector<int64_t> tables;
     for (size_t s = 0; s < kernels_.steps.size(); ++s) {
@@ -427,6 +435,15 @@ void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<u
 }
 void DeviceProgram::check() {
   impl_->check();
+}
+int64_t DeviceProgram::fault_bytes() const {
+  return impl_->fault_bytes();
+}
+void DeviceProgram::copy_faults(void* to) {
+  impl_->copy_faults(to);
+}
+void DeviceProgram::raise_faults(const void* from) {
+  impl_->raise_faults(from);
 }
 std::vector<double> DeviceProgram::time(int runs) {
   return impl_->time(runs);

@@ -54,6 +54,11 @@ class DeviceProgram {
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs);
   /// Waits, and raises what kernels reported: an index that is out of range.
   void check();
+  /// The same for who does not want to wait: what kernels report is copied to `to` behind what was
+  /// asked for, fault_bytes() of it, and raised when it is there. An address of page-locked memory.
+  int64_t fault_bytes() const;
+  void copy_faults(void* to);
+  void raise_faults(const void* from);
 
   /// Launches of the graph with the addresses of the last run: milliseconds of each, between events.
   /// Waits for the last one only.

@@ -102,6 +102,16 @@ class Device {
   /// Waits for everything that was asked for.
   virtual Status synchronize() = 0;
 
+  /// A copy to the device beside its other work, on a stream of its own whose copies are done in order.
+  /// `from` should be page-locked.
+  virtual Status prefetch(uint64_t to, const void* from, int64_t bytes) = 0;
+  /// The event comes behind what was prefetched so far.
+  virtual Status record_prefetch(uint64_t event) = 0;
+  /// What is asked for from now on, but for prefetches, comes behind an event that was recorded.
+  virtual Status wait_event(uint64_t event) = 0;
+  /// The caller waits for an event that was recorded.
+  virtual Status wait_host(uint64_t event) = 0;
+
   virtual Status load_module(const std::string& cubin, uint64_t& module) = 0;
   virtual Status unload_module(uint64_t module) = 0;
   virtual Status find_function(uint64_t module, const std::string& name, uint64_t& function) = 0;

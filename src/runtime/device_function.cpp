@@ -1,6 +1,7 @@
 #include "runtime/device_function.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/format.h"
 #include "base/strings.h"
@@ -15,6 +16,8 @@ using cuda::raise;
 
 /// Left of a device's free memory for workspaces of products, constants, modules and tables.
 constexpr int64_t kReserve = int64_t{96} << 20;
+/// Arguments and results of a call lie in one block each, at multiples of this.
+constexpr int64_t kPlace = 256;
 
 // The same value, contiguous.
 ir::Value contiguous(const ir::Value& v) {
@@ -72,17 +75,37 @@ void DeviceState::fetch() {
   raise(device_.synchronize());
 }
 
+/// What a call in flight needs of its own.
+struct DeviceFunction::Slot {
+  Slot(cuda::Device& device, int64_t arguments, int64_t results, int64_t faults)
+      : in(device, arguments),
+        out(device, results),
+        faults(device, faults),
+        staged(device, arguments),
+        arrived(device),
+        done(device) {}
+  cuda::HostMemory in, out, faults;
+  cuda::DeviceMemory staged;    // arguments, until the device has time for them
+  cuda::Event arrived, done;    // of the arguments; of the results
+  bool busy = false;
+};
+
 struct DeviceFunction::Entry {
   std::vector<CellPtr> states;
   std::vector<bool> written;
-  std::vector<std::unique_ptr<cuda::DeviceMemory>> memory;
-  std::vector<uint64_t> arguments, results;  // addresses
+  std::vector<int64_t> argument_at, result_at;  // places in the blocks below; -1: state
+  int64_t argument_bytes = 0, result_bytes = 0;
+  std::unique_ptr<cuda::DeviceMemory> arguments, results;
+  std::vector<uint64_t> outputs;  // addresses
   std::unique_ptr<cuda::DeviceProgram> program;
+  std::vector<std::unique_ptr<Slot>> slots;
 };
 
 DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state)
     : function_(function), state_(state) {}
-DeviceFunction::~DeviceFunction() = default;  // programs wait
+DeviceFunction::~DeviceFunction() {
+  state_.device().synchronize();
+}
 
 std::unique_ptr<cuda::DevicePlan> DeviceFunction::plan_arena(const Inspection& found) {
   // What the device has got left, now that everything else lies there.
@@ -119,16 +142,22 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   entry->states = found.states;
   entry->written = found.written;
   cuda::Device& device = state_.device();
-  const auto reserve = [&](int64_t bytes) {
-    bytes_ += bytes;
-    return entry->memory
-        .emplace_back(std::make_unique<cuda::DeviceMemory>(device, std::max<int64_t>(bytes, 1)))
-        ->address();
+  const auto place_in = [](int64_t& block, int64_t bytes) {
+    const int64_t at = block;
+    block += (bytes + kPlace - 1) / kPlace * kPlace;
+    return at;
   };
-  for (const Tensor& t : plain) entry->arguments.push_back(reserve(value_of(t).type().bytes()));
+  for (const Tensor& t : plain)
+    entry->argument_at.push_back(place_in(entry->argument_bytes, value_of(t).type().bytes()));
   const ir::Graph& recorded = *found.recorded;
   for (const ir::Output& o : recorded.outputs())
-    entry->results.push_back(o.alias < 0 ? reserve(recorded.type(o.value).bytes()) : 0);
+    entry->result_at.push_back(
+        o.alias < 0 ? place_in(entry->result_bytes, recorded.type(o.value).bytes()) : -1);
+  entry->arguments = std::make_unique<cuda::DeviceMemory>(device, entry->argument_bytes);
+  entry->results = std::make_unique<cuda::DeviceMemory>(device, entry->result_bytes);
+  bytes_ += entry->argument_bytes + entry->result_bytes;
+  for (const int64_t at : entry->result_at)
+    entry->outputs.push_back(at < 0 ? 0 : entry->results->address() + static_cast<uint64_t>(at));
   for (const CellPtr& cell : entry->states) state_.use(cell);
   entry->program = std::make_unique<cuda::DeviceProgram>(plan_arena(found), device,
                                                          state_.make_modules(), state_.scratch());
@@ -137,31 +166,68 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
 }
 
 std::vector<Tensor> DeviceFunction::operator()(const std::vector<Tensor>& arguments) {
+  return end(begin(arguments));
+}
+
+DeviceFunction::Call DeviceFunction::begin(const std::vector<Tensor>& arguments) {
   const ir::BuilderScope eager(ir::eager_builder());
   Entry& entry = find(arguments);
   last_ = &entry;
   cuda::Device& device = state_.device();
-  std::vector<ir::Value> values;  // live until they are copied
+  Slot* slot = nullptr;
+  for (const auto& s : entry.slots)
+    if (!s->busy) slot = s.get();
+  if (!slot)
+    slot = entry.slots
+               .emplace_back(std::make_unique<Slot>(device, entry.argument_bytes,
+                                                    entry.result_bytes,
+                                                    entry.program->fault_bytes()))
+               .get();
+  std::vector<uint64_t> inputs;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    values.push_back(contiguous(value_of(arguments[i])));
-    if (const int64_t bytes = values.back().type().bytes(); bytes > 0)
-      raise(device.to_device(entry.arguments[i], data(values.back()), bytes));
+    const ir::Value value = contiguous(value_of(arguments[i]));
+    if (const int64_t bytes = value.type().bytes(); bytes > 0)
+      std::memcpy(slot->in.data() + entry.argument_at[i], data(value), static_cast<size_t>(bytes));
+    inputs.push_back(entry.arguments->address() + static_cast<uint64_t>(entry.argument_at[i]));
   }
-  std::vector<uint64_t> inputs = entry.arguments;
+  // To memory of this call's own, so that the call before may still be running.
+  if (entry.argument_bytes > 0) {
+    raise(device.prefetch(slot->staged.address(), slot->in.data(), entry.argument_bytes));
+    raise(device.record_prefetch(slot->arrived.get()));
+    raise(device.wait_event(slot->arrived.get()));
+    raise(device.copy(entry.arguments->address(), slot->staged.address(), entry.argument_bytes));
+  }
   for (const CellPtr& cell : entry.states) inputs.push_back(state_.use(cell));
-  entry.program->run(inputs, entry.results);
+  entry.program->run(inputs, entry.outputs);
   for (size_t i = 0; i < entry.states.size(); ++i)
     if (entry.written[i]) state_.written(entry.states[i]);
+  if (entry.result_bytes > 0)
+    raise(device.to_host(slot->out.data(), entry.results->address(), entry.result_bytes));
+  entry.program->copy_faults(slot->faults.data());
+  raise(device.record_event(slot->done.get()));
+  slot->busy = true;
+  Call call;
+  call.entry_ = &entry;
+  call.slot_ = slot;
+  return call;
+}
+
+std::vector<Tensor> DeviceFunction::end(Call call) {
+  const Entry& entry = *call.entry_;
+  Slot& slot = *call.slot_;
+  raise(state_.device().wait_host(slot.done.get()));
+  slot.busy = false;
+  entry.program->raise_faults(slot.faults.data());
   std::vector<Tensor> out;
-  for (size_t i = 0; i < entry.results.size(); ++i) {
-    if (!entry.results[i]) continue;
+  for (size_t i = 0; i < entry.result_at.size(); ++i) {
+    if (entry.result_at[i] < 0) continue;
     const ir::Type& type = entry.program->output_types()[i];
     ir::Value value = ir::make_concrete(type, allocate(type.bytes()));
     if (type.bytes() > 0)
-      raise(device.to_host(value->buffer->data(), entry.results[i], type.bytes()));
+      std::memcpy(value->buffer->data(), slot.out.data() + entry.result_at[i],
+                  static_cast<size_t>(type.bytes()));
     out.push_back(wrap(value));
   }
-  entry.program->check();  // waits
   return out;
 }
 

@@ -1,7 +1,9 @@
 // Compiled functions whose calls are executed by a GPU, and their state there.
 //
 // Tensors stay on the host for everybody else: arguments are copied to the device by each call,
-// results from it. State is copied when it is first used, and again if the host gives it a new
+// results from it, through page-locked memory. Calls may be begun before those before them have ended:
+// what they take is copied beside their work, and nobody waits before the results are asked for. State
+// is copied when it is first used, and again if the host gives it a new
 // value; what calls write stays on the device until it is fetched.
 #pragma once
 
@@ -67,6 +69,11 @@ class DeviceFunction {
   /// a program. Usage error for what has no implementation for GPUs; resource error if the function's
   /// memory budget, or the device's memory, is too small however much is computed again.
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
+  /// Begins a call: nothing waits, and the arguments may change afterwards.
+  class Call;
+  Call begin(const std::vector<Tensor>& arguments);
+  /// Waits for a call, and raises what went wrong in it. Calls end in the order in which they began.
+  std::vector<Tensor> end(Call call);
   /// Makes the program for arguments of these types, without executing it.
   void plan(const std::vector<Tensor>& arguments);
   /// Of the program that was made or used last.
@@ -83,6 +90,7 @@ class DeviceFunction {
 
  private:
   struct Entry;
+  struct Slot;
   void ran_again();
   Entry& find(const std::vector<Tensor>& arguments);
   std::unique_ptr<cuda::DevicePlan> plan_arena(const Inspection& found);
@@ -92,6 +100,14 @@ class DeviceFunction {
   std::map<std::string, std::unique_ptr<Entry>> entries_;
   Entry* last_ = nullptr;
   int64_t bytes_ = 0;
+};
+
+/// A call that has begun.
+class DeviceFunction::Call {
+ private:
+  friend class DeviceFunction;
+  Entry* entry_ = nullptr;
+  Slot* slot_ = nullptr;
 };
 
 }  // namespace corten::runtime

@@ -159,15 +159,36 @@ std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, runtime::DeviceF
   return eager(in);
 }
 
+struct TrainStep::Begun {
+  runtime::DeviceFunction::Call call;  // on a device
+  std::vector<Tensor> results;         // elsewhere
+};
+
 StepResult TrainStep::run(double lr) {
-  const std::vector<Tensor> out = call(
-      compiled_step_.get(), device_step_.get(),
-      [this](const std::vector<Tensor>& in) { return step(in); }, arguments(lr));
-  if (settings_.compile && !planned_) {
-    planned_ = true;
-    info_ = compiled_step_->info();
-    if (const cuda::DevicePlan* plan = device_plan()) info_ = runtime::device_info(info_, *plan);
-  }
+  begin(lr);
+  return end();
+}
+
+void TrainStep::begin(double lr) {
+  Begun begun;
+  if (device_step_)
+    begun.call = device_step_->begin(arguments(lr));
+  else
+    begun.results = call(
+        compiled_step_.get(), nullptr,
+        [this](const std::vector<Tensor>& in) { return step(in); }, arguments(lr));
+  begun_.push_back(std::move(begun));
+  if (planned_ || !settings_.compile) return;
+  planned_ = true;
+  info_ = compiled_step_->info();
+  if (const cuda::DevicePlan* plan = device_plan()) info_ = runtime::device_info(info_, *plan);
+}
+
+StepResult TrainStep::end() {
+  Begun begun = std::move(begun_.front());
+  begun_.erase(begun_.begin());
+  const std::vector<Tensor> out =
+      device_step_ ? device_step_->end(begun.call) : std::move(begun.results);
   StepResult result;
   result.loss = out[0].item<float>();
   result.grad_norm = out[1].item<float>();

@@ -86,6 +86,12 @@ class TrainStep {
   std::span<int64_t> ids() { return ids_; }
   std::span<int64_t> targets() { return targets_; }
   StepResult run(double lr);
+  /// The same in two parts. A device makes the step in between: ids() and targets() may be filled for
+  /// the next one, and that may be begun too. Steps end in the order in which they began.
+  void begin(double lr);
+  StepResult end();
+  /// Whether begin() returns before the step is made.
+  bool overlaps() const { return device_step_ != nullptr; }
 
   /// Sequences in one call of evaluate().
   int64_t eval_rows() const noexcept { return settings_.batch / settings_.virtual_shards; }
@@ -137,6 +143,7 @@ class TrainStep {
   std::vector<Tensor> step(const std::vector<Tensor>& in);
   std::vector<Tensor> evaluation(const std::vector<Tensor>& in);
   std::vector<Tensor> arguments(double lr);
+  struct Begun;  // a step that has not ended
   std::vector<Tensor> call(CompiledFunction* compiled, runtime::DeviceFunction* on_device, const Function& eager,
                            const std::vector<Tensor>& in);
 
@@ -153,6 +160,7 @@ class TrainStep {
   std::unique_ptr<runtime::DeviceFunction> device_step_, device_eval_;
   std::unique_ptr<cuda::DevicePlan> step_plan_, eval_plan_;  // without a device
   ProgramInfo info_, eval_info_;
+  std::vector<Begun> begun_;
   bool planned_ = false;
 };
 

@@ -33,10 +33,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 constexpr const char* kMemoryHint =
     "lower train.batch or data.seq, raise train.virtual_shards, or choose a smaller model";
 constexpr double kSmallestScale = 1e-4;  // an f16 run that scales further down will not recover
@@ -82,7 +78,12 @@ class Trainer {
   void loop();
   bool eval_due() const;
   bool save_due() const;
+  /// Begins the next step, and ends the one before it if a device makes them.
   void take_step();
+  /// Ends the step that has begun, if there is one, and reports it.
+  void settle();
+  /// Whether something is due behind this step that needs it to have ended.
+  bool is_boundary(int64_t step) const;
   void report_step(const StepResult& step, double lr, double seconds);
   bool check_finite(const StepResult& step, double lr);
   /// False if it was abandoned because a stop was asked for.
@@ -117,12 +118,19 @@ class Trainer {
   int64_t steps_ = 0;        // of the whole run
   int64_t saved_step_ = -1;  // of the newest checkpoint
   uint64_t resident_before_model_ = 0;
+  struct BegunStep {
+    double lr = 0;
+    int64_t tokens = 0;
+    Clock::time_point start;
+  };
+  std::optional<BegunStep> begun_;  // a step that has not ended
+  Clock::time_point last_end_;
   double seconds_per_step_ = 0;  // running mean
   int64_t skipped_steps_ = 0;
 };
 
 void Trainer::check_device() const {
-  if (config_.train.device == "cuda" && !options_.plan_only)
+  if (config_.train.device == "cuda" && !options_.plan_only && !options_.cuda_device)
     if (const std::string missing = cuda::missing_device(); !missing.empty())
       resource_error("train.device = \"cuda\": {}", missing);
 }
@@ -185,6 +193,7 @@ void Trainer::make_step(bool compile) {
                    .lora_seed = config_.train.seed,
                    .cuda = config_.train.device == "cuda"});
   if (config_.train.device != "cuda" || options_.plan_only) return;
+  if (options_.cuda_device) return step_->use_device(options_.cuda_device());
   if (!device_) device_ = cuda::open_device(0);
   step_->use_device(std::make_unique<runtime::DeviceState>(*device_));
 }
@@ -210,7 +219,7 @@ void Trainer::check_memory() {
                    format_bytes(planned), planned, parts, format_bytes(budget), budget,
                    kMemoryHint);
   message(format("the step needs {}: {}", format_bytes(planned), parts));
-  if (device_) return;  // what it takes there was allocated with the plan
+  if (step_->overlaps()) return;  // what it takes there was allocated with the plan
   // Weights and moments exist already, as far as they have been touched.
   const uint64_t resident = resident_bytes();
   const uint64_t present = resident - std::min(resident, resident_before_model_);
@@ -536,32 +545,56 @@ void Trainer::report_step(const StepResult& step, double lr, double seconds) {
                kOverflowStorm, step.loss_scale));
 }
 
+bool Trainer::is_boundary(int64_t step) const {
+  const auto divides = [&](int64_t every) { return every > 0 && step % every == 0; };
+  return step == steps_ || divides(config_.train.eval_every) || divides(config_.train.save_every);
+}
+
 void Trainer::take_step() {
+  // Those that have begun come before it.
+  const int64_t index = state_.step + (begun_ ? 1 : 0);
   const Clock::time_point start = Clock::now();
-  data_->train->fill(static_cast<uint64_t>(state_.step), config_.train.batch, 0,
-                     config_.train.batch, step_->ids(), step_->targets());
-  const double lr = schedule_.at(state_.step);
-  StepResult step;
+  data_->train->fill(static_cast<uint64_t>(index), config_.train.batch, 0, config_.train.batch,
+                     step_->ids(), step_->targets());
+  const double lr = schedule_.at(index);
   try {
-    step = step_->run(lr);
+    step_->begin(lr);
   } catch (const Error& error) {
     if (!options_.detect_anomaly || error.kind() != ErrorKind::Usage) throw;
-    result_.failure = format("step {}: {}", state_.step + 1, error.what());
+    result_.failure = format("step {}: {}", index + 1, error.what());
     return;
   }
-  const double seconds = seconds_since(start);
-  if (!check_finite(step, lr)) return;
+  const BegunStep next{lr, std::ranges::count_if(step_->ids(), [](int64_t id) { return id >= 0; }),
+                       start};
+  settle();
+  if (!result_.failure.empty()) return;
+  begun_ = next;
+  if (!step_->overlaps() || is_boundary(index + 1)) settle();
+}
+
+void Trainer::settle() {
+  if (!begun_) return;
+  const BegunStep begun = *std::exchange(begun_, {});
+  const StepResult step = step_->end();
+  // A step that was begun while another was made is as long as the time between their ends.
+  const Clock::time_point now = Clock::now();
+  const double seconds =
+      std::chrono::duration<double>(now - std::max(begun.start, last_end_)).count();
+  last_end_ = now;
+  if (!check_finite(step, begun.lr)) return;
   state_.step += 1;
-  state_.tokens += std::ranges::count_if(step_->ids(), [](int64_t id) { return id >= 0; });
+  state_.tokens += begun.tokens;
   state_.losses.push_back(step.loss);
   if (result_.first_step == 0) result_.first_step = state_.step;
-  report_step(step, lr, seconds);
+  report_step(step, begun.lr, seconds);
 }
 
 void Trainer::loop() {
   while (result_.failure.empty()) {
     const StopSignal stop = stop_requested();
     if (stop != StopSignal::None) {
+      settle();
+      if (!result_.failure.empty()) return;
       if (saved_step_ != state_.step) save();
       result_.stopped = stop;
       return;

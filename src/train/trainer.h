@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,10 @@
 #include "base/signals.h"
 #include "train/config.h"
 
+namespace corten::runtime {
+class DeviceState;
+}
+
 namespace corten {
 
 struct TrainOptions {
@@ -19,6 +24,8 @@ struct TrainOptions {
   bool plan_only = false;       ///< compile and plan the step, run nothing, write nothing
   bool detect_anomaly = false;  ///< stop at the first op that makes a NaN
   bool eval_first = false;      ///< evaluate the fresh model too (step 0)
+  /// What train.device = "cuda" means; empty: the first CUDA device.
+  std::function<std::unique_ptr<runtime::DeviceState>()> cuda_device;
 };
 
 /// One optimizer step, as it ends.

@@ -59,6 +59,7 @@ Status CpuDevice::allocate(int64_t bytes, uint64_t& address) {
   return "";
 }
 Status CpuDevice::release(uint64_t address) {
+  if (Status s = synchronize(); !s.empty()) return s;
   if (!memory_.erase(address)) return "released what was not allocated";
   std::free(at<void>(address));
   return "";
@@ -81,27 +82,77 @@ Status CpuDevice::release_host(void* address) {
   return "";
 }
 
-Status CpuDevice::work(std::string name, std::function<Status()> what) {
-  auto timed = [this, name = std::move(name), what = std::move(what)]() -> Status {
+Status CpuDevice::work(std::string name, Work what) {
+  return later([this, name = std::move(name), what = std::move(what)]() -> Status {
     const int64_t start = now_ns();
     Status s = what();
     if (tracing_) traced_.push_back({name, start, now_ns()});
     return s;
-  };
-  if (!capturing_) return timed();
-  graphs_.back().push_back(std::move(timed));
+  });
+}
+Status CpuDevice::later(Work what) {
+  if (!capturing_) return ask(queue_, std::move(what));
+  graphs_.back().push_back(std::move(what));
   return "";
+}
+Status CpuDevice::ask(Queue& queue, Work what) {
+  if (!lazy) return what();
+  queue.push_back(std::move(what));
+  return "";
+}
+// Does the work of a queue, up to an event.
+Status CpuDevice::drain(Queue& queue, const bool* until) {
+  Status status;
+  while (!queue.empty() && !(until && *until)) {
+    const Work what = std::move(queue.front());
+    queue.pop_front();
+    if (Status s = what(); status.empty()) status = s;
+  }
+  return status;
+}
+Status CpuDevice::reach(uint64_t event) {
+  Event& e = events_.at(event);
+  return e.done ? "" : drain(*e.queue, &e.done);
 }
 
 Status CpuDevice::to_device(uint64_t to, const void* from, int64_t bytes) {
   if (capturing_) return "a copy from the host in a captured graph";
-  std::memcpy(at<void>(to), from, static_cast<size_t>(bytes));
-  return "";
+  return later([=]() -> Status {
+    std::memcpy(at<void>(to), from, static_cast<size_t>(bytes));
+    return "";
+  });
 }
 Status CpuDevice::to_host(void* to, uint64_t from, int64_t bytes) {
   if (capturing_) return "a copy to the host in a captured graph";
-  std::memcpy(to, at<void>(from), static_cast<size_t>(bytes));
-  return "";
+  return later([=]() -> Status {
+    std::memcpy(to, at<void>(from), static_cast<size_t>(bytes));
+    return "";
+  });
+}
+Status CpuDevice::prefetch(uint64_t to, const void* from, int64_t bytes) {
+  if (capturing_) return "a copy from the host in a captured graph";
+  return ask(prefetches_, [=]() -> Status {
+    std::memcpy(at<void>(to), from, static_cast<size_t>(bytes));
+    return "";
+  });
+}
+Status CpuDevice::record(uint64_t event, Queue& queue) {
+  events_[event].done = false;
+  events_[event].queue = &queue;
+  return ask(queue, [=, this]() -> Status {
+    events_[event].done = true;
+    events_[event].at = std::chrono::steady_clock::now();
+    return "";
+  });
+}
+Status CpuDevice::record_prefetch(uint64_t event) {
+  return record(event, prefetches_);
+}
+Status CpuDevice::wait_event(uint64_t event) {
+  return later([=, this] { return reach(event); });
+}
+Status CpuDevice::wait_host(uint64_t event) {
+  return reach(event);
 }
 Status CpuDevice::copy(uint64_t to, uint64_t from, int64_t bytes) {
   return work("copy", [=]() -> Status {
@@ -116,7 +167,9 @@ Status CpuDevice::fill(uint64_t address, uint8_t byte, int64_t bytes) {
   });
 }
 Status CpuDevice::synchronize() {
-  return capturing_ ? "waiting in a captured graph" : "";
+  if (capturing_) return "waiting in a captured graph";
+  const Status first = drain(prefetches_), second = drain(queue_);
+  return first.empty() ? second : first;
 }
 
 Status CpuDevice::load_module(const std::string& cubin, uint64_t& module) {
@@ -215,41 +268,47 @@ Status CpuDevice::end_capture(uint64_t& graph) {
 }
 Status CpuDevice::launch_graph(uint64_t graph) {
   ++graph_launches;
-  for (const auto& what : graphs_[graph - 1])
-    if (Status s = what(); !s.empty()) return s;
-  return "";
+  return later([=, this]() -> Status {
+    for (const Work& what : graphs_[graph - 1])
+      if (Status s = what(); !s.empty()) return s;
+    return "";
+  });
 }
 Status CpuDevice::release_graph(uint64_t graph) {
+  Status status = synchronize();
   graphs_[graph - 1].clear();
-  return "";
+  return status;
 }
 Status CpuDevice::create_event(uint64_t& event) {
-  events_.push_back(0);
-  event = events_.size();
+  event = ++newest_event_;
+  events_[event] = {};
   return "";
 }
 Status CpuDevice::record_event(uint64_t event) {
   if (capturing_) return "an event in a captured graph";
-  events_[event - 1] = now_ns();
-  return "";
+  return record(event, queue_);
 }
 Status CpuDevice::milliseconds(uint64_t from, uint64_t to, float& ms) {
-  ms = static_cast<float>(static_cast<double>(events_[to - 1] - events_[from - 1]) * 1e-6);
+  if (Status s = reach(to); !s.empty()) return s;
+  ms = std::chrono::duration<float, std::milli>(events_[to].at - events_[from].at).count();
   return "";
 }
-Status CpuDevice::release_event(uint64_t) {
-  return "";
+Status CpuDevice::release_event(uint64_t event) {
+  if (Status s = synchronize(); !s.empty()) return s;
+  return events_.erase(event) ? "" : "released an event that does not exist";
 }
 Status CpuDevice::begin_trace() {
   if (!no_trace.empty()) return no_trace;
+  if (Status s = synchronize(); !s.empty()) return s;
   tracing_ = true;
   traced_.clear();
   return "";
 }
 Status CpuDevice::end_trace(std::vector<TracedWork>& work) {
+  Status status = synchronize();
   tracing_ = false;
   work = std::move(traced_);
-  return "";
+  return status;
 }
 
 }  // namespace corten::cuda::test

@@ -3,6 +3,8 @@
 // GPU.
 #pragma once
 
+#include <chrono>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -29,6 +31,10 @@ class CpuDevice final : public Device {
   Status copy(uint64_t to, uint64_t from, int64_t bytes) override;
   Status fill(uint64_t address, uint8_t byte, int64_t bytes) override;
   Status synchronize() override;
+  Status prefetch(uint64_t to, const void* from, int64_t bytes) override;
+  Status record_prefetch(uint64_t event) override;
+  Status wait_event(uint64_t event) override;
+  Status wait_host(uint64_t event) override;
   Status load_module(const std::string& cubin, uint64_t& module) override;
   Status unload_module(uint64_t module) override;
   Status find_function(uint64_t module, const std::string& name, uint64_t& function) override;
@@ -56,6 +62,9 @@ class CpuDevice final : public Device {
   std::string products = "cpu";  ///< the version of the library
   std::string missing;   ///< why there are no modules
   std::string no_trace;  ///< the answer of begin_trace(), "": there are traces
+  /// Work is done when somebody waits for it, as late as can be: what is read before, or given another
+  /// value too early, shows.
+  bool lazy = false;
   bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory
 
  private:
@@ -63,8 +72,14 @@ class CpuDevice final : public Device {
     const codegen::test::HostModule* module;
     const codegen::gpu::KernelText* text;
   };
-  // Now, or when a captured graph is launched.
-  Status work(std::string name, std::function<Status()> what);
+  using Work = std::function<Status()>;
+  using Queue = std::deque<Work>;
+  // Now, later, or when a captured graph is launched; under a name in traces.
+  Status work(std::string name, Work what);
+  Status later(Work what);
+  Status ask(Queue& queue, Work what);
+  Status drain(Queue& queue, const bool* until = nullptr);
+  Status reach(uint64_t event);
 
   DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
   std::map<uint64_t, int64_t> memory_;  // address, bytes
@@ -72,9 +87,17 @@ class CpuDevice final : public Device {
   std::vector<std::unique_ptr<codegen::test::HostModule>> modules_;
   std::vector<Function> functions_;
   std::vector<std::vector<std::function<Status()>>> graphs_;
-  std::vector<int64_t> events_;  // when they were recorded, ns
   std::vector<TracedWork> traced_;
   bool capturing_ = false, tracing_ = false;
+  struct Event {
+    bool done = true;
+    Queue* queue = nullptr;  // that it was recorded in
+    std::chrono::steady_clock::time_point at;
+  };
+  Status record(uint64_t event, Queue& queue);
+  std::map<uint64_t, Event> events_;
+  uint64_t newest_event_ = 0;
+  Queue queue_, prefetches_;  // what nobody has waited for yet
 };
 
 }  // namespace corten::cuda::test

@@ -18,12 +18,19 @@ T pointer(uint64_t handle) {
 
 class DriverDevice final : public Device {
  public:
-  DriverDevice(CUdevice device, CUcontext context, CUstream stream, DeviceInfo info)
-      : device_(device), context_(context), stream_(stream), info_(std::move(info)) {}
+  DriverDevice(CUdevice device, CUcontext context, CUstream stream, CUstream copies,
+               DeviceInfo info)
+      : device_(device),
+        context_(context),
+        stream_(stream),
+        copies_(copies),
+        info_(std::move(info)) {}
   ~DriverDevice() override {
     d_.cuCtxSetCurrent_(context_);
+    d_.cuStreamSynchronize_(copies_);
     d_.cuStreamSynchronize_(stream_);
     products_.reset();
+    d_.cuStreamDestroy_(copies_);
     d_.cuStreamDestroy_(stream_);
     d_.cuDevicePrimaryCtxRelease_(device_);
   }
@@ -68,7 +75,22 @@ class DriverDevice final : public Device {
                 "cuMemsetD8Async");
   }
   Status synchronize() override {
-    return call(d_.cuStreamSynchronize_(stream_), "cuStreamSynchronize");
+    Status s = call(d_.cuStreamSynchronize_(copies_), "cuStreamSynchronize");
+    return s.empty() ? call(d_.cuStreamSynchronize_(stream_), "cuStreamSynchronize") : s;
+  }
+
+  Status prefetch(uint64_t to, const void* from, int64_t bytes) override {
+    return call(d_.cuMemcpyHtoDAsync_(to, from, static_cast<size_t>(bytes), copies_),
+                "cuMemcpyHtoDAsync");
+  }
+  Status record_prefetch(uint64_t event) override {
+    return call(d_.cuEventRecord_(pointer<CUevent>(event), copies_), "cuEventRecord");
+  }
+  Status wait_event(uint64_t event) override {
+    return call(d_.cuStreamWaitEvent_(stream_, pointer<CUevent>(event), 0), "cuStreamWaitEvent");
+  }
+  Status wait_host(uint64_t event) override {
+    return call(d_.cuEventSynchronize_(pointer<CUevent>(event)), "cuEventSynchronize");
   }
 
   Status load_module(const std::string& cubin, uint64_t& module) override {
@@ -167,7 +189,7 @@ class DriverDevice final : public Device {
   const Driver& d_ = driver();
   CUdevice device_;
   CUcontext context_;
-  CUstream stream_;
+  CUstream stream_, copies_;
   DeviceInfo info_;
   std::unique_ptr<Products> products_;
 };
@@ -187,14 +209,16 @@ Status open_device(int index, std::unique_ptr<Device>& out) {
   if (Status s = d.check(d.cuDevicePrimaryCtxRetain_(&context, device), "cuDevicePrimaryCtxRetain");
       !s.empty())
     return s;
-  CUstream stream = nullptr;
+  CUstream stream = nullptr, copies = nullptr;
   Status s = d.check(d.cuCtxSetCurrent_(context), "cuCtxSetCurrent");
-  if (s.empty()) s = d.check(d.cuStreamCreate_(&stream, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+  for (CUstream* one : {&stream, &copies})
+    if (s.empty()) s = d.check(d.cuStreamCreate_(one, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
   if (!s.empty()) {
+    if (stream) d.cuStreamDestroy_(stream);
     d.cuDevicePrimaryCtxRelease_(device);
     return s;
   }
-  out = std::make_unique<DriverDevice>(device, context, stream, info);
+  out = std::make_unique<DriverDevice>(device, context, stream, copies, info);
   return "";
 }
 

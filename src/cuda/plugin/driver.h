@@ -20,7 +20,8 @@ namespace corten::cuda {
                                   X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)                \
                                       X(cuGraphExecDestroy) X(cuGraphDestroy) X(cuEventCreate)   \
                                           X(cuEventRecord) X(cuEventSynchronize)                 \
-                                              X(cuEventElapsedTime) X(cuEventDestroy)
+                                              X(cuEventElapsedTime) X(cuEventDestroy)        \
+                                                  X(cuStreamWaitEvent)
 
 /// The driver's functions under their names without version.
 struct Driver {
