@@ -17,6 +17,10 @@
 #include "corten/compile.h"
 #include "corten/models.h"
 
+namespace corten::runtime {
+class DeviceState;
+}
+
 namespace corten {
 
 /// How the next token is drawn from logits: warpers, applied in this order, as in transformers.
@@ -87,8 +91,10 @@ void process_scores(const TokenContext& context, const Constraints& constraints,
 class DecodeSession {
  public:
   /// `model` must outlive the session. Its mode is set to eval. `padded`: prompts come with masks.
+  /// `device`: executes the compiled programs, and keeps weights and cache; it must outlive the
+  /// session too.
   DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled = true,
-                bool padded = false);
+                bool padded = false, runtime::DeviceState* device = nullptr);
   ~DecodeSession();
   /// Starts anew with ids [B, T], row-major, T tokens of each sequence: logits [B, V], f32.
   /// attention_mask [B, T], of padded sessions only: 0 for padding, which stands at the left. With
@@ -116,11 +122,15 @@ class DecodeSession {
   std::vector<float> prefill_copied(const std::vector<int64_t>& ids,
                                     const std::vector<int64_t>& attention_mask, int64_t copies);
 
+  struct Program;
+  std::unique_ptr<Program> program(Function function);
+
   CausalLM& model_;
   KvCache cache_;
   bool compiled_;
+  runtime::DeviceState* device_;
   int64_t position_ = 0;
-  std::unique_ptr<CompiledFunction> prefill_, decode_, extend_, reorder_;
+  std::unique_ptr<Program> prefill_, decode_, extend_, reorder_;
 };
 
 enum class StopReason { length, eos, stopped };
@@ -147,6 +157,8 @@ struct GenerationOptions {
   /// Ends a row after its token (which counts), as the result of a TokenCallback does; gets the new
   /// tokens. For beams, which have no callback.
   std::function<bool(std::span<const int64_t> new_ids)> stop = {};
+  /// Executes the model, and keeps its weights from call to call; null: the CPU.
+  runtime::DeviceState* device = nullptr;
 };
 struct Generation {
   /// New tokens of each prompt, num_return_sequences times; an end token is not part of them.

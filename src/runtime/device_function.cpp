@@ -75,6 +75,15 @@ void DeviceState::fetch() {
   raise(device_.synchronize());
 }
 
+void DeviceState::forget(const CellPtr& cell) {
+  const auto found = places_.find(cell.get());
+  if (found == places_.end()) return;
+  device_.synchronize();
+  if (found->second.address) device_.release(found->second.address);
+  bytes_ -= found->second.bytes;
+  places_.erase(found);
+}
+
 /// What a call in flight needs of its own.
 struct DeviceFunction::Slot {
   Slot(cuda::Device& device, int64_t arguments, int64_t results, int64_t faults)

@@ -39,6 +39,8 @@ class DeviceState {
   void written(const CellPtr& cell);
   /// Gives the host's tensors the values that the device has. Waits.
   void fetch();
+  /// Gives the memory of a tensor back, with the value that it has there.
+  void forget(const CellPtr& cell);
   int64_t bytes() const { return bytes_; }
 
  private:

@@ -207,7 +207,18 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
 }
 
 BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
-  use_device(options.device, options.threads);
+  std::unique_ptr<cuda::Device> device;
+  std::unique_ptr<runtime::DeviceState> state;
+  if (options.cuda_device) {
+    state = options.cuda_device();
+  } else if (options.device == "cuda") {
+    device = cuda::open_device(0);
+    state = std::make_unique<runtime::DeviceState>(*device);
+  }
+  if (state)
+    default_thread_pool().set_num_threads(static_cast<int>(options.threads));
+  else
+    use_device(options.device, options.threads);
   const Clock::time_point load_start = Clock::now();
   std::unique_ptr<CausalLM> model;
   if (folder_exists(options.model) && has_weights(options.model)) {
@@ -239,7 +250,7 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
     for (int64_t& id : ids) id = numbers.below(model->vocab_size());
     return ids;
   };
-  DecodeSession session(*model, options.batch, length);
+  DecodeSession session(*model, options.batch, length, true, false, state.get());
   const std::vector<int64_t> prompt = random_ids(options.batch * options.prompt_tokens);
   session.prefill(prompt);
   r.first_token_ms = process_age_seconds() * 1e3;
@@ -248,8 +259,11 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
     session.decode(random_ids(options.batch));
   session.prefill(prompt);
   std::vector<double> prefill_ms, decode_ms, bandwidths;
-  ReadBandwidth bandwidth(default_thread_pool());
-  bandwidth.measure();
+  std::optional<ReadBandwidth> bandwidth;
+  if (state)
+    bandwidths.push_back(cuda::measure_copy_bandwidth(state->device(), 9));
+  else
+    bandwidth.emplace(default_thread_pool()).measure();
   for (int i = 0; i < 3; ++i) {
     const Clock::time_point start = Clock::now();
     session.prefill(prompt);
@@ -262,7 +276,7 @@ BenchGenerateResult bench_generate(const BenchGenerateOptions& options) {
     decode_ms.push_back(ms_since(start));
     // In between, because other programs may slow both down, and their ratio stays.
     constexpr int64_t kEvery = 4;
-    if (i % kEvery == 0) bandwidths.push_back(bandwidth.measure());
+    if (bandwidth && i % kEvery == 0) bandwidths.push_back(bandwidth->measure());
   }
   const auto batch = static_cast<double>(options.batch);
   const double decode_seconds = median(decode_ms) * 1e-3;

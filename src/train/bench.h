@@ -3,12 +3,17 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "corten/dtype.h"
 #include "corten/quantize.h"
+
+namespace corten::runtime {
+class DeviceState;
+}
 
 namespace corten {
 
@@ -86,13 +91,17 @@ struct BenchGenerateOptions {
   std::string device = "cpu";
   int64_t threads = 0;
   int64_t seed = 1;
+  /// What the device "cuda" means; empty: the first CUDA device.
+  std::function<std::unique_ptr<runtime::DeviceState>()> cuda_device;
 };
 
 struct BenchGenerateResult {
   double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
   uint64_t weight_bytes = 0;
   uint64_t read_bytes = 0;        ///< weights that a token reads: all but tables that rows are looked up in
-  double read_bandwidth = 0;      ///< bytes per second that the threads read from memory, measured between the tokens
+  /// Bytes per second that the threads read from memory, measured between the tokens; on a device: that
+  /// copies read and write there.
+  double read_bandwidth = 0;
   double bandwidth_fraction = 0;  ///< read bytes per second of decoding / memory bandwidth
   uint64_t peak_bytes = 0;
   double load_ms = 0;

@@ -9,6 +9,8 @@
 #include "corten/models.h"
 #include "corten/seq2seq.h"
 #include "corten/tokenizer.h"
+#include "cuda/load.h"
+#include "runtime/device_function.h"
 #include "train/eval_encoder.h"
 #include "train/eval_image.h"
 #include "train/eval_seq2seq.h"
@@ -18,16 +20,29 @@
 namespace corten {
 namespace {
 
-void set_up_device(const ModelOptions& options) {
-  if (options.device != "cpu")
-    usage_error("generation needs device \"cpu\", not \"{}\"", options.device);
-  default_thread_pool().set_num_threads(static_cast<int>(options.threads));
-}
+/// Where models run.
+struct Where {
+  explicit Where(const ModelOptions& options) {
+    default_thread_pool().set_num_threads(static_cast<int>(options.threads));
+    if (options.device == "cpu") return;
+    if (options.device != "cuda")
+      usage_error("generation needs device \"cpu\" or \"cuda\", not \"{}\"", options.device);
+    if (options.cuda_device) {
+      state = options.cuda_device();
+      return;
+    }
+    if (const std::string missing = cuda::missing_device(); !missing.empty())
+      resource_error("--device cuda: {}", missing);
+    device = cuda::open_device(0);
+    state = std::make_unique<runtime::DeviceState>(*device);
+  }
+  std::unique_ptr<cuda::Device> device;
+  std::unique_ptr<runtime::DeviceState> state;  // null: the CPU
+};
 
 /// A decoder or an encoder-decoder, and its adapter.
 struct Writer {
   Writer(const ModelOptions& options, const ModelPlace& place) {
-    set_up_device(options);
     if (holds_seq2seq(place.folder)) {
       seq2seq = AutoModelForSeq2SeqLM::from_pretrained(place.folder, options.dtype);
       adapter = attach_adapter(*seq2seq, place);
@@ -167,6 +182,8 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
         "streaming is for one sequence without beams, not for {} prompts, num_beams {} and "
         "num_return_sequences {}",
         prompts.size(), settings.num_beams, settings.num_return_sequences);
+  const Where where(options.model);
+  settings.device = where.state.get();
   Writer model(options.model, place);
   if (model.seq2seq && !options.draft_model.empty())
     usage_error("a draft model works with a decoder, which {} is not", folder);
@@ -254,6 +271,9 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
     usage_error("{} is an image model and needs pixel values", place.folder);
   if (holds_encoder(place.folder)) return eval_encoder(options, place);
   if (!options.labels.empty()) check_row("labels", options.labels, tokens);
+  if (options.model.device != "cpu")
+    usage_error("logits are evaluated on the CPU, not on \"{}\"", options.model.device);
+  default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
   const Writer writer(options.model, place);
   CausalLM* const model = writer.decoder.get();
   for (int64_t label : options.labels)

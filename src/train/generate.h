@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,6 +11,10 @@
 #include "base/signals.h"
 #include "corten/dtype.h"
 #include "corten/generate.h"
+
+namespace corten::runtime {
+class DeviceState;
+}
 
 namespace corten {
 
@@ -20,6 +25,8 @@ struct ModelOptions {
   std::optional<DType> dtype;  ///< of the weights; unset: as in the file
   std::string device = "cpu";
   int64_t threads = 0;  ///< 0: all
+  /// What the device "cuda" means; empty: the first CUDA device.
+  std::function<std::unique_ptr<runtime::DeviceState>()> cuda_device;
 };
 
 struct GenerateOptions {

@@ -181,8 +181,8 @@ TEST_F(GenerateText, SaysWhatIsWrong) {
   bad.model.model = *temp_ / "nowhere";
   expect_usage([&] { generate_text(bad); }, "nowhere");
   bad = options("the cat");
-  bad.model.device = "cuda";
-  expect_usage([&] { generate_text(bad); }, "cuda");
+  bad.model.device = "null";
+  expect_usage([&] { generate_text(bad); }, "null");
   bad = options(std::string(400, 'x'));
   expect_usage([&] { generate_text(bad); }, "48 positions");
   bad = options("the cat");

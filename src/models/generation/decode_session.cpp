@@ -4,6 +4,7 @@
 #include "base/format.h"
 #include "corten/generate.h"
 #include "io/tensor_bytes.h"
+#include "runtime/device_function.h"
 
 namespace corten {
 namespace {
@@ -30,26 +31,57 @@ std::vector<Tensor> rows_of(const KvCache& cache) {
 
 }  // namespace
 
+/// A compiled function, on a device or here.
+struct DecodeSession::Program {
+  Program(Function function, runtime::DeviceState* device)
+      : compiled(compile(std::move(function))),
+        on_device(device ? std::make_unique<runtime::DeviceFunction>(compiled, *device) : nullptr) {
+  }
+  std::vector<Tensor> operator()(const std::vector<Tensor>& in) {
+    return on_device ? (*on_device)(in) : compiled(in);
+  }
+  int64_t arena_bytes() const {
+    if (!on_device) return compiled.info().arena_bytes;
+    return on_device->device_plan() ? on_device->info().arena_bytes : 0;
+  }
+
+  CompiledFunction compiled;
+  std::unique_ptr<runtime::DeviceFunction> on_device;
+};
+
+std::unique_ptr<DecodeSession::Program> DecodeSession::program(Function function) {
+  return std::make_unique<Program>(std::move(function), device_);
+}
+
 DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled,
-                             bool padded)
-    : model_(model), cache_(model.make_cache(batch, length, padded)), compiled_(compiled) {
+                             bool padded, runtime::DeviceState* device)
+    : model_(model),
+      cache_(model.make_cache(batch, length, padded)),
+      compiled_(compiled),
+      device_(device) {
+  if (device_ && !compiled_)
+    usage_error("[generate] a device executes compiled programs, not op by op");
   model_.eval();
-  prefill_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+  prefill_ = program([this](const std::vector<Tensor>& in) {
     const Tensor mask = in.size() > 1 ? in[1] : Tensor();
     return std::vector<Tensor>{as_f32(model_.prefill(in[0], cache_, mask))};
-  }));
-  decode_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+  });
+  decode_ = program([this](const std::vector<Tensor>& in) {
     return std::vector<Tensor>{as_f32(model_.decode(in[0], in[1], cache_))};
-  }));
-  extend_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+  });
+  extend_ = program([this](const std::vector<Tensor>& in) {
     return std::vector<Tensor>{as_f32(model_.extend(in[0], in[1], cache_))};
-  }));
-  reorder_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+  });
+  reorder_ = program([this](const std::vector<Tensor>& in) {
     for (Tensor rows : rows_of(cache_)) rows.copy_(index_select(rows, 0, in[0]));
     return std::vector<Tensor>{};
-  }));
+  });
 }
-DecodeSession::~DecodeSession() = default;
+DecodeSession::~DecodeSession() {
+  if (!device_) return;
+  for (const auto& p : {&prefill_, &decode_, &extend_, &reorder_}) p->reset();
+  for (const Tensor& t : rows_of(cache_)) device_->forget(t.impl()->cell);
+}
 
 std::vector<float> DecodeSession::prefill(const std::vector<int64_t>& ids,
                                           const std::vector<int64_t>& attention_mask,
@@ -80,7 +112,7 @@ std::vector<float> DecodeSession::prefill_copied(const std::vector<int64_t>& ids
     usage_error("[generate] {} copies of each prompt do not make {} sequences", copies,
                 cache_.batch);
   DecodeSession once(model_, cache_.batch / copies, cache_.length, compiled_,
-                     cache_.visible.defined());
+                     cache_.visible.defined(), device_);
   const std::vector<float> logits = once.prefill(ids, attention_mask);
   std::vector<int64_t> origin;
   for (int64_t row = 0; row < cache_.batch; ++row) origin.push_back(row / copies);
@@ -88,7 +120,14 @@ std::vector<float> DecodeSession::prefill_copied(const std::vector<int64_t>& ids
   const Tensor index = from_vector(origin, {cache_.batch});
   const std::vector<Tensor> few = rows_of(once.cache_);
   std::vector<Tensor> all = rows_of(cache_);
-  for (size_t i = 0; i < all.size(); ++i) all[i].copy_(index_select(few[i], 0, index));
+  const auto copy = [&](const std::vector<Tensor>& in) {
+    for (size_t i = 0; i < all.size(); ++i) all[i].copy_(index_select(few[i], 0, in[0]));
+    return std::vector<Tensor>{};
+  };
+  if (device_)
+    Program(copy, device_)({index});
+  else
+    copy({index});
   position_ = once.position_;
   std::vector<float> out;
   const int64_t vocab = std::ssize(logits) / once.cache_.batch;
@@ -173,7 +212,7 @@ int64_t DecodeSession::cache_bytes() const {
 }
 int64_t DecodeSession::arena_bytes() const {
   if (!compiled_ || position_ == 0) return 0;
-  return std::max(prefill_->info().arena_bytes, decode_->info().arena_bytes);
+  return std::max(prefill_->arena_bytes(), decode_->arena_bytes());
 }
 
 }  // namespace corten

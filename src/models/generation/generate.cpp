@@ -153,7 +153,9 @@ namespace {
 class SessionContinuation : public Continuation {
  public:
   SessionContinuation(CausalLM& model, const Plan& plan, int64_t rows)
-      : plan_(plan), session_(model, rows, plan.positions, plan.options.compiled, plan.padded) {}
+      : plan_(plan),
+        session_(model, rows, plan.positions, plan.options.compiled, plan.padded,
+                 plan.options.device) {}
   std::vector<float> start(int64_t copies) override {
     const Plan::Input input = plan_.input();
     return session_.prefill(input.ids, input.mask, copies);

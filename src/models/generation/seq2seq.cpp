@@ -121,6 +121,7 @@ void check_inputs(const Seq2SeqLM& model, const std::vector<std::vector<int64_t>
 Generation generate(Seq2SeqLM& model, const std::vector<std::vector<int64_t>>& inputs,
                     const GenerationOptions& options, const TokenCallback& on_token) {
   check_inputs(model, inputs);
+  if (options.device) usage_error("[generate] an encoder-decoder generates on the CPU only");
   const auto start = model.decoder_start_token_id();
   if (!start)
     usage_error(

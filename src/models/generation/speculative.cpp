@@ -34,7 +34,8 @@ namespace {
 class Follower {
  public:
   Follower(CausalLM& model, const Plan& plan, int64_t positions)
-      : session_(model, 1, std::min(positions, model.max_positions()), plan.options.compiled),
+      : session_(model, 1, std::min(positions, model.max_positions()), plan.options.compiled,
+                 false, plan.options.device),
         vocab_(static_cast<size_t>(model.vocab_size())) {}
 
   DecodeSession& session() { return session_; }
