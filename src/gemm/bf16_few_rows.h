@@ -15,7 +15,7 @@ namespace corten::gemm_detail {
 namespace {
 
 constexpr int kMostFewRows = 4;
-constexpr int64_t kFewColumns = 256;  // of a block
+constexpr int64_t kFewColumns = 2048;  // of a block: their sums stay in the L1 cache
 
 inline bool few_rows(const GemmArgs& g) {
   return g.m >= 1 && g.m <= kMostFewRows && g.k >= 1 && g.a_dtype == DType::bf16 &&
@@ -70,11 +70,12 @@ inline void transpose16(__m512i (&x)[16]) {
 }
 
 // R rows of words `a` (a_ld apart) times 16 columns whose k lie side by side, `ld` elements apart.
-// `lanes` of them exist.
+// `lanes` of them exist. The 16 columns at `next` are asked for meanwhile, as one run of memory if they
+// are one.
 template <int R>
 void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k, int lanes,
-              float* out, int64_t out_ld) {
-  constexpr int64_t kAhead = 8 * 32;  // k
+              const uint16_t* next, float* out, int64_t out_ld) {
+  const int64_t next_step = ld == k ? 16 : 1, next_ld = ld == k ? 32 : ld;
   Simd::F sum[R];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) sum[r] = Simd::zero();
@@ -82,13 +83,11 @@ void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64
     const int64_t left = k - k0;
     __m512i x[16];
     if (lanes == 16 && left >= 32) {
-      // At the end of the columns come the next 16.
-      const int64_t ahead = left > kAhead ? kAhead : kAhead - k + 16 * ld;
 #pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
-        const uint16_t* const column = b + i * ld + k0;
-        x[i] = _mm512_loadu_si512(column);
-        _mm_prefetch(reinterpret_cast<const char*>(column + ahead), _MM_HINT_T1);
+        x[i] = _mm512_loadu_si512(b + i * ld + k0);
+        _mm_prefetch(reinterpret_cast<const char*>(next + next_step * k0 + i * next_ld),
+                     _MM_HINT_T1);
       }
     } else {
       const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
@@ -109,56 +108,60 @@ void few_runs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64
   for (int r = 0; r < R; ++r) Simd::store(out + r * out_ld, sum[r]);
 }
 
-// The same for 32 C columns that lie side by side, rows of k `ld` elements apart.
-template <int R, int C>
-void few_lanes(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k, int lanes,
-               float* out, int64_t out_ld) {
-  constexpr int64_t kAhead = 16;  // rows of k
+// P pairs of k, words `a`, of B with adjacent columns side by side: added to the sums of `columns`
+// columns. Rows of k are `ld` elements apart; the last pair may lack its second.
+template <int R, int P>
+void few_pairs(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, bool whole,
+               int64_t columns, float* out, int64_t out_ld) {
   const __m512i low = _mm512_load_si512(kLowPairs), high = _mm512_load_si512(kHighPairs);
-  Simd::F sum[R][2 * C];
+  Simd::F x[R][P];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-    for (int c = 0; c < 2 * C; ++c) sum[r][c] = Simd::zero();
-  const int rest = lanes - 32 * (C - 1);
-  const __mmask32 last = rest >= 32 ? ~__mmask32{0} : (__mmask32{1} << rest) - 1;
-  for (int64_t k0 = 0; k0 < k; k0 += 2) {
-    const bool pair = k0 + 1 < k;
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      const uint16_t* const at = b + k0 * ld + 32 * c;
-      const __mmask32 mask = c == C - 1 ? last : ~__mmask32{0};
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) x[r][p] = Simd::broadcast(a[r * a_ld + p]);
+  for (int64_t n = 0; n < columns; n += 32) {
+    const int64_t left = columns - n;
+    const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+    Simd::F sum[R][2];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) sum[r][h] = Simd::load(out + r * out_ld + n + 16 * h);
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) {
+      const uint16_t* const at = b + 2 * p * ld + n;
       const __m512i even = _mm512_maskz_loadu_epi16(mask, at);
-      const __m512i odd = pair ? _mm512_maskz_loadu_epi16(mask, at + ld) : _mm512_setzero_si512();
-      _mm_prefetch(reinterpret_cast<const char*>(at + kAhead * ld), _MM_HINT_T1);
-      _mm_prefetch(reinterpret_cast<const char*>(at + (kAhead + 1) * ld), _MM_HINT_T1);
+      const __m512i odd = p < P - 1 || whole ? _mm512_maskz_loadu_epi16(mask, at + ld)
+                                             : _mm512_setzero_si512();
+      _mm_prefetch(reinterpret_cast<const char*>(at + 2 * P * ld), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(at + (2 * P + 1) * ld), _MM_HINT_T1);
       const Simd::F b0 = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, low, odd));
       const Simd::F b1 = _mm512_castsi512_ps(_mm512_permutex2var_epi16(even, high, odd));
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        const Simd::F x = Simd::broadcast(a[r * a_ld + k0 / 2]);
-        sum[r][2 * c] = multiply_add(x, b0, sum[r][2 * c]);
-        sum[r][2 * c + 1] = multiply_add(x, b1, sum[r][2 * c + 1]);
+        sum[r][0] = multiply_add(x[r][p], b0, sum[r][0]);
+        sum[r][1] = multiply_add(x[r][p], b1, sum[r][1]);
       }
     }
-  }
 #pragma GCC unroll 4
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 16
-    for (int c = 0; c < 2 * C; ++c) Simd::store(out + r * out_ld + 16 * c, sum[r][c]);
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) Simd::store(out + r * out_ld + n + 16 * h, sum[r][h]);
+  }
 }
 
-using FewLanes = void (*)(const float*, int64_t, const uint16_t*, int64_t, int64_t, int, float*,
-                          int64_t);
+// Four pairs of k at a time: eight runs of memory side by side, of a block's width each.
 template <int R>
-constexpr FewLanes kFewLanes[] = {nullptr, few_lanes<R, 1>, few_lanes<R, 2>};
-template <>
-constexpr FewLanes kFewLanes<2>[] = {nullptr, few_lanes<2, 1>, few_lanes<2, 2>, few_lanes<2, 3>,
-                                     few_lanes<2, 4>};
-template <>
-constexpr FewLanes kFewLanes<1>[] = {nullptr,         few_lanes<1, 1>, few_lanes<1, 2>,
-                                     few_lanes<1, 3>, few_lanes<1, 4>, few_lanes<1, 5>,
-                                     few_lanes<1, 6>, few_lanes<1, 7>, few_lanes<1, 8>};
+void few_lanes(const float* a, int64_t a_ld, const uint16_t* b, int64_t ld, int64_t k,
+               int64_t columns, float* out, int64_t out_ld) {
+  for (int r = 0; r < R; ++r)
+    for (int64_t n = 0; n < columns; n += 16) Simd::store(out + r * out_ld + n, Simd::zero());
+  int64_t k0 = 0;
+  for (; k0 + 8 <= k; k0 += 8)
+    few_pairs<R, 4>(a + k0 / 2, a_ld, b + k0 * ld, ld, true, columns, out, out_ld);
+  for (; k0 < k; k0 += 2)
+    few_pairs<R, 1>(a + k0 / 2, a_ld, b + k0 * ld, ld, k0 + 1 < k, columns, out, out_ld);
+}
 
 template <int R>
 void few_run(const Block& block) {
@@ -173,19 +176,13 @@ void few_run(const Block& block) {
                      static_cast<size_t>(g.k) * 2);
   }
   const uint16_t* const b = static_cast<const uint16_t*>(block.b);
-  for (int64_t n = 0; n < columns;) {
-    const int64_t left = columns - n;
-    const auto lanes = [&](int64_t most) { return static_cast<int>(left < most ? left : most); };
-    const uint16_t* const at = b + (block.n0 + n) * g.b_col_stride;
-    if (g.b_col_stride != 1) {
-      few_runs<R>(a, words, at, g.b_col_stride, g.k, lanes(16), out + n, ld);
-      n += 16;
-    } else {
-      // As many columns as sums fit into registers: runs of memory are longer.
-      constexpr int64_t kMost = R == 1 ? 8 : R == 2 ? 4 : 2;
-      const int64_t parts = smaller(kMost, ceil_div(left, 32));
-      kFewLanes<R>[parts](a, words, at, g.b_row_stride, g.k, lanes(32 * parts), out + n, ld);
-      n += 32 * parts;
+  if (g.b_col_stride == 1) {
+    few_lanes<R>(a, words, b + block.n0, g.b_row_stride, g.k, columns, out, ld);
+  } else {
+    for (int64_t n = 0; n < columns; n += 16) {
+      const int64_t left = columns - n, next = left > 16 ? block.n0 + n + 16 : block.next_n0;
+      few_runs<R>(a, words, b + (block.n0 + n) * g.b_col_stride, g.b_col_stride, g.k,
+                  static_cast<int>(smaller(left, 16)), b + next * g.b_col_stride, out + n, ld);
     }
   }
   finish(block, out, ld, block.m0, block.n0, R, columns);
