@@ -17,8 +17,10 @@ namespace {
 
 // A launch is moved up to others of its kernel past at most so many steps, and only if what it
 // writes does not lie in memory for longer: state, or so few bytes. It is moved down if what it
-// reads does not: so few bytes, or what is read later anyway.
+// reads does not: so few bytes, or what is read later anyway. Partial results of sums over tokens count
+// less: there are as many of them as activations, a 64th, and those are gone by then.
 constexpr size_t kWindow = 512;
+constexpr int64_t kPartialShare = 16;
 constexpr int64_t kSmallResult = 64 << 10, kSmallOperands = 512 << 10;
 
 using Touched = std::set<Storage>;
@@ -174,7 +176,7 @@ class Builder {
       if (step.library >= 0) continue;
       int64_t dying = 0;
       for (const Storage& r : mine.read)
-        if (last_reader[r] == i) dying += bytes_between(r);
+        if (last_reader[r] == i) dying += bytes_between(r) / (r.partial ? kPartialShare : 1);
       if (dying > kSmallOperands * static_cast<int64_t>(step.launches.size())) continue;
       for (int32_t j = i + 1, seen = 0; j < count && seen < static_cast<int32_t>(kWindow); ++j) {
         if (gone[static_cast<size_t>(j)]) continue;

@@ -742,15 +742,15 @@ KERNEL(k_4b68fec901cc15ff, 128, 17) {
   }
 }
 
-// columns, 128 threads
-KERNEL(k_4fad7f32ff192051, 128, 15) {
+// columns, 64 threads
+KERNEL(k_ca7bb757626f0299, 64, 15) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[13]);
   const float q1 = f32((uint32)a.w[14]);
-  const int tiles = (inner + 127) / 128;
+  const int tiles = (inner + 63) / 64;
   const int item = BLOCK / tiles;
-  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  const int c = ((BLOCK - item * tiles) * 64 + THREAD) * 1;
   if (c >= inner) return;
   const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
   const int point = item / parts, part = item % parts;
@@ -798,13 +798,13 @@ KERNEL(k_4fad7f32ff192051, 128, 15) {
   }
 }
 
-// columns, 128 threads
-KERNEL(k_16ac538cddeeb226, 128, 7) {
+// columns, 64 threads
+KERNEL(k_f2f1f22beb723514, 64, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const int tiles = (inner + 127) / 128;
+  const int tiles = (inner + 63) / 64;
   const int item = BLOCK / tiles;
-  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  const int c = ((BLOCK - item * tiles) * 64 + THREAD) * 1;
   if (c >= inner) return;
   const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
   const int point = item / parts, part = item % parts;
@@ -1131,13 +1131,13 @@ KERNEL(k_702e20a85372103f, 256, 10) {
 
 // ---- columns
 
-// columns, 128 threads
-KERNEL(k_c79e50f427ce82ff, 128, 7) {
+// columns, 64 threads
+KERNEL(k_5bb1c389103f8b8f, 64, 7) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const int tiles = (inner + 127) / 128;
+  const int tiles = (inner + 63) / 64;
   const int item = BLOCK / tiles;
-  const int c = ((BLOCK - item * tiles) * 128 + THREAD) * 1;
+  const int c = ((BLOCK - item * tiles) * 64 + THREAD) * 1;
   if (c >= inner) return;
   const int parts = a.w[2] > 1 ? (int)a.w[2] : 1;
   const int point = item / parts, part = item % parts;

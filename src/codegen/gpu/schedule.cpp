@@ -179,9 +179,8 @@ class Chooser {
     int limit = std::min(kMaxAlignment / smallest_element(), 4);
     while (limit > 1 && points * launch_.inner / limit < 65536) limit /= 2;
     s_.vector = widest(limit);
-    // As few threads without a column as can be.
-    const int64_t taken = launch_.inner / s_.vector;
-    s_.threads = taken >= 512 || taken % 128 == 0 ? 128 : taken > 32 ? 64 : 32;
+    // Few threads without a column, and one size for most, so that launches can be joined.
+    s_.threads = launch_.inner / s_.vector > 32 ? 64 : 32;
   }
 
   void scatter() {
