@@ -1,17 +1,17 @@
 // ---- gelu, bf16 vectors
 
 // points, 256 threads, vectors of 8
-KERNEL(k_91f14110b16f09b1, 256, 7) {
+KERNEL(k_91f14110b16f09b1, 256, 8) {
   const int inner = (int)a.w[0];
-  const float q0 = f32((uint32)a.w[4]);
-  const float q1 = f32((uint32)a.w[5]);
-  const float q2 = f32((uint32)a.w[6]);
+  const float q0 = f32((uint32)a.w[5]);
+  const float q1 = f32((uint32)a.w[6]);
+  const float q2 = f32((uint32)a.w[7]);
   const int columns = inner / 8;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= 1 * columns) return;
   const int c = t * 8;
-  const uint16* const p0 = (const uint16*)a.w[2];
-  uint16* const p1 = (uint16*)a.w[3];
+  const uint16* const p0 = (const uint16*)a.w[3];
+  uint16* const p1 = (uint16*)a.w[4];
   uint16 y0[8];
   uint16 x0[8];
   read_pack(x0, p0 + c);
@@ -62,18 +62,18 @@ KERNEL(k_91f14110b16f09b1, 256, 7) {
 // ---- add, odd rows
 
 // points, 256 threads
-KERNEL(k_c910569b18e37abb, 256, 9) {
+KERNEL(k_c910569b18e37abb, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= (int)n0 * columns) return;
-  const int row = (int)((uint32)t / (uint32)columns);
+  const int row = quotient(t, a.w[3]);
   const int c = (t - row * columns);
   const int o0 = row;
-  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-  const float* const p1 = (const float*)a.w[5] + (i64)o0 * a.w[6];
-  float* const p2 = (float*)a.w[7] + (i64)o0 * a.w[8];
+  const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+  const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
+  float* const p2 = (float*)a.w[8] + (i64)o0 * a.w[9];
   float y0[1];
   {
     const int e = 0;
@@ -95,22 +95,22 @@ KERNEL(k_c910569b18e37abb, 256, 9) {
 // ---- transpose
 
 // points, 256 threads, vectors of 4
-KERNEL(k_70353b9da241b333, 256, 9) {
+KERNEL(k_70353b9da241b333, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[8]);
+  const float q0 = f32((uint32)a.w[9]);
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= (int)n0 * columns) return;
-  const int row = (int)((uint32)t / (uint32)columns);
+  const int row = quotient(t * 4, a.w[3]);
   const int c = (t - row * columns) * 4;
   const int o0 = row;
-  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
+  const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+  float* const p1 = (float*)a.w[7] + (i64)o0 * a.w[8];
   float y0[4];
   #pragma unroll
   for (int e = 0; e < 4; ++e) {
-    const float v0 = read(p0 + (i64)((c + e)) * a.w[5]);
+    const float v0 = read(p0 + (i64)((c + e)) * a.w[6]);
     const float v2 = v0 * q0;
     y0[e] = v2;
   }
@@ -120,18 +120,18 @@ KERNEL(k_70353b9da241b333, 256, 9) {
 // ---- softmax, short rows
 
 // rows, 128 threads, 8 a row, 1 steps
-KERNEL(k_05797e7dcb267688, 128, 8) {
+KERNEL(k_05797e7dcb267688, 128, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[7]);
+  const float q0 = f32((uint32)a.w[8]);
   const int thread = THREAD % 8;
   const int lane = thread;
   const int number = (int)BLOCK * 16 + THREAD / 8;
   const bool active = number < (int)n0;
   const int row = active ? number : 0;
   const int o0 = row;
-  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
   float k0[2];
   float k29[2];
   float u1;
@@ -223,18 +223,18 @@ KERNEL(k_05797e7dcb267688, 128, 8) {
 // ---- softmax, rows in registers
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_abed1e79ffe738c4, 128, 8) {
+KERNEL(k_abed1e79ffe738c4, 128, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[7]);
+  const float q0 = f32((uint32)a.w[8]);
   const int thread = THREAD % 32;
   const int lane = thread;
   const int number = (int)BLOCK * 4 + THREAD / 32;
   const bool active = number < (int)n0;
   const int row = active ? number : 0;
   const int o0 = row;
-  const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
-  uint16* const p1 = (uint16*)a.w[5] + (i64)o0 * a.w[6];
+  const uint16* const p0 = (const uint16*)a.w[4] + (i64)o0 * a.w[5];
+  uint16* const p1 = (uint16*)a.w[6] + (i64)o0 * a.w[7];
   float k0[24];
   float k29[24];
   float u1;
@@ -327,16 +327,16 @@ KERNEL(k_abed1e79ffe738c4, 128, 8) {
 // ---- softmax, rows of a block
 
 // rows, 128 threads, 128 a row, 16 steps
-KERNEL(k_27e7f6a44f015423, 128, 8) {
+KERNEL(k_27e7f6a44f015423, 128, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[7]);
+  const float q0 = f32((uint32)a.w[8]);
   const int thread = THREAD;
   const int lane = thread % 32, warp = thread / 32;
   const int row = BLOCK;
   const int o0 = row;
-  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
   float k0[32];
   float k29[32];
   float u1;
@@ -440,16 +440,16 @@ KERNEL(k_27e7f6a44f015423, 128, 8) {
 // ---- softmax, long rows
 
 // rows, 512 threads, 512 a row, any length
-KERNEL(k_2fb264028015ea3e, 512, 8) {
+KERNEL(k_2fb264028015ea3e, 512, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[7]);
+  const float q0 = f32((uint32)a.w[8]);
   const int thread = THREAD;
   const int lane = thread % 32, warp = thread / 32;
   const int row = BLOCK;
   const int o0 = row;
-  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
   float u1;
   {
     float x1;
@@ -591,23 +591,23 @@ KERNEL(k_2fb264028015ea3e, 512, 8) {
 // ---- layer norm and its gradient
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_4b68fec901cc15ff, 128, 17) {
+KERNEL(k_4b68fec901cc15ff, 128, 18) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[15]);
-  const float q1 = f32((uint32)a.w[16]);
+  const float q0 = f32((uint32)a.w[16]);
+  const float q1 = f32((uint32)a.w[17]);
   const int thread = THREAD % 32;
   const int lane = thread;
   const int number = (int)BLOCK * 4 + THREAD / 32;
   const bool active = number < (int)n0;
   const int row = active ? number : 0;
   const int o0 = row;
-  const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
-  float* const p2 = (float*)a.w[7] + (i64)o0 * a.w[8];
-  const float* const p3 = (const float*)a.w[9] + (i64)o0 * a.w[10];
-  const float* const p4 = (const float*)a.w[11] + (i64)o0 * a.w[12];
-  float* const p5 = (float*)a.w[13] + (i64)o0 * a.w[14];
+  const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
+  float* const p2 = (float*)a.w[8] + (i64)o0 * a.w[9];
+  const float* const p3 = (const float*)a.w[10] + (i64)o0 * a.w[11];
+  const float* const p4 = (const float*)a.w[12] + (i64)o0 * a.w[13];
+  float* const p5 = (float*)a.w[14] + (i64)o0 * a.w[15];
   float k0[24];
   float k15[24];
   float k4[24];
@@ -743,11 +743,11 @@ KERNEL(k_4b68fec901cc15ff, 128, 17) {
 }
 
 // columns, 64 threads
-KERNEL(k_ca7bb757626f0299, 64, 15) {
+KERNEL(k_ca7bb757626f0299, 64, 16) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[13]);
-  const float q1 = f32((uint32)a.w[14]);
+  const float q0 = f32((uint32)a.w[14]);
+  const float q1 = f32((uint32)a.w[15]);
   const int tiles = (inner + 63) / 64;
   const int item = BLOCK / tiles;
   const int c = ((BLOCK - item * tiles) * 64 + THREAD) * 1;
@@ -763,10 +763,10 @@ KERNEL(k_ca7bb757626f0299, 64, 15) {
     const int begin = part * 64, end = begin + 64 < n0 ? begin + 64 : n0;
     #pragma unroll 8
     for (int o0 = begin; o0 < end; ++o0) {
-      const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
-      const float* const p1 = (const float*)a.w[5] + (i64)o0 * a.w[6];
-      const float* const p2 = (const float*)a.w[7] + (i64)o0 * a.w[8];
-      const float* const p3 = (const float*)a.w[9] + (i64)o0 * a.w[10];
+      const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
+      const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
+      const float* const p2 = (const float*)a.w[8] + (i64)o0 * a.w[9];
+      const float* const p3 = (const float*)a.w[10] + (i64)o0 * a.w[11];
       const float u2 = read(p2);
       const float u4 = divide(u2, q0);
       const float u6 = read(p3);
@@ -786,7 +786,7 @@ KERNEL(k_ca7bb757626f0299, 64, 15) {
     }
   }
   const int o0 = part;
-  float* const p4 = (float*)a.w[11] + (i64)o0 * a.w[12];
+  float* const p4 = (float*)a.w[12] + (i64)o0 * a.w[13];
   float y0[1];
   {
     const int e = 0;
@@ -799,7 +799,7 @@ KERNEL(k_ca7bb757626f0299, 64, 15) {
 }
 
 // columns, 64 threads
-KERNEL(k_f2f1f22beb723514, 64, 7) {
+KERNEL(k_f2f1f22beb723514, 64, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 63) / 64;
@@ -817,7 +817,7 @@ KERNEL(k_f2f1f22beb723514, 64, 7) {
     const int begin = part * 64, end = begin + 64 < n0 ? begin + 64 : n0;
     #pragma unroll 8
     for (int o0 = begin; o0 < end; ++o0) {
-      const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+      const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
       {
         const int e = 0;
         const float v0 = read(p0 + (c + e));
@@ -826,7 +826,7 @@ KERNEL(k_f2f1f22beb723514, 64, 7) {
     }
   }
   const int o0 = part;
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
   float y0[1];
   {
     const int e = 0;
@@ -839,7 +839,7 @@ KERNEL(k_f2f1f22beb723514, 64, 7) {
 }
 
 // columns, 512 threads, all chunks, 32 a column, grouped
-GROUP_KERNEL(k_bc19f38c2b3af6bc, 512, 7) {
+GROUP_KERNEL(k_bc19f38c2b3af6bc, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 15) / 16;
@@ -866,7 +866,7 @@ GROUP_KERNEL(k_bc19f38c2b3af6bc, 512, 7) {
         }
         const int begin = (before + k) * 1, end = begin + 1 < n0 ? begin + 1 : n0;
         for (int o0 = begin; o0 < end; ++o0) {
-          const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+          const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
           {
             const int e = 0;
             const float v0 = read(p0 + (c + e));
@@ -939,7 +939,7 @@ GROUP_KERNEL(k_bc19f38c2b3af6bc, 512, 7) {
   }
   if (run > 0 || column >= inner) return;
   const int o0 = part;
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
   float y0[1];
   {
     const int e = 0;
@@ -954,14 +954,14 @@ GROUP_KERNEL(k_bc19f38c2b3af6bc, 512, 7) {
 // ---- embedding and its gradient
 
 // points, 256 threads, vectors of 4
-KERNEL(k_d3bba3376f211558, 256, 4) {
+KERNEL(k_d3bba3376f211558, 256, 5) {
   const int inner = (int)a.w[0];
-  const float q0 = f32((uint32)a.w[3]);
+  const float q0 = f32((uint32)a.w[4]);
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= 1 * columns) return;
   const int c = t * 4;
-  float* const p0 = (float*)a.w[2];
+  float* const p0 = (float*)a.w[3];
   float y0[4];
   #pragma unroll
   for (int e = 0; e < 4; ++e) {
@@ -971,7 +971,7 @@ KERNEL(k_d3bba3376f211558, 256, 4) {
 }
 
 // scatter, 256 threads, vectors of 2
-KERNEL(k_8b5c0c88a94f83a1, 256, 12) {
+KERNEL(k_8b5c0c88a94f83a1, 256, 13) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 511) / 512;
@@ -981,17 +981,17 @@ KERNEL(k_8b5c0c88a94f83a1, 256, 12) {
   // The address of a point's row, or 0.
   const auto place = [&](int point) -> i64 {
     const int o0 = point;
-    const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
-    float* const p2 = (float*)a.w[8] + (i64)o0 * a.w[9];
+    const i64* const p0 = (const i64*)a.w[5] + (i64)o0 * a.w[6];
+    float* const p2 = (float*)a.w[9] + (i64)o0 * a.w[10];
     const i64 u1 = read(p0);
-    if (!in_range(u1, a.w[11], a.w[3], 2)) return 0;
-    return (i64)(p2 + u1 * a.w[10]);
+    if (!in_range(u1, a.w[12], a.w[4], 2)) return 0;
+    return (i64)(p2 + u1 * a.w[11]);
   };
   // Takes the values of a point.
   const auto take = [&](int point, float (&y0)[2]) {
     const int o0 = point;
-    const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
-    const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
+    const i64* const p0 = (const i64*)a.w[5] + (i64)o0 * a.w[6];
+    const float* const p1 = (const float*)a.w[7] + (i64)o0 * a.w[8];
     const i64 u1 = read(p0);
     float x0[2];
     read_pack(x0, p1 + c);
@@ -1029,24 +1029,24 @@ KERNEL(k_8b5c0c88a94f83a1, 256, 12) {
 // ---- gather along rows
 
 // points, 256 threads
-KERNEL(k_00b644aebef816b0, 256, 12) {
+KERNEL(k_00b644aebef816b0, 256, 13) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= (int)n0 * columns) return;
-  const int row = (int)((uint32)t / (uint32)columns);
+  const int row = quotient(t, a.w[3]);
   const int c = (t - row * columns);
   const int o0 = row;
-  const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
-  const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
-  float* const p2 = (float*)a.w[10] + (i64)o0 * a.w[11];
+  const i64* const p0 = (const i64*)a.w[5] + (i64)o0 * a.w[6];
+  const float* const p1 = (const float*)a.w[7] + (i64)o0 * a.w[8];
+  float* const p2 = (float*)a.w[11] + (i64)o0 * a.w[12];
   float y0[1];
   {
     const int e = 0;
     if (c < inner) {
       const i64 v0 = read(p0 + (c + e));
-      const float v1 = in_range(v0, a.w[9], a.w[3], 1) ? read(p1 + v0 * a.w[8]) : (float)0;
+      const float v1 = in_range(v0, a.w[10], a.w[4], 1) ? read(p1 + v0 * a.w[9]) : (float)0;
       y0[e] = v1;
     }
   }
@@ -1061,14 +1061,14 @@ KERNEL(k_00b644aebef816b0, 256, 12) {
 // ---- scatter along rows
 
 // points, 256 threads, vectors of 4
-KERNEL(k_66741ba258c0bfdd, 256, 4) {
+KERNEL(k_66741ba258c0bfdd, 256, 5) {
   const int inner = (int)a.w[0];
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= 1 * columns) return;
   const int c = t * 4;
-  const float* const p0 = (const float*)a.w[2];
-  float* const p1 = (float*)a.w[3];
+  const float* const p0 = (const float*)a.w[3];
+  float* const p1 = (float*)a.w[4];
   float y0[4];
   float x0[4];
   read_pack(x0, p0 + c);
@@ -1081,22 +1081,22 @@ KERNEL(k_66741ba258c0bfdd, 256, 4) {
 }
 
 // serial, 32 threads
-KERNEL(k_937c3a1c75edd762, 32, 12) {
+KERNEL(k_937c3a1c75edd762, 32, 13) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   if (THREAD != 0) return;
   for (int point = 0; point < (int)n0; ++point) {
     const int o0 = point;
-    const i64* const p0 = (const i64*)a.w[4] + (i64)o0 * a.w[5];
-    const float* const p1 = (const float*)a.w[6] + (i64)o0 * a.w[7];
-    float* const p2 = (float*)a.w[8] + (i64)o0 * a.w[9];
+    const i64* const p0 = (const i64*)a.w[5] + (i64)o0 * a.w[6];
+    const float* const p1 = (const float*)a.w[7] + (i64)o0 * a.w[8];
+    float* const p2 = (float*)a.w[9] + (i64)o0 * a.w[10];
     for (int c = 0; c < inner; ++c) {
       {
         const int e = 0;
         const float v0 = read(p1 + (c + e));
         const i64 v1 = read(p0 + (c + e));
-        if (in_range(v1, a.w[11], a.w[3], 2)) {
-          float* const to = p2 + v1 * a.w[10];
+        if (in_range(v1, a.w[12], a.w[4], 2)) {
+          float* const to = p2 + v1 * a.w[11];
           write(to, add(read(to), v0));
         }
       }
@@ -1107,23 +1107,23 @@ KERNEL(k_937c3a1c75edd762, 32, 12) {
 // ---- padding
 
 // points, 256 threads, vectors of 4
-KERNEL(k_702e20a85372103f, 256, 10) {
+KERNEL(k_702e20a85372103f, 256, 11) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
-  const float q0 = f32((uint32)a.w[9]);
+  const float q0 = f32((uint32)a.w[10]);
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= (int)n0 * columns) return;
-  const int row = (int)((uint32)t / (uint32)columns);
+  const int row = quotient(t * 4, a.w[3]);
   const int c = (t - row * columns) * 4;
   const int o0 = row;
-  const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
-  uint16* const p1 = (uint16*)a.w[7] + (i64)o0 * a.w[8];
+  const uint16* const p0 = (const uint16*)a.w[4] + (i64)o0 * a.w[5];
+  uint16* const p1 = (uint16*)a.w[8] + (i64)o0 * a.w[9];
   const float u1 = from_bf16(to_bf16(q0));
   uint16 y0[4];
   #pragma unroll
   for (int e = 0; e < 4; ++e) {
-    const float v2 = (c + e) >= a.w[5] && (c + e) < a.w[6] ? (from_bf16(read(p0 + (c + e)))) : u1;
+    const float v2 = (c + e) >= a.w[6] && (c + e) < a.w[7] ? (from_bf16(read(p0 + (c + e)))) : u1;
     y0[e] = to_bf16(v2);
   }
   write_pack(p1 + c, y0);
@@ -1132,7 +1132,7 @@ KERNEL(k_702e20a85372103f, 256, 10) {
 // ---- columns
 
 // columns, 64 threads
-KERNEL(k_5bb1c389103f8b8f, 64, 7) {
+KERNEL(k_5bb1c389103f8b8f, 64, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 63) / 64;
@@ -1150,7 +1150,7 @@ KERNEL(k_5bb1c389103f8b8f, 64, 7) {
     const int begin = part * 64, end = begin + 64 < n0 ? begin + 64 : n0;
     #pragma unroll 8
     for (int o0 = begin; o0 < end; ++o0) {
-      const uint16* const p0 = (const uint16*)a.w[3] + (i64)o0 * a.w[4];
+      const uint16* const p0 = (const uint16*)a.w[4] + (i64)o0 * a.w[5];
       {
         const int e = 0;
         const float v0 = from_bf16(read(p0 + (c + e)));
@@ -1159,7 +1159,7 @@ KERNEL(k_5bb1c389103f8b8f, 64, 7) {
     }
   }
   const int o0 = part;
-  float* const p1 = (float*)a.w[5] + (i64)o0 * a.w[6];
+  float* const p1 = (float*)a.w[6] + (i64)o0 * a.w[7];
   float y0[1];
   {
     const int e = 0;
@@ -1172,7 +1172,7 @@ KERNEL(k_5bb1c389103f8b8f, 64, 7) {
 }
 
 // columns, 512 threads, all chunks, 32 a column
-KERNEL(k_73ed8aeb754ec61a, 512, 7) {
+KERNEL(k_73ed8aeb754ec61a, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 15) / 16;
@@ -1199,7 +1199,7 @@ KERNEL(k_73ed8aeb754ec61a, 512, 7) {
         }
         const int begin = (before + k) * 1, end = begin + 1 < n0 ? begin + 1 : n0;
         for (int o0 = begin; o0 < end; ++o0) {
-          const float* const p0 = (const float*)a.w[3] + (i64)o0 * a.w[4];
+          const float* const p0 = (const float*)a.w[4] + (i64)o0 * a.w[5];
           {
             const int e = 0;
             const float v0 = read(p0 + (c + e));
@@ -1272,7 +1272,7 @@ KERNEL(k_73ed8aeb754ec61a, 512, 7) {
   }
   if (run > 0 || column >= inner) return;
   const int o0 = part;
-  uint16* const p1 = (uint16*)a.w[5] + (i64)o0 * a.w[6];
+  uint16* const p1 = (uint16*)a.w[6] + (i64)o0 * a.w[7];
   uint16 y0[1];
   {
     const int e = 0;
@@ -1288,21 +1288,21 @@ KERNEL(k_73ed8aeb754ec61a, 512, 7) {
 // ---- AdamW
 
 // points, 32 threads
-KERNEL(k_eab2ff54ee86b71c, 32, 11) {
+KERNEL(k_eab2ff54ee86b71c, 32, 12) {
   const int inner = (int)a.w[0];
-  const double q0 = f64((uint64)a.w[8]);
-  const double q1 = f64((uint64)a.w[9]);
-  const double q2 = f64((uint64)a.w[10]);
+  const double q0 = f64((uint64)a.w[9]);
+  const double q1 = f64((uint64)a.w[10]);
+  const double q2 = f64((uint64)a.w[11]);
   const int columns = inner > 0 ? inner : 1;
   const int t = (int)BLOCK * 32 + THREAD;
   if (t >= 1 * columns) return;
   const int c = t;
-  const i64* const p0 = (const i64*)a.w[2];
-  const i64* const p1 = (const i64*)a.w[3];
-  i64* const p2 = (i64*)a.w[4];
-  const float* const p3 = (const float*)a.w[5];
-  float* const p4 = (float*)a.w[6];
-  float* const p5 = (float*)a.w[7];
+  const i64* const p0 = (const i64*)a.w[3];
+  const i64* const p1 = (const i64*)a.w[4];
+  i64* const p2 = (i64*)a.w[5];
+  const float* const p3 = (const float*)a.w[6];
+  float* const p4 = (float*)a.w[7];
+  float* const p5 = (float*)a.w[8];
   const i64 u0 = read(p0);
   const i64 u1 = read(p1);
   const i64 u2 = add(u0, u1);
@@ -1327,15 +1327,15 @@ KERNEL(k_eab2ff54ee86b71c, 32, 11) {
 }
 
 // points, 32 threads
-KERNEL(k_f7acecc68cb66aff, 32, 5) {
+KERNEL(k_f7acecc68cb66aff, 32, 6) {
   const int inner = (int)a.w[0];
-  const i64 q0 = (i64)a.w[4];
+  const i64 q0 = (i64)a.w[5];
   const int columns = inner > 0 ? inner : 1;
   const int t = (int)BLOCK * 32 + THREAD;
   if (t >= 1 * columns) return;
   const int c = t;
-  const i64* const p0 = (const i64*)a.w[2];
-  i64* const p1 = (i64*)a.w[3];
+  const i64* const p0 = (const i64*)a.w[3];
+  i64* const p1 = (i64*)a.w[4];
   const i64 u0 = read(p0);
   const i64 u2 = add(u0, q0);
   if (c == 0) {
@@ -1344,28 +1344,28 @@ KERNEL(k_f7acecc68cb66aff, 32, 5) {
 }
 
 // points, 256 threads, vectors of 4, grouped
-GROUP_KERNEL(k_87af7868e88c9bd2, 256, 18) {
+GROUP_KERNEL(k_87af7868e88c9bd2, 256, 19) {
   const int inner = (int)a.w[0];
-  const float q0 = f32((uint32)a.w[12]);
-  const float q1 = f32((uint32)a.w[13]);
-  const float q2 = f32((uint32)a.w[14]);
-  const float q3 = f32((uint32)a.w[15]);
-  const float q4 = f32((uint32)a.w[16]);
-  const float q5 = f32((uint32)a.w[17]);
+  const float q0 = f32((uint32)a.w[13]);
+  const float q1 = f32((uint32)a.w[14]);
+  const float q2 = f32((uint32)a.w[15]);
+  const float q3 = f32((uint32)a.w[16]);
+  const float q4 = f32((uint32)a.w[17]);
+  const float q5 = f32((uint32)a.w[18]);
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
   if (t >= 1 * columns) return;
   const int c = t * 4;
-  const float* const p0 = (const float*)a.w[2];
-  const float* const p1 = (const float*)a.w[3];
-  float* const p2 = (float*)a.w[4];
-  const float* const p3 = (const float*)a.w[5];
-  float* const p4 = (float*)a.w[6];
-  const float* const p5 = (const float*)a.w[7];
-  const float* const p6 = (const float*)a.w[8];
-  const float* const p7 = (const float*)a.w[9];
-  const float* const p8 = (const float*)a.w[10];
-  float* const p9 = (float*)a.w[11];
+  const float* const p0 = (const float*)a.w[3];
+  const float* const p1 = (const float*)a.w[4];
+  float* const p2 = (float*)a.w[5];
+  const float* const p3 = (const float*)a.w[6];
+  float* const p4 = (float*)a.w[7];
+  const float* const p5 = (const float*)a.w[8];
+  const float* const p6 = (const float*)a.w[9];
+  const float* const p7 = (const float*)a.w[10];
+  const float* const p8 = (const float*)a.w[11];
+  float* const p9 = (float*)a.w[12];
   const float u15 = read(p6);
   const float u17 = u15 * q4;
   const float u18 = q3 - u17;

@@ -1,6 +1,6 @@
 #include "codegen/gpu/arguments.h"
 
-#include <algorithm>
+#include <bit>
 
 #include "base/format.h"
 
@@ -10,11 +10,20 @@ using ir::InnerStride;
 using ir::Kernel;
 using ir::Launch;
 
+int64_t quotient(int64_t divisor) {
+  const auto d = static_cast<uint64_t>(std::max<int64_t>(divisor, 1));
+  if (d >= uint64_t{1} << 31) return 0;
+  const int shift = 31 + std::bit_width(d - 1);
+  const uint64_t multiplier = ((uint64_t{1} << shift) + d - 1) / d;
+  return static_cast<int64_t>(static_cast<uint64_t>(shift) << 32 | multiplier);
+}
+
 ArgumentLayout::ArgumentLayout(const Kernel& kernel) {
   const int rank = kernel.outer_rank;
   int next = rank;
   inner_ = next;
   next += 2;
+  next += std::max(rank - 1, 0) + 1;
   if (std::any_of(kernel.accesses.begin(), kernel.accesses.end(),
                   [](const ir::Access& a) { return a.index >= 0; }))
     fault_ = next++;
@@ -47,6 +56,8 @@ void pack_arguments(const Kernel& kernel, const Launch& launch, std::span<const 
   out.insert(out.end(), launch.outer, launch.outer + rank);
   out.push_back(launch.inner);
   out.push_back(launch.chunks);
+  for (int d = 1; d < rank; ++d) out.push_back(quotient(launch.outer[d]));
+  out.push_back(quotient(launch.inner));
   if (ArgumentLayout(kernel).fault() >= 0) out.push_back(static_cast<int64_t>(fault));
   for (size_t i = 0; i < kernel.accesses.size(); ++i) {
     const ir::Access& a = kernel.accesses[i];

@@ -71,11 +71,14 @@ void Emitter::emit_points() {
     line("const {} columns = inner / {};", index_, v);
   line("const {} t = ({})BLOCK * {} + THREAD;", index_, index_, s_.threads);
   line("if (t >= {} * columns) return;", outer_count(k_.outer_rank));
-  const std::string_view natural = index_ == "int" ? "uint32" : "uint64";
   if (k_.outer_rank == 0) {
     line("const {} c = t{};", index_, v == 1 ? "" : format(" * {}", v));
   } else {
-    line("const {} row = ({})(({})t / ({})columns);", index_, index_, natural, natural);
+    if (index_ == "int")
+      line("const int row = quotient(t{}, a.w[{}]);", v == 1 ? "" : format(" * {}", v),
+           args_.inner_quotient());
+    else
+      line("const i64 row = (i64)((uint64)t / (uint64)columns);");
     line("const {} c = (t - row * columns){};", index_, v == 1 ? "" : format(" * {}", v));
     outer_point("row", k_.outer_rank);
   }

@@ -27,13 +27,13 @@ std::string Emitter::outer_count(int dims) const {
 
 void Emitter::outer_point(const std::string& linear, int dims) {
   if (dims == 0) return;
-  // Coordinates are not negative: division without sign is cheaper.
-  const std::string_view natural = index_ == "int" ? "uint32" : "uint64";
   std::string rest = linear;
   for (int d = dims - 1; d > 0; --d) {
-    line("const {} o{} = ({})(({})({}) % ({})n{});", index_, d, index_, natural, rest, natural, d);
-    line("const {} rest{} = ({})(({})({}) / ({})n{});", index_, d, index_, natural, rest, natural,
-         d);
+    if (index_ == "int")
+      line("const int rest{} = quotient({}, a.w[{}]);", d, rest, args_.outer_quotient(d));
+    else
+      line("const i64 rest{} = (i64)((uint64)({}) / (uint64)n{});", d, rest, d);
+    line("const {} o{} = {} - rest{} * n{};", index_, d, rest, d, d);
     rest = format("rest{}", d);
   }
   line("const {} o0 = {};", index_, rest);

@@ -147,6 +147,9 @@ DEVICE int find_launch(const i64* table, int launches, int block) {
   return low;
 }
 
+// n / d of numbers below 2^31 by the multiplier and shift of d.
+DEVICE int quotient(int n, i64 by) { return (int)((uint64)(uint32)n * (uint32)by >> (int)(by >> 32)); }
+
 DEVICE float f32(uint32 bits) { return bit_copy<float>(bits); }
 DEVICE double f64(uint64 bits) { return bit_copy<double>(bits); }
 
