@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
+#include "diagnose/machine.h"
 #include "train/result_json.h"
 
 namespace corten::cli {
@@ -50,6 +51,7 @@ int run_bench_train(const Args& args) {
                   format("{:.1f} ms", ms));
   });
   progress.finish();
+  if (r.device == "cpu") raise_peak(r.dtype, r.peak_flops);
   if (common.json) {
     print_json(to_json(r));
     return kOk;

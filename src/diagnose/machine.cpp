@@ -1,5 +1,9 @@
 #include "diagnose/machine.h"
 
+#include <algorithm>
+#include <optional>
+#include <tuple>
+
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/format.h"
@@ -27,6 +31,38 @@ Json read_measurements(const std::string& path) {
   return Json::object();
 }
 
+/// Where they are kept, or "".
+std::string measurements_path() {
+  const std::string folder = codegen::object_cache().folder();
+  return folder.empty() ? "" : join_path(parent_path(folder), "machine.json");
+}
+
+std::string measurement_key(DType dtype) {
+  return format("{}, {}, {} threads, {}", cpu_info().model, corten::name(cpu_isa()), default_thread_pool().num_threads(), corten::name(dtype));
+}
+
+void keep(const std::string& path, const std::string& key, double peak_flops, double bandwidth) {
+  if (path.empty()) return;
+  try {
+    create_folders(parent_path(path));
+    Json all = read_measurements(path);
+    all.set(key, Json::object({{"peak_flops", peak_flops}, {"bandwidth", bandwidth}}));
+    write_file_atomic(path, all.dump(2) + "\n");
+  } catch (const Error&) {  // it is measured again next time
+  }
+}
+
+std::optional<std::pair<double, double>> kept(const std::string& path, const std::string& key) {
+  if (path.empty()) return std::nullopt;
+  const Json all = read_measurements(path);
+  const Json* known = all.find(key);
+  const Json* peak = known ? known->find("peak_flops") : nullptr;
+  const Json* bandwidth = known ? known->find("bandwidth") : nullptr;
+  if (!peak || !bandwidth || !peak->is_number() || !bandwidth->is_number()) return std::nullopt;
+  if (!(peak->as_double() > 0 && bandwidth->as_double() > 0)) return std::nullopt;
+  return std::pair(peak->as_double(), bandwidth->as_double());
+}
+
 }  // namespace
 
 Machine this_machine(DType dtype, bool anew) {
@@ -34,34 +70,24 @@ Machine this_machine(DType dtype, bool anew) {
   Machine m;
   m.name = cpu_info().model;
   m.memory_bytes = static_cast<double>(available_memory_bytes());
-  const std::string folder = codegen::object_cache().folder();
-  const std::string path = folder.empty() ? "" : join_path(parent_path(folder), "machine.json");
-  // Products of f16 run in the f32 family.
-  const std::string key = format("{}, {}, {} threads, {}", m.name, corten::name(cpu_isa()), pool.num_threads(), corten::name(dtype));
-  if (!path.empty() && !anew) {
-    const Json all = read_measurements(path);
-    const Json* known = all.find(key);
-    const Json* peak = known ? known->find("peak_flops") : nullptr;
-    const Json* bandwidth = known ? known->find("bandwidth") : nullptr;
-    if (peak && bandwidth && peak->is_number() && bandwidth->is_number() && peak->as_double() > 0 && bandwidth->as_double() > 0) {
-      m.peak_flops = peak->as_double();
-      m.bandwidth = bandwidth->as_double();
-      m.how = format("measured earlier on {} threads, kept in {}", pool.num_threads(), path);
-      return m;
-    }
+  const std::string path = measurements_path(), key = measurement_key(dtype);
+  if (const auto known = anew ? std::nullopt : kept(path, key)) {
+    std::tie(m.peak_flops, m.bandwidth) = *known;
+    m.how = format("measured earlier on {} threads, kept in {}", pool.num_threads(), path);
+    return m;
   }
+  // Products of f16 run in the f32 family.
   m.peak_flops = measure_peak_flops(dtype, pool.num_threads(), 1.0);
   m.bandwidth = measure_read_bandwidth(pool);
   m.how = format("measured now on {} threads", pool.num_threads());
-  if (path.empty()) return m;
-  try {
-    create_folders(parent_path(path));
-    Json all = read_measurements(path);
-    all.set(key, Json::object({{"peak_flops", m.peak_flops}, {"bandwidth", m.bandwidth}}));
-    write_file_atomic(path, all.dump(2) + "\n");
-  } catch (const Error&) {  // it is measured again next time
-  }
+  keep(path, key, m.peak_flops, m.bandwidth);
   return m;
+}
+
+void raise_peak(DType dtype, double peak_flops) {
+  const std::string path = measurements_path(), key = measurement_key(dtype);
+  if (const auto known = kept(path, key); known && known->first < peak_flops)
+    keep(path, key, peak_flops, std::max(known->second, measure_read_bandwidth(default_thread_pool())));
 }
 
 Machine machine_by_name(const std::string& name, DType dtype) {

@@ -19,6 +19,8 @@ struct Machine {
 /// This machine with the pool's threads. Peak and bandwidth are measured once (or `anew`) and kept in the cache folder of
 /// this user; memory is what is available now.
 Machine this_machine(DType dtype, bool anew = false);
+/// Keeps a higher peak than the one that is kept, if one is: that was measured beside other work.
+void raise_peak(DType dtype, double peak_flops);
 /// A GPU by its name in the table of data sheets. Usage error with a did-you-mean for an unknown one.
 Machine machine_by_name(const std::string& name, DType dtype);
 

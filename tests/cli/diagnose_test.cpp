@@ -52,6 +52,22 @@ TEST_F(Diagnose, PlanMeetsTheRun) {
     EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
 }
 
+TEST_F(Diagnose, BenchRaisesAPeakMeasuredBesideOtherWork) {
+  ASSERT_EQ(run({"plan", "--json"}).code, 0);
+  const std::string path = cache_ / "machine.json";
+  const Json measured = Json::parse(read_file(path), path);
+  Json busy = Json::object();
+  for (const auto& [key, of] : measured.items()) busy.set(key, Json::object({{"peak_flops", 1.0}, {"bandwidth", 1.0}}));
+  write_file_atomic(path, busy.dump());
+  const Outcome bench = run_corten({"bench", "train", "--model", "llama-mini", "--batch", "1", "--seq", "16", "--steps", "1", "--json"}, "",
+                                   {"CORTEN_CACHE_DIR=" + cache_.path()});
+  ASSERT_EQ(bench.code, 0) << bench.err;
+  double best = 0;
+  const Json raised = Json::parse(read_file(path), path);
+  for (const auto& [key, of] : raised.items()) best = std::max(best, of.at("peak_flops").as_double());
+  EXPECT_EQ(best, bench.json().at("peak_flops").as_double());
+}
+
 TEST_F(Diagnose, PlanForOtherMachines) {
   const Outcome large = run({"plan", "--json", "--device", "null", "--machine", "H100", "--set", "model.n_embd=8192", "--set", "model.n_head=64",
                              "--set", "model.n_layer=10", "--set", "model.vocab_size=32000"});
