@@ -109,6 +109,10 @@ double flops(const AttentionArgs& a) {
 
 }  // namespace
 
+double attention_flops(const AttentionArgs& a, bool gradient) {
+  return (gradient ? 2 : 1) * flops(a);
+}
+
 double attention_pairs(int64_t queries, int64_t keys, bool causal) {
   const auto t = static_cast<double>(queries), s = static_cast<double>(keys);
   if (!causal) return t * s;

@@ -63,5 +63,7 @@ void attention_gradient(const AttentionArgs& args, void* workspace, ThreadPool& 
 
 /// Pairs of a query and a key that it may see, per head, masks aside.
 double attention_pairs(int64_t queries, int64_t keys, bool causal);
+/// Multiplications and additions: two products, or four for the gradient; weights that it computes again do not count.
+double attention_flops(const AttentionArgs& args, bool gradient);
 
 }  // namespace corten

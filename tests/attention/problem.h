@@ -61,19 +61,21 @@ class Guarded {
 
 /// [batch][heads][rows][columns] in memory: tokens outside, the heads of a token side by side, then `gap` numbers.
 struct Heads {
-  int64_t batch, heads, rows, columns, row_stride;
+  int64_t batch, heads, rows, columns, row_stride, head_stride;
   DType dtype;
   Guarded bytes;
   Heads(int64_t b, int64_t h, int64_t r, int64_t c, DType d, int64_t gap)
-      : batch(b), heads(h), rows(r), columns(c), row_stride(h * c + gap), dtype(d),
+      : batch(b), heads(h), rows(r), columns(c), row_stride(h * c + gap), head_stride(c), dtype(d),
         bytes(static_cast<size_t>(b * r * row_stride) * size_of(d)) {}
   void randomize(std::mt19937& rng) {
     std::normal_distribution<double> normal;
     for (int64_t i = 0; i < batch * rows * row_stride; ++i) from_double(bytes.data(), i, dtype, normal(rng));
   }
-  int64_t index(int64_t b, int64_t h, int64_t i, int64_t j) const { return (b * rows + i) * row_stride + h * columns + j; }
+  /// All heads are the first one.
+  void share_heads() { head_stride = 0; }
+  int64_t index(int64_t b, int64_t h, int64_t i, int64_t j) const { return (b * rows + i) * row_stride + h * head_stride + j; }
   double at(int64_t b, int64_t h, int64_t i, int64_t j) const { return to_double(bytes.data(), index(b, h, i, j), dtype); }
-  AttentionTensor tensor() { return {bytes.data(), {0, rows * row_stride, columns}, row_stride}; }
+  AttentionTensor tensor() { return {bytes.data(), {0, rows * row_stride, head_stride}, row_stride}; }
   bool intact() const { return bytes.intact(); }
 };
 
