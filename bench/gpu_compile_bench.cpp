@@ -11,8 +11,10 @@
 #include <ctime>
 
 #include "base/file.h"
+#include "base/format.h"
 #include "base/json.h"
 #include "corten/corten.h"
+#include "cuda/attention/attention_step.h"
 #include "cuda/binaries.h"
 #include "cuda/step_kernels.h"
 #include "models/presets.h"
@@ -66,13 +68,15 @@ int run(int argc, char** argv) {
   start = Clock::now();
   const kernel::Partition partition = kernel::partition(graph, true);
   const cuda::StepKernels kernels = cuda::step_kernels(partition, true);
+  std::vector<codegen::gpu::KernelText> texts = kernels.texts;
+  for (const auto& [step, attention] : cuda::attention_steps(partition))
+    for (const cuda::AttentionKernel& k : attention.kernels()) texts.push_back(k.text);
   const double emit_ms = ms_since(start);
   if (const char* file = std::getenv("CORTEN_TEXT"))
-    write_file_atomic(file, codegen::gpu::module_text(kernels.texts));
+    write_file_atomic(file, codegen::gpu::module_text(texts));
   start = Clock::now();
   const std::clock_t cpu = std::clock();
-  const std::vector<cuda::Binary> binaries =
-      cuda::compile_kernels(kernels.texts, architecture, modules);
+  const std::vector<cuda::Binary> binaries = cuda::compile_kernels(texts, architecture, modules);
   const double compile_ms = ms_since(start),
                cpu_ms = static_cast<double>(std::clock() - cpu) * 1e3 / CLOCKS_PER_SEC;
   size_t bytes = 0, products = 0;
@@ -97,6 +101,14 @@ int run(int argc, char** argv) {
       ++times;
       schedule = to_string(g.schedule);
     }
+    for (const codegen::gpu::KernelText& t : texts) {
+      if (t.name != r.name || t.library.empty()) continue;
+      ++times;
+      schedule = format("{} bytes shared, {} blocks of {} resident", t.shared_bytes,
+                        cuda::resident_blocks(t.threads, r.registers, t.shared_bytes,
+                                              architecture == "sm_80" ? 8 : 9, 0),
+                        t.threads);
+    }
     spilling += r.spill_store_bytes > 0;
     std::printf("%-18s %9d %7d %6d %6d %6zu  %s\n", r.name.c_str(), r.registers, r.shared_bytes,
                 r.stack_bytes, r.spill_store_bytes + r.spill_load_bytes, times, schedule.c_str());
@@ -106,7 +118,7 @@ int run(int argc, char** argv) {
       "passes %.0f ms, emitted in %.0f ms, compiled in %.0f "
       "ms (%.0f ms of processor time), %zu KiB, %d kernels spill\n",
       name.c_str(), architecture.c_str(), batch, seq, kernels.launches(), kernels.groups(),
-      kernels.texts.size(), products, passes_ms, emit_ms, compile_ms, cpu_ms, bytes / 1024,
+      resources.size(), products, passes_ms, emit_ms, compile_ms, cpu_ms, bytes / 1024,
       spilling);
   return 0;
 }

@@ -129,8 +129,12 @@ std::vector<Binary> compile_kernels(std::span<const KernelText> kernels,
   std::set<std::string_view> known;
   for (const KernelText& k : kernels)
     if (known.insert(k.name).second) distinct.push_back(&k);
-  std::stable_sort(distinct.begin(), distinct.end(), [](const KernelText* a, const KernelText* b) {
-    return a->text.size() > b->text.size();
+  // What takes the compiler as long: instances of a library are more than their text.
+  const auto weight = [](const KernelText& k) {
+    return k.text.size() + (k.library.empty() ? 0 : size_t{16} << 10);
+  };
+  std::stable_sort(distinct.begin(), distinct.end(), [&](const KernelText* a, const KernelText* b) {
+    return weight(*a) > weight(*b);
   });
   const size_t count =
       std::clamp<size_t>(distinct.size(), 1, static_cast<size_t>(std::max(modules, 1)));
@@ -140,7 +144,7 @@ std::vector<Binary> compile_kernels(std::span<const KernelText> kernels,
     const size_t part =
         static_cast<size_t>(std::min_element(sizes.begin(), sizes.end()) - sizes.begin());
     parts[part].push_back(*k);
-    sizes[part] += k->text.size();
+    sizes[part] += weight(*k);
   }
   const std::vector<std::string> options = compile_options(architecture);
   std::vector<Binary> out(count);

@@ -24,8 +24,8 @@ bool element_wise(const kernel::LoweredKernel& k, const ir::Launch& launch, Valu
       return false;
   const ir::Launch::Access* store = nullptr;
   for (const ir::Store& s : k.kernel.stores)
-    if (k.operands[static_cast<size_t>(
-            k.kernel.accesses[static_cast<size_t>(s.access)].operand)] == Storage{write})
+    if (k.operands[static_cast<size_t>(k.kernel.accesses[static_cast<size_t>(s.access)].operand)] ==
+        Storage{write})
       store = &launch.accesses[static_cast<size_t>(s.access)];
   for (size_t a = 0; a < k.kernel.accesses.size(); ++a) {
     const ir::Access& access = k.kernel.accesses[a];
@@ -57,6 +57,7 @@ DevicePlan::DevicePlan(ir::Graph g, bool fuse, bool reuse)
     : Planned(std::move(g)),
       partition_(kernel::partition(graph, fuse)),
       kernels_(step_kernels(partition_, fuse)) {
+  plan_attention();
   plan_products();
   touch();
   assign_outputs();
@@ -91,6 +92,8 @@ int64_t DevicePlan::bytes(const Touched& t) const {
 }
 
 double DevicePlan::flops_of(int32_t library) const {
+  if (const auto attention = attention_.find(library); attention != attention_.end())
+    return attention->second.step.flops();
   const auto found = products_.find(library);
   if (found == products_.end()) return 0;
   const Product& p = found->second.product;
@@ -98,9 +101,24 @@ double DevicePlan::flops_of(int32_t library) const {
          static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
 }
 
+void DevicePlan::plan_attention() {
+  texts_ = kernels_.texts;
+  for (auto& [index, step] : attention_steps(partition_)) {
+    std::vector<int32_t> texts;
+    for (const AttentionKernel& k : step.kernels()) {
+      const auto known =
+          std::find_if(texts_.begin(), texts_.end(),
+                       [&](const codegen::gpu::KernelText& t) { return t.name == k.text.name; });
+      texts.push_back(static_cast<int32_t>(known - texts_.begin()));
+      if (known == texts_.end()) texts_.push_back(k.text);
+    }
+    attention_.emplace(index, PlannedAttention{std::move(step), std::move(texts)});
+  }
+}
+
 void DevicePlan::plan_products() {
   for (const GpuStep& step : kernels_.steps) {
-    if (step.library < 0) continue;
+    if (step.library < 0 || attention_.count(step.library)) continue;
     const Node& n = graph.nodes()[static_cast<size_t>(
         partition_.steps[static_cast<size_t>(step.library)].members[0])];
     const bool sums = n.op->name == "gemm_continue";
@@ -204,6 +222,12 @@ void DevicePlan::assign_slots() {
   for (int32_t s = 0; s < step_count; ++s) {
     for (const Storage& r : touched_[static_cast<size_t>(s)].read) use(r, s);
     for (const Storage& w : touched_[static_cast<size_t>(s)].written) use(w, s);
+    const auto found = attention_.find(kernels_.steps[static_cast<size_t>(s)].library);
+    if (found == attention_.end()) continue;
+    if (const int64_t bytes = found->second.step.workspace_bytes(); bytes > 0) {
+      found->second.workspace = static_cast<int32_t>(intervals.size());
+      intervals.push_back({bytes, s, s});
+    }
   }
   for (const StateCopy& c : copies_) use({c.root}, step_count);
 }
@@ -242,8 +266,9 @@ void DevicePlan::describe() {
   info_.arena_lower_bound = plan.lower_bound;
   info_.launches = kernels_.launches();
   info_.groups = kernels_.groups();
-  info_.texts = kernels_.texts.size();
+  info_.texts = texts_.size();
   info_.products = products_.size();
+  info_.attentions = attention_.size();
   for (const GpuStep& step : kernels_.steps) {
     info_.bytes_moved += bytes_moved(step);
     if (step.library < 0) continue;

@@ -1,5 +1,5 @@
-// A recorded graph as steps for a GPU with a plan of their memory: everything that can be known of a
-// program of a device without having one.
+// A recorded graph as steps for a GPU with a plan of their memory: everything that can be known of
+// a program of a device without having one.
 #pragma once
 
 #include <limits>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/attention/attention_step.h"
 #include "cuda/products.h"
 #include "cuda/step_kernels.h"
 #include "passes/pipeline.h"
@@ -18,9 +19,9 @@ namespace corten::cuda {
 
 struct DeviceProgramInfo {
   int64_t arena_bytes = 0, arena_lower_bound = 0, workspace_bytes = 0;
-  size_t launches = 0, groups = 0, texts = 0, products = 0;
+  size_t launches = 0, groups = 0, texts = 0, products = 0, attentions = 0;
   int64_t bytes_moved = 0;                 ///< read and written by all steps
-  double flops = 0, recomputed_flops = 0;  ///< of products; of what is computed again
+  double flops = 0, recomputed_flops = 0;  ///< of products and attention; again
   int64_t recomputed = 0;                  ///< values that are computed again
   double make_ms = 0;                      ///< to make the program; kernels: a part of it
   double kernels_ms = 0;                   ///< to compile or load the kernels
@@ -40,6 +41,13 @@ struct StateCopy {
   int64_t bytes = 0;
 };
 
+/// Attention, or its gradient.
+struct PlannedAttention {
+  AttentionStep step;
+  std::vector<int32_t> texts;  ///< by kernel: index into DevicePlan::texts()
+  int32_t workspace = -1;      ///< the interval of the arena; -1: none
+};
+
 class DevicePlan final : public passes::Planned {
  public:
   /// `graph`: after the passes. `reuse`: memory is given to several storages.
@@ -55,8 +63,11 @@ class DevicePlan final : public passes::Planned {
   const std::vector<StateCopy>& copies() const { return copies_; }
   /// By step of the partition.
   const std::map<int32_t, ProductCalls>& products() const { return products_; }
+  const std::map<int32_t, PlannedAttention>& attention() const { return attention_; }
+  /// Distinct ones: those of kernels(), then attention's.
+  const std::vector<codegen::gpu::KernelText>& texts() const { return texts_; }
   /// Of a step of kernels(): the nodes that it computes, in order; bytes read and written; FLOPs of
-  /// products.
+  /// products and attention.
   std::vector<int32_t> members(const GpuStep& step) const;
   double flops(const GpuStep& step) const;
   int64_t bytes_moved(const GpuStep& step) const;
@@ -73,6 +84,7 @@ class DevicePlan final : public passes::Planned {
   int64_t bytes(const Touched& t) const;
   double flops_of(int32_t library) const;
   void touch();
+  void plan_attention();
   void plan_products();
   std::string refusal(int32_t input, ir::ValueRef root) const;
   void assign_outputs();
@@ -86,6 +98,8 @@ class DevicePlan final : public passes::Planned {
   std::map<kernel::Storage, Slot> slots_;
   std::vector<StateCopy> copies_;
   std::map<int32_t, ProductCalls> products_;
+  std::map<int32_t, PlannedAttention> attention_;
+  std::vector<codegen::gpu::KernelText> texts_;
   DeviceProgramInfo info_;
 };
 
@@ -94,8 +108,8 @@ ir::Type storage_type(const ir::Graph& graph, const kernel::Storage& s);
 /// "[gelu] f32[8,256], at model.cpp:12"
 std::string describe(const ir::Graph& graph, ir::ValueRef value);
 
-/// A budget for a whole call becomes one for the arena: arguments, results, states and the products'
-/// workspace count too.
+/// A budget for a whole call becomes one for the arena: arguments, results, states and the
+/// products' workspace count too.
 int64_t bytes_besides_arena(const ir::Graph& recorded, int64_t workspace_bytes);
 
 /// Runs the passes for GPUs and plans; computes again what must be for the arena to keep to a

@@ -60,8 +60,8 @@ class DeviceProgram::Impl {
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
     CORTEN_CHECK(inputs.size() == graph_.inputs().size() &&
                  outputs.size() == graph_.outputs().size());
-    const bool same = bound_ && inputs == inputs_ && outputs == outputs_ &&
-                      arena_ == scratch_->address();
+    const bool same =
+        bound_ && inputs == inputs_ && outputs == outputs_ && arena_ == scratch_->address();
     replayed = same;
     if (!same) {
       if (executable_) {
@@ -84,9 +84,7 @@ class DeviceProgram::Impl {
     raise(device_.launch_graph(executable_));
   }
 
-  int64_t fault_bytes() const {
-    return static_cast<int64_t>(fault_steps_.size()) * kFaultBytes;
-  }
+  int64_t fault_bytes() const { return static_cast<int64_t>(fault_steps_.size()) * kFaultBytes; }
   void copy_faults(void* to) {
     if (!fault_steps_.empty()) raise(device_.to_host(to, faults_->address(), fault_bytes()));
   }
@@ -203,17 +201,17 @@ class DeviceProgram::Impl {
   void load_kernels() {
     std::vector<std::string> cubins;
     if (make_modules_) {
-      cubins = make_modules_(kernels_.texts);
+      cubins = make_modules_(texts_);
     } else {
       const DeviceInfo& d = device_.info();
-      for (Binary& b : compile_kernels(kernels_.texts, format("sm_{}{}", d.major, d.minor),
+      for (Binary& b : compile_kernels(texts_, format("sm_{}{}", d.major, d.minor),
                                        default_thread_pool().num_threads()))
         cubins.push_back(std::move(b.cubin));
     }
-    if (kernels_.texts.empty()) return;
+    if (texts_.empty()) return;
     for (const std::string& cubin : cubins)
       raise(device_.load_module(cubin, modules_.emplace_back()));
-    for (const KernelText& text : kernels_.texts) {
+    for (const KernelText& text : texts_) {
       Status status = "no module";
       uint64_t function = 0;
       for (size_t m = 0; m < modules_.size() && !status.empty(); ++m)
@@ -257,6 +255,9 @@ class DeviceProgram::Impl {
   // the device's memory.
   void bind() {
     bound_launches_.assign(kernels_.steps.size(), {});
+    for (size_t s = 0; s < kernels_.steps.size(); ++s)
+      if (const PlannedAttention* attention = attention_of(s))
+        bound_launches_[s].words = attention_words(kernels_.steps[s].library, *attention);
     std::vector<int64_t> tables;
     for (size_t s = 0; s < kernels_.steps.size(); ++s) {
       const GpuStep& step = kernels_.steps[s];
@@ -298,6 +299,25 @@ class DeviceProgram::Impl {
       b.table_address = tables_->address() + static_cast<uint64_t>(b.table);
   }
 
+  /// Null for other steps.
+  const PlannedAttention* attention_of(size_t s) const {
+    const auto found = plan->attention().find(kernels_.steps[s].library);
+    return found == plan->attention().end() ? nullptr : &found->second;
+  }
+  std::vector<int64_t> attention_words(int32_t step, const PlannedAttention& planned) const {
+    const int32_t index = partition_.steps[static_cast<size_t>(step)].members[0];
+    std::vector<uint64_t> addresses;
+    for (ValueRef r : graph_.nodes()[static_cast<size_t>(index)].inputs)
+      addresses.push_back(address({partition_.places[r].root}));
+    for (const passes::Place& p : partition_.places.of(index))
+      addresses.push_back(address({p.root}));
+    uint64_t workspace = 0;
+    if (planned.workspace >= 0)
+      workspace =
+          arena_ + static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(planned.workspace)]);
+    return planned.step.words(addresses, workspace);
+  }
+
   bool has_index(const GpuLaunch& l) const {
     const auto& accesses = kernels_.kernels[static_cast<size_t>(l.kernel)].kernel.accesses;
     return std::any_of(accesses.begin(), accesses.end(),
@@ -312,8 +332,9 @@ class DeviceProgram::Impl {
 
   void execute_step(size_t s) {
     const GpuStep& step = kernels_.steps[s];
-    if (step.library >= 0) return product(step.library);
     Bound& b = bound_launches_[s];
+    if (const PlannedAttention* attention = attention_of(s)) return attend(*attention, b.words);
+    if (step.library >= 0) return product(step.library);
     if (b.blocks == 0) return;
     const KernelText& text = kernels_.texts[static_cast<size_t>(step.text)];
     void* single[] = {b.words.data()};
@@ -345,15 +366,19 @@ class DeviceProgram::Impl {
     for (uint64_t e : events) device_.release_event(e);
   }
 
-  bool executes(const GpuStep& step, bool library, const std::string& name) const {
-    return library ? step.library >= 0
-                   : step.library < 0 && kernels_.texts[static_cast<size_t>(step.text)].name == name;
+  bool is_product(size_t s) const { return kernels_.steps[s].library >= 0 && !attention_of(s); }
+  bool executes(size_t s, bool library, const std::string& name) const {
+    if (is_product(s)) return library;
+    const PlannedAttention* attention = attention_of(s);
+    if (!attention) return texts_[static_cast<size_t>(kernels_.steps[s].text)].name == name;
+    return std::any_of(attention->texts.begin(), attention->texts.end(),
+                       [&](int32_t t) { return texts_[static_cast<size_t>(t)].name == name; });
   }
   // Work by step: kernels are known by their names, and come in the order of the steps; what the
   // libraries execute between two of them belongs to the library steps between them.
   void attribute(const std::vector<TracedWork>& work, DeviceProfile& out) const {
     std::set<std::string> own;
-    for (const KernelText& t : kernels_.texts) own.insert(t.name);
+    for (const KernelText& t : texts_) own.insert(t.name);
     const size_t count = kernels_.steps.size();
     size_t next = 0;  // the first step that may have been executed next
     int64_t first = 0, last = 0;
@@ -364,14 +389,26 @@ class DeviceProgram::Impl {
       out.busy_ms += ms;
       const bool library = own.count(w.name) == 0;
       size_t s = next;
-      while (s < count && !executes(kernels_.steps[s], library, w.name)) ++s;
+      while (s < count && !executes(s, library, w.name)) ++s;
       if (s == count) continue;
       out.ms[s] += ms;
-      // A library's step may need several kernels.
-      const bool more = library && (s + 1 == count || kernels_.steps[s + 1].library < 0);
+      // A library's step may need several kernels; attention's are known.
+      const PlannedAttention* attention = attention_of(s);
+      const bool more = attention
+                            ? texts_[static_cast<size_t>(attention->texts.back())].name != w.name
+                            : library && (s + 1 == count || !is_product(s + 1));
       next = more ? s : s + 1;
     }
     out.wall_ms = static_cast<double>(last - first) * 1e-6;
+  }
+
+  void attend(const PlannedAttention& planned, std::vector<int64_t>& words) {
+    void* arguments[] = {words.data()};
+    const std::vector<AttentionKernel>& kernels = planned.step.kernels();
+    for (size_t i = 0; i < kernels.size(); ++i)
+      if (kernels[i].blocks > 0)
+        raise(device_.launch(functions_[static_cast<size_t>(planned.texts[i])], kernels[i].blocks,
+                             kernels[i].text.threads, arguments, kernels[i].text.shared_bytes));
   }
 
   void product(int32_t step) {
@@ -412,6 +449,7 @@ class DeviceProgram::Impl {
   const ir::Graph& graph_ = plan->graph;
   const kernel::Partition& partition_ = plan->partition();
   const StepKernels& kernels_ = plan->kernels();
+  const std::vector<KernelText>& texts_ = plan->texts();
   const passes::MemoryPlan& plan_ = plan->plan;
   std::unique_ptr<DeviceMemory> nothing_, workspace_, tables_, faults_;
   std::vector<std::unique_ptr<DeviceMemory>> constants_;

@@ -115,8 +115,10 @@ class Device {
   virtual Status load_module(const std::string& cubin, uint64_t& module) = 0;
   virtual Status unload_module(uint64_t module) = 0;
   virtual Status find_function(uint64_t module, const std::string& name, uint64_t& function) = 0;
-  /// `arguments[i]` is the address of argument i's value.
-  virtual Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) = 0;
+  /// `arguments[i]` is the address of argument i's value. `shared_bytes`: of shared memory, beyond
+  /// what the function has anyway.
+  virtual Status launch(uint64_t function, int64_t blocks, int threads, void** arguments,
+                        int shared_bytes = 0) = 0;
 
   /// The library of products and its version: algorithms are not for another one.
   virtual Status product_library(std::string& version) = 0;

@@ -25,7 +25,7 @@ ProgramExplanation explain(std::string name, const CompiledFunction& function, c
     out.info = runtime::device_info(out.info, *device);
     out.passes = device->passes;
     out.kernel_texts.clear();
-    for (const codegen::gpu::KernelText& text : device->kernels().texts) out.kernel_texts.push_back(text.text);
+    for (const codegen::gpu::KernelText& text : device->texts()) out.kernel_texts.push_back(text.text);
   }
   const runtime::ProgramReport report = device ? runtime::device_report(*device) : found.program->report();
   std::map<std::string, size_t> index;

@@ -30,6 +30,10 @@ ir::Graph absorb(const ir::Graph& graph);
 /// Gives composites that a kernel family computes whole (attention) to it. A defining pass: after it, they have the
 /// family's bits. Before expand, which takes what no family wants.
 ir::Graph claim_composites(const ir::Graph& graph);
+/// The same for GPUs, whose family has attention with head sizes up to this. It serves many queries at a time: what has so few
+/// of them per head as a step of decoding is left to the expansion's products.
+ir::Graph claim_attention(const ir::Graph& graph);
+inline constexpr int64_t kMaxGpuHeadSize = 128, kFewGpuQueries = 8;
 /// Replaces every composite by its definition, until only primitives are left; with `claimed`, library ops that are
 /// claimed composites too, as the reference evaluates them.
 ir::Graph expand(const ir::Graph& graph, bool claimed = false);

@@ -30,6 +30,7 @@ constexpr Pass kPipeline[] = {
     {"cse", true, cse},                  // equal composites are expanded once
     {"dce", true, dce},
     {"claim_composites", false, claim_composites, nullptr, Families::cpu},  // defines the bits of attention
+    {"claim_composites", false, claim_attention, nullptr, Families::gpu},
     {"expand", false, [](const ir::Graph& graph) { return expand(graph); }},
     {"precision", false, lower_precision, lowers_precision},  // defines the bits of f32 products
     {"fold", true, fold},

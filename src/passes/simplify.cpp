@@ -218,6 +218,17 @@ Graph claim_composites(const Graph& graph) {
   });
 }
 
+Graph claim_attention(const Graph& graph) {
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) {
+    bool taken = n.op->claim && n.op->name.starts_with("scaled_dot_product_attention");
+    if (taken) {
+      const ir::Dims& q = graph.type(n.inputs[0]).dims;
+      taken = q.back() <= kMaxGpuHeadSize && q[q.size() - 2] > kFewGpuQueries;
+    }
+    return taken ? replaced(rw, n, rw.graph(), n.op->claim) : rw.keep(n);
+  });
+}
+
 namespace {
 /// Definitions of composites, written once for operands of given types: layers and parameters ask for the same again.
 class Definitions {

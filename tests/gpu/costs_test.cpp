@@ -98,6 +98,34 @@ TEST(DeviceProfile, SaysWhereTheTimeGoes) {
   EXPECT_LT(loss, out[0].item<double>());
 }
 
+// Kernels of attention, next to each other and to products, belong to their steps.
+TEST(DeviceProfile, KnowsAttentionsKernels) {
+  CpuDevice device;
+  CompiledFunction compiled = compile([](const std::vector<Tensor>& in) {
+    Tensor x = in[0].detach();
+    x.set_requires_grad();
+    const Tensor y = matmul(scaled_dot_product_attention(x, x, x), in[1]);
+    sum(scaled_dot_product_attention(y, y, y)).backward();
+    return std::vector<Tensor>{x.grad()};
+  });
+  runtime::DeviceState state(device, device.modules());
+  runtime::DeviceFunction function(compiled, state);
+  try {
+    function({numbers({2, 9, 8}, 1), numbers({2, 8, 8}, 2)});
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  const DeviceProfile p = function.profile();
+  size_t attentions = 0;
+  for (size_t s = 0; s < p.ms.size(); ++s) {
+    EXPECT_GT(p.ms[s], 0) << s << " " << p.costs[s].what;
+    attentions += p.costs[s].what.starts_with("attention");
+  }
+  EXPECT_EQ(attentions, 4u);
+  EXPECT_NEAR(std::accumulate(p.ms.begin(), p.ms.end(), 0.0), p.busy_ms, 1e-6 * p.busy_ms);
+}
+
 TEST(BenchOnDevice, AnOp) {
   CpuDevice device;
   BenchOpOptions options;

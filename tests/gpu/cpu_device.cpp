@@ -189,10 +189,12 @@ Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64
   return "no function " + name;
 }
 
-Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** arguments) {
+Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** arguments,
+                         int shared_bytes) {
   const Function f = functions_[function - 1];
-  if (threads != f.text->threads || blocks <= 0)
-    return format("a launch of {} blocks of {} threads", blocks, threads);
+  if (threads != f.text->threads || blocks <= 0 || shared_bytes != f.text->shared_bytes)
+    return format("a launch of {} blocks of {} threads with {} bytes of shared memory", blocks,
+                  threads, shared_bytes);
   ++launches;
   // Arguments are copied when the launch is asked for.
   std::vector<int64_t> words;

@@ -38,7 +38,8 @@ class CpuDevice final : public Device {
   Status load_module(const std::string& cubin, uint64_t& module) override;
   Status unload_module(uint64_t module) override;
   Status find_function(uint64_t module, const std::string& name, uint64_t& function) override;
-  Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) override;
+  Status launch(uint64_t function, int64_t blocks, int threads, void** arguments,
+                int shared_bytes) override;
   Status product_library(std::string& version) override {
     version = products;
     return "";

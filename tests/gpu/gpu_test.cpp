@@ -13,9 +13,11 @@
 #include "codegen/gpu/arguments.h"
 #include "corten/models.h"
 #include "corten/random.h"
+#include "cuda/attention/attention_kernels.h"
 #include "cuda/binaries.h"
 #include "cuda/load.h"
 #include "gpu/mirror.h"
+#include "gpu/run_attention.h"
 #include "gpu/run_problem.h"
 #include "gpu/run_step.h"
 #include "gpu/samples.h"
@@ -98,24 +100,56 @@ class GpuRunner final : public Runner {
     for (uint64_t m : memory_) device_.release(m);
     memory_.clear();
   }
+  /// Asks for a launch that is not grouped.
+  void start(const KernelText& text, std::vector<int64_t> words, int64_t blocks) {
+    uint64_t function = 0;
+    raise(find(text, function));
+    void* arguments[] = {words.data()};
+    raise(device_.launch(function, blocks, text.threads, arguments, text.shared_bytes));
+  }
+  /// The median of some runs, each behind one that is not counted.
+  double milliseconds(const std::function<void()>& run) {
+    uint64_t before = 0, after = 0;
+    raise(device_.create_event(before));
+    raise(device_.create_event(after));
+    std::vector<double> times;
+    run();
+    for (int i = 0; i < 11; ++i) {
+      raise(device_.record_event(before));
+      run();
+      raise(device_.record_event(after));
+      float ms = 0;
+      raise(device_.milliseconds(before, after, ms));
+      times.push_back(static_cast<double>(ms));
+    }
+    device_.release_event(before);
+    device_.release_event(after);
+    std::nth_element(times.begin(), times.begin() + 5, times.end());
+    return times[5];
+  }
   std::string run(const KernelText& text, const std::vector<int64_t>& words, int launches,
                   int64_t blocks, uint64_t) override {
     if (blocks == 0) return "";
     uint64_t function = 0;
-    Status status = "no module";
-    for (size_t m = 0; m < modules_.size() && !status.empty(); ++m)
-      status = device_.find_function(modules_[m], text.name, function);
+    Status status = find(text, function);
     if (!status.empty()) return status;
     uint64_t table = 0;
     std::vector<int64_t> copy = words;
     if (text.grouped) table = put({reinterpret_cast<const char*>(words.data()), words.size() * 8});
     void* single[] = {copy.data()};
     void* grouped[] = {&table, &launches};
-    status = device_.launch(function, blocks, text.threads, text.grouped ? grouped : single);
+    status = device_.launch(function, blocks, text.threads, text.grouped ? grouped : single,
+                            text.shared_bytes);
     return status.empty() ? device_.synchronize() : status;
   }
 
  private:
+  Status find(const KernelText& text, uint64_t& function) const {
+    Status status = "no module";
+    for (size_t m = 0; m < modules_.size() && !status.empty(); ++m)
+      status = device_.find_function(modules_[m], text.name, function);
+    return status;
+  }
   Device& device_;
   std::vector<uint64_t> modules_, memory_;
 };
@@ -303,6 +337,80 @@ TEST(Gpu, Products) {
          format("{} kinds, f32 off by at most {:.1e}", count, worst));
 }
 
+TEST(Gpu, Attention) {
+  DEVICE_OR_SKIP(device);
+  const auto problems = attention_samples();
+  std::vector<KernelText> texts;
+  for (const auto& x : problems)
+    for (KernelText& t : attention_texts(*x)) texts.push_back(std::move(t));
+  GpuRunner runner(*device, texts);
+  size_t right = 0;
+  for (const auto& x : problems) {
+    runner.clear();
+    ASSERT_EQ(run_attention(runner, *x), "");
+    const std::string different = attention_difference(*x), bits = x->bits();
+    EXPECT_EQ(different, "");
+    ASSERT_EQ(run_attention(runner, *x), "");
+    EXPECT_EQ(bits, x->bits()) << x->text() << ": two runs differ";
+    right += different.empty();
+  }
+  report("attention: the definition's results, and the same bits twice",
+         format("{} of {} problems", right, problems.size()));
+}
+
+// Heads of a GPT-2 and of a LLaMA, causal.
+TEST(Gpu, AttentionsSpeed) {
+  DEVICE_OR_SKIP(device);
+  struct Size {
+    int64_t batch, heads, length, size;
+  };
+  for (const Size& s : {Size{8, 12, 1024, 64}, Size{4, 32, 2048, 64}, Size{4, 16, 4096, 128}}) {
+    AttentionArgs a;
+    a.dtype = DType::bf16;
+    a.batch[1] = s.batch, a.batch[2] = s.heads;
+    a.queries = a.keys = s.length;
+    a.head_size = s.size;
+    a.scale = 0.125f;
+    a.causal = true;
+    const int64_t bytes = s.batch * s.heads * s.length * s.size * 2;
+    std::string numbers(static_cast<size_t>(bytes), '\0');
+    uint64_t seed = 1;
+    for (size_t i = 0; i < numbers.size(); i += 2) {
+      seed = seed * 6364136223846793005u + 1442695040888963407u;
+      const uint16_t x =
+          to_bf16(static_cast<float>(static_cast<int64_t>(seed >> 40)) / 8388608.0f - 1.0f);
+      std::memcpy(numbers.data() + i, &x, 2);
+    }
+    std::vector<KernelText> texts;
+    for (AttentionTensor* t : {&a.q, &a.k, &a.v, &a.out, &a.g, &a.dq, &a.dk, &a.dv}) {
+      t->batch_stride[1] = s.length * s.heads * s.size;
+      t->batch_stride[2] = s.size;
+      t->row_stride = s.heads * s.size;
+    }
+    for (const bool gradient : {false, true})
+      for (AttentionKernel& k : attention_kernels(a, gradient)) texts.push_back(std::move(k.text));
+    GpuRunner runner(*device, texts);
+    for (AttentionTensor* t : {&a.q, &a.k, &a.v, &a.out, &a.g, &a.dq, &a.dk, &a.dv})
+      t->data = reinterpret_cast<void*>(runner.put(numbers));
+    a.lse = reinterpret_cast<float*>(
+        runner.put(std::string(static_cast<size_t>(s.batch * s.heads * s.length * 4), '\0')));
+    const uint64_t workspace =
+        runner.put(std::string(static_cast<size_t>(attention_workspace_bytes(a, true)), '\0'));
+    const std::vector<int64_t> words = attention_words(a, {}, workspace);
+    std::string text;
+    for (const bool gradient : {false, true}) {
+      const std::vector<AttentionKernel> kernels = attention_kernels(a, gradient);
+      const double ms = runner.milliseconds([&] {
+        for (const AttentionKernel& k : kernels) runner.start(k.text, words, k.blocks);
+      });
+      text += format("{}{:.3f} ms, {:.0f} TFLOP/s", gradient ? "; backward " : "forward ", ms,
+                     attention_flops(a, gradient) / ms * 1e-9);
+    }
+    report(format("attention, bf16, causal, {} x {} x {} x {}", s.batch, s.heads, s.length, s.size),
+           text);
+  }
+}
+
 TEST(Gpu, PointwiseAndReductionsHaveTheCpusBits) {
   DEVICE_OR_SKIP(device);
   const auto arguments = [](int step) {
@@ -397,8 +505,9 @@ TEST(Gpu, StepOfGpt2) {
   EXPECT_TRUE(c.info.copies.empty()) << c.info.copies[0];
   report("GPT-2 124M, bf16, 4 x 1024 tokens: step",
          format("{:.2f} ms, {:.0f} tokens/s", median, kBatch * kSeq / median * 1e3));
-  report("  launches in one graph", format("{} kernels in {} groups, {} products", c.info.launches,
-                                           c.info.groups, c.info.products));
+  report("  launches in one graph",
+         format("{} kernels in {} groups, {} products, {} attentions", c.info.launches,
+                c.info.groups, c.info.products, c.info.attentions));
   report(
       "  arena, allocated as planned",
       format("{:.0f} MiB (lower bound {:.0f})", static_cast<double>(c.info.arena_bytes) / (1 << 20),

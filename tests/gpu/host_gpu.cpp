@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -54,16 +55,38 @@ struct Hooks {
   void (*shared)(const void* place, uint64_t bytes, int write);
 };
 
+// As in src/cuda/attention/tile_text.cpp.
+using WarpFunction = void (*)(void* const* lanes);
+struct TileHooks {
+  void (*together)(int line, void* lane, WarpFunction run);
+  void (*shared)(int at, int bytes, int write);
+  void (*copy)(int at, const void* from, int bytes, int valid);
+  void (*commit)();
+  void (*wait)(int pending);
+  void (*fault)(const char* what);
+};
+
 constexpr int kWarp = 32;
 constexpr size_t kStack = 64 << 10;
+constexpr int kWord = 4;  // bytes of shared memory that are watched as one
 
-enum class Wait : uint8_t { none, barrier, barrier_or, ballot, shuffle, done };
+enum class Wait : uint8_t { none, barrier, barrier_or, ballot, shuffle, together, done };
+
+// A copy to shared memory that is under way.
+struct Copy {
+  int at;
+  const void* from;
+  int bytes, valid;
+};
 
 struct Fiber {
   void* stack = nullptr;  // where it goes on
   Wait wait = Wait::none;
   int line = 0, mask = 0;
   uint64_t value = 0, result = 0;
+  WarpFunction run = nullptr;
+  std::vector<Copy> copies;                 // since the last commit
+  std::deque<std::vector<Copy>> committed;  // the oldest first
 };
 
 // Who touched a byte of global memory in this launch: thread numbers from 1 on; -1: several.
@@ -74,6 +97,7 @@ struct Touched {
 class Machine {
  public:
   Hooks hooks{};
+  TileHooks tile_hooks{};
   std::string error;
 
   Machine() {
@@ -93,6 +117,24 @@ class Machine {
     hooks.shared = [](const void* p, uint64_t bytes, int write) {
       the().touch_shared(p, bytes, write);
     };
+    tile_hooks.together = [](int line, void* lane, WarpFunction run) {
+      the().fibers_[static_cast<size_t>(the().current_)].run = run;
+      the().wait(Wait::together, line, reinterpret_cast<uint64_t>(lane), 0);
+    };
+    tile_hooks.shared = [](int at, int bytes, int write) {
+      the().touch_words(at, bytes, write != 0, false);
+    };
+    tile_hooks.copy = [](int at, const void* from, int bytes, int valid) {
+      the().touch_words(at, bytes, true, true);
+      the().fibers_[static_cast<size_t>(the().current_)].copies.push_back({at, from, bytes, valid});
+    };
+    tile_hooks.commit = [] {
+      Fiber& f = the().fibers_[static_cast<size_t>(the().current_)];
+      f.committed.push_back(std::move(f.copies));
+      f.copies.clear();
+    };
+    tile_hooks.wait = [](int pending) { the().arrive(pending); };
+    tile_hooks.fault = [](const char* what) { the().fail(what); };
   }
   static Machine& the() {
     static auto* machine = new Machine;
@@ -112,11 +154,18 @@ class Machine {
       for (auto& r : ranges_) r.touched.resize(r.end - r.begin);
   }
 
+  /// The shared memory that launches ask for: `bytes` of it may be touched.
+  void set_shared(char* memory, int bytes) {
+    shared_memory_ = memory;
+    words_.resize(static_cast<size_t>(bytes / kWord));
+  }
+
   void run_block(int64_t block, int threads, bool collective, std::mt19937_64& random,
                  const std::function<void()>& body) {
     hooks.block = static_cast<int>(block);
     first_thread_ = block * threads;
     shared_.clear();
+    words_.assign(words_.size(), {});
     body_ = &body;
     if (!collective) {
       fibers_.clear();
@@ -128,7 +177,8 @@ class Machine {
       }
       return;
     }
-    fibers_.assign(static_cast<size_t>(threads), {});
+    fibers_.clear();
+    fibers_.resize(static_cast<size_t>(threads));
     make_stacks(threads);
     for (int t = 0; t < threads; ++t) start(t);
     std::vector<int>& order = order_of(threads, random);
@@ -145,8 +195,12 @@ class Machine {
       if (release(threads)) continue;
       if (!ran) return stuck();
       if (std::all_of(fibers_.begin(), fibers_.end(),
-                      [](const Fiber& f) { return f.wait == Wait::done; }))
+                      [](const Fiber& f) { return f.wait == Wait::done; })) {
+        for (const Fiber& f : fibers_)
+          if (!f.copies.empty() || !f.committed.empty())
+            fail("ends before its copies have arrived");
         return;
+      }
     }
   }
 
@@ -196,7 +250,7 @@ class Machine {
   }
 
   static bool alike(const Fiber& a, const Fiber& b) {
-    return a.wait == b.wait && a.line == b.line && a.mask == b.mask;
+    return a.wait == b.wait && a.line == b.line && a.mask == b.mask && a.run == b.run;
   }
 
   // Lets go on whoever can; whether anyone can.
@@ -204,17 +258,28 @@ class Machine {
     bool any = false;
     for (int w = 0; w < threads; w += kWarp) {
       Fiber* warp = &fibers_[static_cast<size_t>(w)];
-      if (warp->wait != Wait::shuffle && warp->wait != Wait::ballot) continue;
+      if (warp->wait != Wait::shuffle && warp->wait != Wait::ballot && warp->wait != Wait::together)
+        continue;
       if (!std::all_of(warp, warp + kWarp, [&](const Fiber& f) { return alike(f, *warp); }))
         continue;
+      any = true;
+      if (warp->wait == Wait::together) {
+        void* lanes[kWarp];
+        for (int l = 0; l < kWarp; ++l) lanes[l] = reinterpret_cast<void*>(warp[l].value);
+        warp->run(lanes);
+        for (int l = 0; l < kWarp; ++l) {
+          warp[l].wait = Wait::none;
+          warp[l].run = nullptr;
+        }
+        continue;
+      }
       uint64_t votes = 0;
       for (int l = 0; l < kWarp; ++l) votes |= (warp[l].value != 0 ? uint64_t{1} : 0) << l;
       for (int l = 0; l < kWarp; ++l)
         warp[l].result = warp->wait == Wait::ballot ? votes : warp[l ^ warp[l].mask].value;
       for (int l = 0; l < kWarp; ++l) warp[l].wait = Wait::none;
-      any = true;
     }
-    const Fiber first = fibers_[0];
+    const Fiber& first = fibers_[0];
     if ((first.wait == Wait::barrier || first.wait == Wait::barrier_or) &&
         std::all_of(fibers_.begin(), fibers_.end(),
                     [&](const Fiber& f) { return alike(f, first); })) {
@@ -225,6 +290,7 @@ class Machine {
         f.wait = Wait::none;
       }
       for (auto& [place, s] : shared_) s.writer = s.reader = 0;
+      ++epoch_;
       any = true;
     }
     return any;
@@ -272,6 +338,58 @@ class Machine {
     }
   }
 
+  // Words of the shared memory that the launch asked for. What a copy is on its way to is nobody's
+  // until the copying thread has waited for it.
+  void touch_words(int at, int bytes, bool write, bool copy) {
+    if (at < 0 || at % bytes || static_cast<size_t>((at + bytes) / kWord) > words_.size()) {
+      fail(format("{} bytes at {} of shared memory, which has {}", bytes, at,
+                  words_.size() * kWord));
+      // Going on would be a fault of this process: the thread ends here.
+      fibers_[static_cast<size_t>(current_)].wait = Wait::done;
+      corten_switch_fiber(&fibers_[static_cast<size_t>(current_)].stack, scheduler_);
+    }
+    const int me = hooks.thread + 1;
+    for (int i = at / kWord; i < (at + bytes) / kWord; ++i) {
+      Word& w = words_[static_cast<size_t>(i)];
+      if (w.epoch != epoch_) {
+        w.writer = w.reader = 0;
+        w.epoch = epoch_;
+      }
+      if (w.copying) return fail("touches shared memory that a copy is on its way to");
+      if (!write && !w.written) return fail("reads shared memory that was not written");
+      if (w.writer != 0 && w.writer != me)
+        return fail(format("touches shared memory that thread {} wrote since the last barrier",
+                           w.writer - 1));
+      if (write && w.reader != 0 && w.reader != me)
+        return fail("overwrites shared memory that is read since the last barrier");
+      if (write) {
+        w.writer = me;
+        w.written = true;
+        w.copying = copy;
+      } else {
+        w.reader = w.reader == 0 || w.reader == me ? me : -1;
+      }
+    }
+  }
+  // All committed groups but the last `pending` ones arrive.
+  void arrive(int pending) {
+    Fiber& f = fibers_[static_cast<size_t>(current_)];
+    for (; static_cast<int>(f.committed.size()) > pending; f.committed.pop_front())
+      for (const Copy& c : f.committed.front()) {
+        if (c.valid)
+          std::memcpy(shared_memory_ + c.at, c.from, static_cast<size_t>(c.bytes));
+        else
+          std::memset(shared_memory_ + c.at, 0, static_cast<size_t>(c.bytes));
+        for (int i = c.at / kWord; i < (c.at + c.bytes) / kWord; ++i) {
+          Word& w = words_[static_cast<size_t>(i)];
+          w.copying = false;
+          w.writer = hooks.thread + 1;  // seen by others behind the next barrier
+          w.reader = 0;
+          w.epoch = epoch_;
+        }
+      }
+  }
+
   void touch_shared(const void* place, uint64_t, int kind) {
     if (kind == 2) return fail("shared memory out of bounds");
     const bool write = kind == 1;
@@ -303,7 +421,15 @@ class Machine {
     int writer = 0, reader = 0;  // since the last barrier
     bool written = false;
   };
+  struct Word {
+    int writer = 0, reader = 0;  // since the barrier that began the epoch
+    uint64_t epoch = 0;
+    bool written = false, copying = false;
+  };
   std::vector<MemoryRange> ranges_;
+  std::vector<Word> words_;
+  char* shared_memory_ = nullptr;
+  uint64_t epoch_ = 1;
   std::unordered_map<const void*, SharedPlace> shared_;
   std::vector<Fiber> fibers_;
   std::vector<char*> stacks_;
@@ -317,7 +443,7 @@ class Machine {
 }  // namespace
 
 std::unique_ptr<HostModule> HostModule::compile(std::span<const gpu::KernelText> kernels,
-                                                std::string& missing) {
+                                                std::string& missing, bool optimised) {
   namespace fs = std::filesystem;
   missing.clear();
   static const bool compiler = std::system(CORTEN_TEST_CXX " --version >/dev/null 2>&1") == 0;
@@ -332,11 +458,11 @@ std::unique_ptr<HostModule> HostModule::compile(std::span<const gpu::KernelText>
   const std::string source = (folder / "kernels.cpp").string(),
                     library = (folder / "kernels.so").string(), log = (folder / "log").string();
   write_file_atomic(source, gpu::module_text(kernels));
-  const std::string command = format(
-      CORTEN_TEST_CXX
-      " -std=c++17 -O1 -w -fPIC -shared -ffp-contract=off -fno-strict-aliasing -fwrapv -fno-builtin"
-      " -mfma -DCORTEN_HOST -o {} {} >{} 2>&1",
-      library, source, log);
+  const std::string command = format(CORTEN_TEST_CXX
+                                     " -std=c++17 -O{} -w -fPIC -shared -ffp-contract=off "
+                                     "-fno-strict-aliasing -fwrapv -fno-builtin"
+                                     " -mfma -DCORTEN_HOST -o {} {} >{} 2>&1",
+                                     optimised ? 1 : 0, library, source, log);
   const bool compiled = std::system(command.c_str()) == 0;
   std::string problem = compiled ? "" : read_file(log).substr(0, 4000);
   auto out = std::make_unique<HostModule>();
@@ -361,6 +487,9 @@ std::string HostModule::run(const gpu::KernelText& kernel, const int64_t* words,
   if (!function || !hooks) return "there is no " + kernel.name;
   Machine& machine = Machine::the();
   *hooks = &machine.hooks;
+  if (auto** tile_hooks = static_cast<TileHooks**>(dlsym(library_, "corten_tile_host")))
+    *tile_hooks = &machine.tile_hooks;
+  machine.set_shared(static_cast<char*>(dlsym(library_, "corten_shared")), kernel.shared_bytes);
   machine.begin(memory, tracked);
   std::mt19937_64 random(seed);
   const std::function<void()> body = [&] {

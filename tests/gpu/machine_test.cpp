@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/format.h"
+#include "cuda/attention/texts.h"
 #include "cuda/binaries.h"
 #include "gpu/host_gpu.h"
 
@@ -19,6 +20,8 @@ gpu::KernelText kernel(const std::string& body, bool collective = true) {
   k.threads = 64;
   k.words = 2;
   k.collective = collective;
+  k.library = cuda::tile_text();
+  k.shared_bytes = 512;
   return k;
 }
 
@@ -105,6 +108,54 @@ TEST_F(Machine, FindsPacksThatAreNotAligned) {
   const std::string error =
       run("  float x[4];\n  if (BLOCK == 0 && THREAD == 0) read_pack(x, in + 1);", false);
   EXPECT_TRUE(error.find("not aligned") != std::string::npos) << error;
+}
+
+// Turns the threads' values round through copies that are under way while the thread goes on.
+std::string reverse_copied(const std::string& between, const std::string& before = "") {
+  return "  copy_async<4>(4 * THREAD, in + BLOCK * 64 + THREAD, THREAD < 60);\n  "
+         "commit_copies();\n" +
+         before + "  " + between +
+         "\n  float x[1];\n  read_shared(x, 4 * (63 - THREAD));\n"
+         "  write(out + BLOCK * 64 + THREAD, x[0]);";
+}
+
+TEST_F(Machine, RunsCopies) {
+  EXPECT_EQ(run(reverse_copied("wait_for_copies<0>(); BARRIER();")), "");
+}
+TEST_F(Machine, FindsACopyThatNobodyWaitedFor) {
+  const std::string error = run(reverse_copied("BARRIER();"));
+  EXPECT_TRUE(error.find("a copy is on its way to") != std::string::npos) << error;
+  const std::string at_end = run("  copy_async<4>(4 * THREAD, in + THREAD, true);");
+  EXPECT_TRUE(at_end.find("ends before its copies") != std::string::npos) << at_end;
+}
+TEST_F(Machine, FindsAWaitForAnOlderCopy) {
+  // The last group may still be under way.
+  const std::string error = run(reverse_copied("wait_for_copies<1>(); BARRIER();"));
+  EXPECT_TRUE(error.find("a copy is on its way to") != std::string::npos) << error;
+  EXPECT_EQ(run(reverse_copied("wait_for_copies<1>(); BARRIER();", "  commit_copies();\n") +
+                "\n  wait_for_copies<0>();"),
+            "");
+}
+TEST_F(Machine, FindsACopyThatIsReadWithoutABarrier) {
+  const std::string error = run(reverse_copied("wait_for_copies<0>();"));
+  EXPECT_TRUE(error.find("shared memory that") != std::string::npos) << error;
+}
+TEST_F(Machine, FindsACopyOverWhatOthersRead) {
+  const std::string error =
+      run(reverse_copied("wait_for_copies<0>(); BARRIER();") +
+          "\n  copy_async<4>(4 * THREAD, in + THREAD, true);\n  commit_copies();\n"
+          "  wait_for_copies<0>();");
+  EXPECT_TRUE(error.find("shared memory that") != std::string::npos) << error;
+}
+TEST_F(Machine, FindsSharedMemoryThatTheLaunchHasNot) {
+  const std::string error = run("  const float x[1] = {1};\n  write_shared(4 * THREAD + 260, x);");
+  EXPECT_TRUE(error.find("of shared memory, which has 512") != std::string::npos) << error;
+}
+TEST_F(Machine, FindsAProductThatSomeLanesSkip) {
+  const std::string error =
+      run("  float c[4] = {0, 0, 0, 0};\n  const uint32 words[4] = {0, 0, 0, 0};\n"
+          "  if (THREAD % 32 != 7) multiply_tiles<true>(c, words, 0, 0);");
+  EXPECT_TRUE(error.find("wait for each other") != std::string::npos) << error;
 }
 
 TEST(Resources, AreReadFromTheCompilersLog) {

@@ -2,13 +2,19 @@
 // captured graphs are those of a GPU.
 #include <gtest/gtest.h>
 
+#include "base/json.h"
+#include "corten/amp.h"
 #include "corten/models.h"
 #include "corten/optim.h"
 #include "corten/random.h"
 #include "gpu/cpu_device.h"
 #include "gpu/mirror.h"
 #include "gpu/samples.h"
+#include "models/presets.h"
 #include "runtime/device_function.h"
+#include "runtime/inspect.h"
+#include "runtime/null_device.h"
+#include "train/model_setup.h"
 #include "train/train_step.h"
 
 namespace corten::cuda::test {
@@ -66,9 +72,72 @@ TEST(DeviceProgram, TrainsGpt2AsTheCpuDoes) {
     throw;
   }
   // Attention is computed in another order.
+  EXPECT_EQ(c.info.attentions, 4u);
   ASSERT_EQ(c.cpu.size(), 3u);
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(c.cpu[i], c.device[i], 2e-5) << "step " << i;
   EXPECT_LT(c.cpu[2], c.cpu[0] + 1);
+}
+
+// Grouped queries, and in bf16.
+TEST(DeviceProgram, TrainsLlamaAsTheCpuDoes) {
+  CpuDevice device;
+  const Json config = Json::object({{"model_type", "llama"},
+                                    {"hidden_size", 64},
+                                    {"intermediate_size", 96},
+                                    {"num_attention_heads", 4},
+                                    {"num_key_value_heads", 2},
+                                    {"num_hidden_layers", 2},
+                                    {"max_position_embeddings", 32},
+                                    {"vocab_size", 61}});
+  const std::unique_ptr<CausalLM> model = build_model(config.dump(), "", 1);
+  manual_seed(1);
+  optim::AdamW optimizer(optim::weight_decay_groups(*model, 0.1), {});
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{tokens({2, 19}, static_cast<uint64_t>(step), 61),
+                               tokens({2, 19}, static_cast<uint64_t>(step) + 5, 61)};
+  };
+  const auto step = [&](const std::vector<Tensor>& in) {
+    Tensor loss;
+    {
+      const Autocast autocast(DType::bf16);
+      loss = model->loss(in[0], in[1]);
+    }
+    loss.backward();
+    optim::clip_grad_norm_(model->parameters(), 1.0);
+    optimizer.step();
+    optimizer.zero_grad();
+    return std::vector<Tensor>{loss.detach()};
+  };
+  Comparison c;
+  try {
+    c = compare_with_cpu(step, arguments, 2, device, device.modules());
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  EXPECT_EQ(c.info.attentions, 4u);
+  ASSERT_EQ(c.cpu.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_NEAR(c.cpu[i], c.device[i], 0.01) << "step " << i;
+}
+
+DeviceProgramInfo plan_gpt2(int64_t layers, int64_t vocabulary, int64_t batch, int64_t seq) {
+  const runtime::NullDeviceScope no_values;
+  Json config = preset_config("gpt2");
+  config.set("n_layer", layers);
+  config.set("vocab_size", vocabulary);
+  const std::unique_ptr<CausalLM> model = build_model(config.dump(), "", 1);
+  TrainStep step(
+      *model, {.batch = batch, .seq = seq, .dtype = DType::bf16, .optim = {.clip_grad_norm = 1.0}});
+  step.plan();
+  return plan_for_device(*runtime::inspect(step.compiled()).recorded)->info();
+}
+
+// Memory grows with the length, not with its square: attention's matrices of weights are nowhere.
+TEST(DeviceProgram, HasNoMatricesOfWeights) {
+  const DeviceProgramInfo shorter = plan_gpt2(2, 100, 2, 512), longer = plan_gpt2(2, 100, 2, 1024);
+  EXPECT_EQ(longer.attentions, 4u);
+  EXPECT_LT(static_cast<double>(longer.arena_bytes),
+            2.1 * static_cast<double>(shorter.arena_bytes));
 }
 
 // A function with its state on the device: what the host reads and writes in between is seen by

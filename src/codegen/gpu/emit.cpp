@@ -163,6 +163,8 @@ std::string module_text(std::span<const KernelText> kernels) {
   std::string out(prelude());
   std::set<std::string_view> known;
   for (const KernelText& k : kernels)
+    if (!k.library.empty() && known.insert(k.library).second) out += k.library;
+  for (const KernelText& k : kernels)
     if (known.insert(k.name).second) out += "\n" + k.text;
   return out;
 }

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "codegen/gpu/schedule.h"
 #include "ir/kernel.h"
@@ -20,11 +21,13 @@ struct KernelText {
   int words = 0;    ///< arguments
   bool grouped = false;
   bool collective = false;  ///< has barriers or shuffles
+  std::string_view library = {};  ///< functions that it calls, beyond the prelude's; never freed
+  int shared_bytes = 0;           ///< of shared memory that the launch asks for
 };
 
 KernelText emit(const ir::Kernel& kernel, const Schedule& schedule);
 
-/// The prelude and the functions of several kernels, equal ones once.
+/// The prelude, libraries and the functions of several kernels, equal ones once.
 std::string module_text(std::span<const KernelText> kernels);
 
 }  // namespace corten::codegen::gpu

@@ -1,5 +1,7 @@
 #include "cuda/plugin/device.h"
 
+#include <set>
+
 #include "cuda/plugin/driver.h"
 #include "cuda/plugin/products.h"
 #include "cuda/plugin/trace.h"
@@ -100,6 +102,7 @@ class DriverDevice final : public Device {
     return s;
   }
   Status unload_module(uint64_t module) override {
+    large_.clear();  // a handle may come again
     return call(d_.cuModuleUnload_(pointer<CUmodule>(module)), "cuModuleUnload");
   }
   Status find_function(uint64_t module, const std::string& name, uint64_t& function) override {
@@ -109,10 +112,21 @@ class DriverDevice final : public Device {
     function = handle(f);
     return s;
   }
-  Status launch(uint64_t function, int64_t blocks, int threads, void** arguments) override {
+  Status launch(uint64_t function, int64_t blocks, int threads, void** arguments,
+                int shared_bytes) override {
+    // More than this is given to functions that say so before.
+    constexpr int kSharedByDefault = 48 << 10;
+    if (shared_bytes > kSharedByDefault && large_.insert(function).second) {
+      const Status s = call(
+          d_.cuFuncSetAttribute_(pointer<CUfunction>(function),
+                                 CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes),
+          "cuFuncSetAttribute");
+      if (!s.empty()) return s;
+    }
     return call(
         d_.cuLaunchKernel_(pointer<CUfunction>(function), static_cast<unsigned>(blocks), 1, 1,
-                           static_cast<unsigned>(threads), 1, 1, 0, stream_, arguments, nullptr),
+                           static_cast<unsigned>(threads), 1, 1,
+                           static_cast<unsigned>(shared_bytes), stream_, arguments, nullptr),
         "cuLaunchKernel");
   }
 
@@ -192,6 +206,7 @@ class DriverDevice final : public Device {
   CUstream stream_, copies_;
   DeviceInfo info_;
   std::unique_ptr<Products> products_;
+  std::set<uint64_t> large_;  // functions that were given more shared memory
 };
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace corten::cuda {
                   X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuStreamCreate) \
                       X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture)          \
                           X(cuStreamEndCapture) X(cuModuleLoadData) X(cuModuleUnload)            \
-                              X(cuModuleGetFunction) X(cuLaunchKernel)                           \
+                              X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuLaunchKernel)     \
                                   X(cuGraphInstantiateWithFlags) X(cuGraphLaunch)                \
                                       X(cuGraphExecDestroy) X(cuGraphDestroy) X(cuEventCreate)   \
                                           X(cuEventRecord) X(cuEventSynchronize)                 \
