@@ -22,8 +22,11 @@ struct Pass {
   std::optional<Families> only = {};  // for one device's families
 };
 
-// Values larger than this are made in pieces of rows.
-int64_t chunk_bytes() { return static_cast<int64_t>(env_bytes("CORTEN_CHUNK_BYTES", uint64_t{64} << 20)); }
+// Values larger than this are made in pieces of rows. Each piece reads and writes the gradient of the weights again, which
+// costs a GPU more than what is saved where pieces do not fit its cache anyway: fewer, larger ones there.
+int64_t chunk_bytes(int mebibytes) {
+  return static_cast<int64_t>(env_bytes("CORTEN_CHUNK_BYTES", static_cast<uint64_t>(mebibytes) << 20));
+}
 
 // Autocast and differentiation happen while the graph is recorded: by the scope of the call and by the tape. Then:
 constexpr Pass kPipeline[] = {
@@ -38,7 +41,8 @@ constexpr Pass kPipeline[] = {
     {"claim", false, claim, nullptr, Families::cpu},  // defines the bits of products
     {"claim", false, claim_products, nullptr, Families::gpu},
     {"dce", true, dce},
-    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes()); }},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(64)); }, nullptr, Families::cpu},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(256)); }, nullptr, Families::gpu},
     {"absorb", true, absorb, nullptr, Families::cpu},
     {"schedule", true, schedule},
     {"materialize", false, materialize},
