@@ -58,7 +58,7 @@ class Bench:
         self.python_missing = None
         if args.python == "none":
             self.python_missing = "PyTorch was not asked for (--python none)"
-        self.batches = [2] if args.tiny else [4, 8, 16, 32, 64, 128]
+        self.batches = [2] if args.tiny else [int(batch) for batch in args.batches.split(",")]
         self.steps = 2 if args.tiny else 20
         self.rounds = 1 if args.tiny else args.rounds
 
@@ -183,7 +183,7 @@ def measure_train(bench, config):
 def measure_memory(bench):
     """Both at the same batches, a few steps each."""
     out = {}
-    for name, config, batch in (("GPT-2", GPT2, bench.batches[-1] // 4 or 2), ("LLaMA", LLAMA, bench.batches[0])):
+    for name, config, batch in (("GPT-2", GPT2, bench.batches[len(bench.batches) // 2]), ("LLaMA", LLAMA, bench.batches[0])):
         out[name] = {"batch": batch,
                      **interleaved(bench, {"corten": lambda: bench.train_corten(config, batch, 2),
                                            "torch": lambda: bench.train_torch(config, batch, 2)}, 1)}
@@ -401,6 +401,7 @@ def main():
     parser.add_argument("--rows", default="", help="comma-separated; default: those that are not there yet")
     parser.add_argument("--out", default="build/gpu-peers", help="without suffix")
     parser.add_argument("--text", default="build/corpus/kjv.txt")
+    parser.add_argument("--batches", default="4,8,16,32,64,128", help="those that the best is looked for among, ascending")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=60, help="nothing new is started after so many")
     parser.add_argument("--timeout", type=float, default=400, help="seconds of one measurement")
