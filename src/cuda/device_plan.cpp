@@ -308,6 +308,11 @@ passes::Timeline DevicePlan::timeline() const {
 }
 
 std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, int64_t arena_budget) {
+  using Clock = std::chrono::steady_clock;
+  const auto ms_since = [](Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  };
+  const Clock::time_point begin = Clock::now();
   const auto disabled = passes::disabled_passes();
   const auto plan = [&](ir::Graph graph) {
     return std::make_unique<DevicePlan>(std::move(graph), !disabled.count("fuse"),
@@ -317,14 +322,13 @@ std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, int64_t a
   std::unique_ptr<DevicePlan> out =
       plan(passes::run_pipeline(recorded, disabled, &records, passes::Families::gpu));
   if (!disabled.count("remat")) {
-    const auto start = std::chrono::steady_clock::now();
+    const Clock::time_point start = Clock::now();
     const size_t nodes = out->graph.nodes().size();
     out = passes::rematerialise<DevicePlan>(std::move(out), arena_budget, plan);
-    const std::chrono::duration<double, std::milli> spent =
-        std::chrono::steady_clock::now() - start;
-    records.push_back({"remat", spent.count(), nodes, out->graph.nodes().size(), false});
+    records.push_back({"remat", ms_since(start), nodes, out->graph.nodes().size(), false});
   }
   out->passes = std::move(records);
+  out->plan_ms = ms_since(begin);
   return out;
 }
 

@@ -74,6 +74,7 @@ class DevicePlan final : public passes::Planned {
   const DeviceProgramInfo& info() const { return info_; }
 
   std::vector<passes::PassRecord> passes;  ///< that made the graph
+  double plan_ms = 0;                      ///< to make the graph and this
 
  private:
   struct Touched {

@@ -10,7 +10,9 @@
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "corten/random.h"
+#include "cuda/load.h"
 #include "runtime/allocator.h"
+#include "runtime/device_function.h"
 #include "runtime/tensor_impl.h"
 #include "train/model_setup.h"
 #include "train/run_data.h"
@@ -68,6 +70,7 @@ StepMemory memory_now(int64_t step, const CausalLM& model, const TrainStep& trai
     others[format("tensor {}{}{}", block.label.empty() ? "data" : block.label, at.empty() ? "" : ", ", at)] += block.bytes;
   }
   for (auto& [owner, bytes] : others) out.owners.emplace_back(owner, bytes);
+  if (train.device_plan()) out.owners.emplace_back("device", static_cast<int64_t>(train.planned_bytes()));
   out.owners.emplace_back("cached blocks", memory_reserved() - memory_allocated());
   out.owners.emplace_back("resident", static_cast<int64_t>(resident_bytes()));
   return out;
@@ -99,7 +102,15 @@ std::vector<Growth> growth_report(const std::vector<StepMemory>& memory) {
 
 ProfileResult profile_training(const Config& config, const ProfileOptions& options) {
   if (options.steps < 1) usage_error("a profile of {} steps", options.steps);
-  if (config.train.device != "cpu") usage_error("profiles need train.device = \"cpu\", not \"{}\"", config.train.device);
+  const bool cuda = config.train.device == "cuda";
+  if (config.train.device != "cpu" && !cuda)
+    usage_error("profiles need train.device = \"cpu\" or \"cuda\", not \"{}\"", config.train.device);
+  if (cuda && !config.train.compile) usage_error("a CUDA device executes compiled steps only (train.compile = true)");
+  std::unique_ptr<cuda::Device> device;
+  if (cuda && !options.cuda_device) {
+    if (const std::string missing = cuda::missing_device(); !missing.empty()) resource_error("train.device = \"cuda\": {}", missing);
+    device = cuda::open_device(0);
+  }
   default_thread_pool().set_num_threads(static_cast<int>(config.train.threads));
   if (config.is_classification())
     usage_error("profiles are for language models, not for classifiers");
@@ -115,6 +126,7 @@ ProfileResult profile_training(const Config& config, const ProfileOptions& optio
   manual_seed(config.train.seed);
   const StepSettings settings = step_settings(config);
   TrainStep step(*model, settings);
+  if (cuda) step.use_device(device ? std::make_unique<runtime::DeviceState>(*device) : options.cuda_device());
   const optim::LrSchedule schedule = make_schedule(config.optim, std::max<int64_t>(config.train.steps, 1));
 
   auto load = [&](int64_t index) {
@@ -162,7 +174,7 @@ ProfileResult profile_training(const Config& config, const ProfileOptions& optio
     // The times of the last step, kernel by kernel.
     std::vector<double> seconds;
     for (const runtime::RecordedRange& r : result.ranges)
-      if (std::string_view(r.category) == "cpu_op") seconds.push_back(static_cast<double>(r.end_ns - r.start_ns) / 1e9);
+      if (std::string_view(r.category) == (cuda ? "kernel" : "cpu_op")) seconds.push_back(static_cast<double>(r.end_ns - r.start_ns) / 1e9);
     const size_t kernels = result.plan->report.steps.size();
     if (seconds.size() > kernels) seconds.erase(seconds.begin(), seconds.end() - static_cast<int64_t>(kernels));
     result.snapshot = memory_timeline(*result.plan, seconds);

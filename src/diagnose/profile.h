@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -10,12 +11,18 @@
 #include "diagnose/key_averages.h"
 #include "diagnose/step_plan.h"
 
+namespace corten::runtime {
+class DeviceState;
+}
+
 namespace corten {
 
 struct ProfileOptions {
   int64_t steps = 3;
   std::function<void(const std::string&)> message;
   std::function<void(int64_t step, double ms)> on_step;
+  /// What train.device = "cuda" means; empty: the first CUDA device.
+  std::function<std::unique_ptr<runtime::DeviceState>()> cuda_device;
 };
 
 /// Bytes at the end of a step.

@@ -8,6 +8,8 @@
 #include "ops/functions.h"
 #include "passes/precision.h"
 #include "runtime/allocator.h"
+#include "runtime/device_report.h"
+#include "runtime/recorder.h"
 
 namespace corten::runtime {
 namespace {
@@ -108,6 +110,8 @@ struct DeviceFunction::Entry {
   std::vector<uint64_t> outputs;  // addresses
   std::unique_ptr<cuda::DeviceProgram> program;
   std::vector<std::unique_ptr<Slot>> slots;
+  std::vector<uint64_t> inputs;      // of the last run
+  std::vector<StepReport> reports;   // by step, for recordings
 };
 
 DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state)
@@ -207,7 +211,12 @@ DeviceFunction::Call DeviceFunction::begin(const std::vector<Tensor>& arguments)
     raise(device.copy(entry.arguments->address(), slot->staged.address(), entry.argument_bytes));
   }
   for (const CellPtr& cell : entry.states) inputs.push_back(state_.use(cell));
-  entry.program->run(inputs, entry.outputs);
+  Recorder* const recorder = Recorder::active();
+  if (recorder && inputs == entry.inputs)
+    record(entry, *recorder);
+  else
+    entry.program->run(inputs, entry.outputs);
+  entry.inputs = std::move(inputs);
   for (size_t i = 0; i < entry.states.size(); ++i)
     if (entry.written[i]) state_.written(entry.states[i]);
   if (entry.result_bytes > 0)
@@ -219,6 +228,29 @@ DeviceFunction::Call DeviceFunction::begin(const std::vector<Tensor>& arguments)
   call.entry_ = &entry;
   call.slot_ = slot;
   return call;
+}
+
+// A run whose launches are timed.
+void DeviceFunction::record(Entry& entry, Recorder& recorder) {
+  const cuda::DevicePlan& plan = entry.program->plan();
+  if (entry.reports.empty()) entry.reports = device_report(plan).steps;
+  raise(state_.device().synchronize());
+  recorder.begin("device", "user_annotation");
+  int64_t at = recorder.ranges().back().start_ns;
+  const cuda::DeviceProfile profile = entry.program->profile();
+  for (size_t s = 0; s < profile.ms.size(); ++s) {
+    const StepReport& report = entry.reports[s];
+    const auto ns = static_cast<int64_t>(profile.ms[s] * 1e6);
+    recorder.add({.name = report.name,
+                  .category = "kernel",
+                  .start_ns = at,
+                  .end_ns = at + ns,
+                  .flops = report.flops,
+                  .bytes = report.bytes,
+                  .detail = report.detail});
+    at += ns;
+  }
+  recorder.end().detail = profile.traced ? "traced by the device" : profile.note;
 }
 
 std::vector<Tensor> DeviceFunction::end(Call call) {

@@ -19,6 +19,8 @@
 
 namespace corten::runtime {
 
+class Recorder;
+
 /// The state of all functions on a device, one place for each tensor.
 class DeviceState {
  public:
@@ -71,7 +73,8 @@ class DeviceFunction {
   /// a program. Usage error for what has no implementation for GPUs; resource error if the function's
   /// memory budget, or the device's memory, is too small however much is computed again.
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
-  /// Begins a call: nothing waits, and the arguments may change afterwards.
+  /// Begins a call: nothing waits, and the arguments may change afterwards. While a Recorder lives,
+  /// calls wait and the time of every launch is recorded.
   class Call;
   Call begin(const std::vector<Tensor>& arguments);
   /// Waits for a call, and raises what went wrong in it. Calls end in the order in which they began.
@@ -95,6 +98,7 @@ class DeviceFunction {
   struct Slot;
   void ran_again();
   Entry& find(const std::vector<Tensor>& arguments);
+  void record(Entry& entry, Recorder& recorder);
   std::unique_ptr<cuda::DevicePlan> plan_arena(const Inspection& found);
 
   CompiledFunction& function_;

@@ -45,4 +45,9 @@ RecordedRange& Recorder::end() {
   return range;
 }
 
+void Recorder::add(RecordedRange range) {
+  range.parent = open_.empty() ? -1 : open_.back();
+  ranges_.push_back(std::move(range));
+}
+
 }  // namespace corten::runtime

@@ -32,6 +32,8 @@ class Recorder {
   /// Opens a range and returns its number; ranges close in the opposite order.
   int32_t begin(std::string_view name, const char* category);
   RecordedRange& end();  // the range that was closed
+  /// A range that was timed elsewhere, as a part of the one that is open.
+  void add(RecordedRange range);
 
   const std::vector<RecordedRange>& ranges() const { return ranges_; }
  private:
