@@ -16,6 +16,7 @@
 #include "cuda/attention/attention_kernels.h"
 #include "cuda/binaries.h"
 #include "cuda/load.h"
+#include "gpu/card.h"
 #include "gpu/mirror.h"
 #include "gpu/run_attention.h"
 #include "gpu/run_problem.h"
@@ -32,39 +33,8 @@ namespace {
 
 using codegen::gpu::KernelText;
 
-// The device, or why there is none.
-Device* gpu(std::string& missing) {
-  static std::string reason;
-  static Device* device = [] {
-    Plugin* plugin = find_plugin(reason);
-    if (!plugin) return static_cast<Device*>(nullptr);
-    reason = plugin->driver().missing;
-    if (reason.empty()) reason = plugin->compiler().missing;
-    std::unique_ptr<Device> opened;
-    if (reason.empty()) reason = plugin->open(0, opened);
-    return opened.release();  // as long as the process
-  }();
-  missing = reason;
-  return device;
-}
-
-#define DEVICE_OR_SKIP(device)         \
-  std::string missing;                 \
-  Device* const device = gpu(missing); \
-  if (!device) GTEST_SKIP() << missing
-
 void raise(const Status& status) {
   if (!status.empty()) resource_error("{}", status);
-}
-
-// A line of the table.
-void report(const std::string& what, const std::string& value) {
-  std::printf("| %-58s | %s\n", what.c_str(), value.c_str());
-  if (const auto path = env_string("CORTEN_GPU_TABLE"))
-    if (std::FILE* file = std::fopen(path->c_str(), "a")) {
-      std::fprintf(file, "| %-58s | %s |\n", what.c_str(), value.c_str());
-      std::fclose(file);
-    }
 }
 
 std::string architecture(const Device& device) {
@@ -303,6 +273,31 @@ TEST(Gpu, Products) {
             r = memory.get(c, bytes);
           }
           EXPECT_EQ(results[0], results[1]) << "two runs differ";
+          // Added to zeros, and then to itself.
+          if (size >= 4) {
+            Product sum = p;
+            sum.accumulate = true;
+            raise(device->plan_product(sum, plan));
+            const uint64_t c = memory.put(std::string(bytes, '\0')),
+                           room = memory.put(
+                               std::string(static_cast<size_t>(plan.workspace_bytes) + 16, '\0'));
+            raise(device->run_product(sum, plan, a, b, c, 0, room));
+            const std::string once = memory.get(c, bytes);
+            raise(device->run_product(sum, plan, a, b, c, 0, room));
+            const std::string twice = memory.get(c, bytes);
+            for (size_t at = 0; at < bytes; at += size) {
+              double d[2] = {};
+              float f[2] = {};
+              for (int r = 0; r < 2; ++r) {
+                const char* from = (r ? twice : once).data() + at;
+                if (size == 8)
+                  std::memcpy(&d[r], from, 8);
+                else
+                  std::memcpy(&f[r], from, 4), d[r] = static_cast<double>(f[r]);
+              }
+              ASSERT_NEAR(d[1], 2 * d[0], 1e-4);
+            }
+          }
           for (int64_t q = 0; q < batch; ++q)
             for (int64_t i = 0; i < p.m; ++i)
               for (int64_t j = 0; j < p.n; ++j) {
