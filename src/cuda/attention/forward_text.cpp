@@ -51,6 +51,7 @@ DEVICE void attention_forward(const Arguments& a, int block) {
     float s[M][N][4];
     P::multiply_rows(s, rows, tile, 0);
     hide(s, row0, k0);
+    if (hide.hides_all(s)) continue;
 #pragma unroll
     for (int m = 0; m < M; ++m) {
 #pragma unroll

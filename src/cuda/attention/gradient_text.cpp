@@ -104,6 +104,7 @@ DEVICE void attention_gradient_keys(const Arguments& a, int block) {
       float p[M][N][4], ds[M][N][4];
       P::multiply_rows(p, key_rows, tile, chunk);
       hide(p, row0, q0 + chunk);
+      if (hide.hides_all(p)) continue;
       P::multiply_rows(ds, value_rows, tile + S::kTileBytes, chunk);
       uint32 kept[M];
 #pragma unroll
@@ -192,6 +193,7 @@ DEVICE void attention_gradient_queries(const Arguments& a, int block) {
       float p[M][N][4], ds[M][N][4];
       P::multiply_rows(p, query_rows, tile, chunk);
       hide(p, row0, k0 + chunk);
+      if (hide.hides_all(p)) continue;
       P::multiply_rows(ds, g_rows, tile + S::kTileBytes, chunk);
 #pragma unroll
       for (int m = 0; m < M; ++m) {

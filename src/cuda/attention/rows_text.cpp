@@ -83,6 +83,18 @@ struct Hiding {
           if (!seen) x = -INFINITE_FLOAT;
         }
   }
+  // Whether a mask hides all of a warp's scores, as outside of a window: then there is nothing to add.
+  DEVICE_MEMBER bool hides_all(const float (&s)[S::M][N][4]) const {
+    if (S::kMask == kNoMask) return false;
+    bool seen = false;
+#pragma unroll
+    for (int m = 0; m < S::M; ++m)
+#pragma unroll
+      for (int n = 0; n < N; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) seen |= s[m][n][e] != -INFINITE_FLOAT;
+    return BALLOT(seen) == 0;
+  }
 };
 
 // Philox-4x32-10 (Salmon et al., 2011): word 0 of the draw of an element of the weights.
