@@ -13,6 +13,7 @@ MAX_LINES = 800
 # From the bottom up; folders on one line do not include each other.
 LAYERS = [
     ["base"],
+    ["comm"],
     ["ir"],
     ["ops"],
     ["grad", "passes"],
@@ -74,6 +75,7 @@ THIRD_PARTY = {
     "cuBLASLt": r"cublas",
     "CUDA driver": r"cuda\.h",
     "CUPTI": r"cupti",
+    "NCCL": r"nccl",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]')
