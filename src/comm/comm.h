@@ -9,13 +9,9 @@
 #include <span>
 #include <string>
 
-#include "corten/dtype.h"
+#include "comm/call.h"
 
 namespace corten::comm {
-
-/// A mean is the sum, divided by the number of ranks before it is rounded to the dtype. The sum of
-/// i64 wraps; there is no mean of i64.
-enum class Reduction : uint8_t { sum, max, mean };
 
 /// Memory of the engine's device that is read, `count` elements; null only if there are none.
 struct Input {
@@ -28,27 +24,6 @@ struct Output {
   int64_t count = 0;
 };
 
-enum class CallKind : uint8_t {
-  all_reduce,
-  all_gather,
-  reduce_scatter,
-  broadcast,
-  send,
-  recv,
-  barrier
-};
-
-/// What a rank asks an engine for.
-struct Call {
-  CallKind kind = CallKind::barrier;
-  DType dtype = DType::f32;
-  Reduction reduction = Reduction::sum;  ///< of all_reduce and reduce_scatter
-  int peer = 0;                          ///< the other rank of send and recv, the root of broadcast
-  const void* from = nullptr;
-  void* to = nullptr;
-  int64_t count =
-      0;  ///< elements of a rank: all_gather writes, reduce_scatter reads `size` times it
-};
 /// "all_reduce(sum) of f32[12]", "send of i64[3] to rank 1".
 std::string describe(const Call& call);
 const char* name(CallKind kind);
@@ -94,8 +69,8 @@ class Comm {
 
   /// Waits for the calls so far.
   virtual void synchronize() = 0;
-  /// Gives the group up: calls of all its ranks fail with this reason, those that wait too. From
-  /// any thread.
+  /// Gives the group up: calls of all its ranks fail, those that wait too, with this reason where
+  /// the engine can tell them. From any thread.
   virtual void abort(const std::string& reason) = 0;
 
  protected:

@@ -14,7 +14,7 @@
 namespace corten::cuda {
 
 /// Of this header: a plug-in of another version is refused.
-inline constexpr int kPluginVersion = 2;
+inline constexpr int kPluginVersion = 3;
 inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
 
 using Status = std::string;
@@ -81,6 +81,14 @@ struct TracedWork {
   int64_t start_ns = 0, end_ns = 0;
 };
 
+/// A rank's place in a group of devices that communicate.
+struct GroupPlace {
+  std::string id;  ///< the group's, of Plugin::new_group_id()
+  int rank = 0, size = 1;
+  double timeout_seconds = 0;  ///< of everything that waits for other ranks
+};
+class Collectives;  // cuda/collectives.h
+
 /// A device that is open: its primary context and one stream, whose work is done in order. Calls
 /// come from the thread that opened it. Addresses are the device's; nothing waits but what says so.
 class Device {
@@ -142,6 +150,11 @@ class Device {
   /// Both wait. Tracing costs time: what is traced is not what is timed.
   virtual Status begin_trace() = 0;
   virtual Status end_trace(std::vector<TracedWork>& work) = 0;
+
+  /// Waits until all ranks of the group are here.
+  virtual Status join_group(const GroupPlace& place, std::unique_ptr<Collectives>& out) {
+    return "device " + info().name + " does not communicate with others";
+  }
 };
 
 class Plugin {
@@ -154,6 +167,7 @@ class Plugin {
                          std::string& cubin, std::string& log) = 0;
   virtual DriverInfo driver() = 0;
   virtual Status open(int device, std::unique_ptr<Device>& out) = 0;
+  virtual Status new_group_id(std::string& id) = 0;
 };
 
 /// The plug-in's only symbol: null if it was built for another kPluginVersion.

@@ -6,6 +6,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <thread>
 
 #include "base/env.h"
 #include "base/half.h"
@@ -15,6 +18,7 @@
 #include "corten/random.h"
 #include "cuda/attention/attention_kernels.h"
 #include "cuda/binaries.h"
+#include "cuda/device_comm.h"
 #include "cuda/load.h"
 #include "gpu/card.h"
 #include "gpu/mirror.h"
@@ -507,6 +511,116 @@ TEST(Gpu, StepOfGpt2) {
       "  arena, allocated as planned",
       format("{:.0f} MiB (lower bound {:.0f})", static_cast<double>(c.info.arena_bytes) / (1 << 20),
              static_cast<double>(c.info.arena_lower_bound) / (1 << 20)));
+}
+
+// Every call as one rank of a group. Numbers are small and whole, so that sums are exact in any
+// order and type.
+void check_collectives(Device& device, comm::Comm& comm, DType dtype) {
+  constexpr int64_t kCount = 1001;  // of each rank
+  const int rank = comm.rank(), size = comm.size();
+  const auto bytes = static_cast<int64_t>(size_of(dtype));
+  const int64_t all_bytes = kCount * size * bytes;
+  const auto encode = [&](double value, char* at) {
+    const auto put = [&](auto v) { std::memcpy(at, &v, sizeof v); };
+    switch (dtype) {
+      case DType::f64:
+        return put(value);
+      case DType::bf16:
+        return put(to_bf16(static_cast<float>(value)));
+      case DType::f16:
+        return put(to_f16(static_cast<float>(value)));
+      case DType::i64:
+        return put(static_cast<int64_t>(value));
+      default:
+        return put(static_cast<float>(value));
+    }
+  };
+  // Element i of rank r, and of a buffer that has `count` elements.
+  const auto element = [](int r, int64_t i) { return static_cast<double>(i % 3 + r % 4); };
+  const auto text = [&](int64_t count, const std::function<double(int64_t)>& value) {
+    std::string out(static_cast<size_t>(count * bytes), '\0');
+    for (int64_t i = 0; i < count; ++i) encode(value(i), out.data() + i * bytes);
+    return out;
+  };
+  uint64_t from = 0, to = 0;
+  raise(device.allocate(all_bytes, from));
+  raise(device.allocate(all_bytes, to));
+  void *const in = reinterpret_cast<void*>(from), *const out = reinterpret_cast<void*>(to);
+  const std::string own = text(kCount * size, [&](int64_t i) { return element(rank, i); });
+  raise(device.to_device(from, own.data(), all_bytes));
+  const auto expect = [&](const char* what, int64_t count,
+                          const std::function<double(int64_t)>& value) {
+    std::string got(static_cast<size_t>(count * bytes), '\0');
+    raise(device.to_host(got.data(), to, count * bytes));
+    comm.synchronize();
+    EXPECT_EQ(got, text(count, value))
+        << what << ", " << name(dtype) << ", rank " << rank << " of " << size;
+  };
+  const auto reduced = [&](int64_t i, comm::Reduction reduction) {
+    double sum = 0, most = 0;
+    for (int r = 0; r < size; ++r) {
+      sum += element(r, i);
+      most = std::max(most, element(r, i));
+    }
+    return reduction == comm::Reduction::max    ? most
+           : reduction == comm::Reduction::mean ? sum / size
+                                                : sum;
+  };
+  for (const auto reduction : {comm::Reduction::sum, comm::Reduction::max, comm::Reduction::mean}) {
+    // A third of a sum is rounded, by NCCL in its own way.
+    if (reduction == comm::Reduction::mean && (dtype == DType::i64 || (size & (size - 1)) != 0))
+      continue;
+    comm.all_reduce({in, kCount}, {out, kCount}, dtype, reduction);
+    expect("all_reduce", kCount, [&](int64_t i) { return reduced(i, reduction); });
+    comm.reduce_scatter({in, kCount * size}, {out, kCount}, dtype, reduction);
+    expect("reduce_scatter", kCount,
+           [&](int64_t i) { return reduced(rank * kCount + i, reduction); });
+  }
+  comm.all_gather({in, kCount}, {out, kCount * size}, dtype);
+  expect("all_gather", kCount * size,
+         [&](int64_t i) { return element(static_cast<int>(i / kCount), i % kCount); });
+  raise(device.copy(to, from, kCount * bytes));
+  comm.broadcast({out, kCount}, dtype, size - 1);
+  expect("broadcast", kCount, [&](int64_t i) { return element(size - 1, i); });
+  const int before = (rank + size - 1) % size;
+  comm.exchange({in, kCount}, (rank + 1) % size, {out, kCount}, before, dtype);
+  expect("exchange", kCount, [&](int64_t i) { return element(before, i); });
+  if (rank > 0) {
+    comm.recv({out, kCount}, dtype, rank - 1);
+    expect("recv", kCount, [&](int64_t i) { return element(rank - 1, i); });
+  }
+  if (rank + 1 < size) comm.send({in, kCount}, dtype, rank + 1);
+  comm.barrier();
+  device.release(from);
+  device.release(to);
+}
+
+// A group of one, and one of all devices if there are more.
+TEST(Gpu, Collectives) {
+  DEVICE_OR_SKIP(device);
+  std::string first;
+  if (const Status s = plugin().new_group_id(first); !s.empty()) GTEST_SKIP() << s;
+  const int devices = static_cast<int>(plugin().driver().devices.size());
+  for (int size = 1; size <= devices; size += std::max(1, devices - 1)) {
+    const std::string id = new_group_id();
+    std::vector<std::string> ranks(static_cast<size_t>(size));
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < size; ++rank)
+      threads.emplace_back([&, rank] {
+        std::string& line = ranks[static_cast<size_t>(rank)];
+        try {
+          const std::unique_ptr<Device> own = open_device(rank);
+          const auto comm = make_device_comm(*own, id, rank, size, 60);
+          for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16, DType::i64})
+            check_collectives(*own, *comm, dtype);
+          line = comm->describe();
+        } catch (const Error& e) {
+          ADD_FAILURE() << e.what();
+        }
+      });
+    for (std::thread& t : threads) t.join();
+    report(format("collectives of a group of {}", size), ranks[0]);
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "cuda/plugin/collectives.h"
 #include "cuda/plugin/driver.h"
 #include "cuda/plugin/products.h"
 #include "cuda/plugin/trace.h"
@@ -196,7 +197,16 @@ class DriverDevice final : public Device {
     return s.empty() ? stopped : s;
   }
 
+  Status join_group(const GroupPlace& place, std::unique_ptr<Collectives>& out) override {
+    return cuda::join_group(place, {stream_, [this](bool& done) { return finished(done); }}, out);
+  }
+
  private:
+  Status finished(bool& done) const {
+    const CUresult result = d_.cuStreamQuery_(stream_);
+    done = result == CUDA_SUCCESS;
+    return result == CUDA_ERROR_NOT_READY ? "" : call(result, "cuStreamQuery");
+  }
   Status call(CUresult result, const char* what) const { return d_.check(result, what); }
   Status prepare_products() { return products_ ? "" : make_products(products_); }
 

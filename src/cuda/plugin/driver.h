@@ -21,7 +21,7 @@ namespace corten::cuda {
                                       X(cuGraphExecDestroy) X(cuGraphDestroy) X(cuEventCreate)   \
                                           X(cuEventRecord) X(cuEventSynchronize)                 \
                                               X(cuEventElapsedTime) X(cuEventDestroy)        \
-                                                  X(cuStreamWaitEvent)
+                                                  X(cuStreamWaitEvent) X(cuStreamQuery)
 
 /// The driver's functions under their names without version.
 struct Driver {

@@ -1,6 +1,7 @@
 // The plug-in's entry.
 #include "cuda/plugin.h"
 
+#include "cuda/plugin/collectives.h"
 #include "cuda/plugin/compiler.h"
 #include "cuda/plugin/device.h"
 #include "cuda/plugin/driver.h"
@@ -19,6 +20,7 @@ class CudaPlugin final : public Plugin {
   Status open(int device, std::unique_ptr<Device>& out) override {
     return open_device(device, out);
   }
+  Status new_group_id(std::string& id) override { return cuda::new_group_id(id); }
 };
 
 }  // namespace
