@@ -96,6 +96,9 @@ Tensor log_softmax(const Tensor& x, int64_t axis, At at = At::current());
 /// Over the last axis. weight, bias: [size of the last axis]; bias may be undefined.
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps = 1e-5, At at = At::current());
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps = 1e-6, At at = At::current());
+/// Rotary position embedding (Su et al., 2021): elements i and i + D/2 of x's [..., T, D] last axis, turned by angles whose
+/// cosines and sines broadcast to [..., T, D/2]. Usage error if they do not.
+Tensor rotary(const Tensor& x, const Tensor& cosines, const Tensor& sines, At at = At::current());
 /// Rows of weight [vocab, dim] named by integer ids [...]: [..., dim]. Ids out of range are a Usage error.
 Tensor embedding(const Tensor& ids, const Tensor& weight, At at = At::current());
 enum class Reduction { none, mean, sum };

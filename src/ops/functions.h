@@ -126,6 +126,8 @@ Value softmax(Value x, int64_t axis);
 Value log_softmax(Value x, int64_t axis);
 Value layer_norm(Value x, Value weight, Value bias, double eps);  // last axis; bias may be null
 Value rms_norm(Value x, Value weight, double eps);                // last axis
+/// x [..., T, D] turned by angles whose cosines and sines broadcast to [..., T, D/2], in the type that x is computed in.
+Value rotary(Value x, Value cosines, Value sines);
 Value embedding(Value ids, Value weight);                         // weight [vocab, dim], ids i64 or i32
 /// Losses [...] (f32) of logits [..., classes] and targets [...] (i64); 0 where target == ignore_index.
 Value cross_entropy(Value logits, Value targets, int64_t ignore_index, double label_smoothing);

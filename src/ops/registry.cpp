@@ -20,7 +20,7 @@
   /* composites */                                                                        \
   X(Linear) X(Sigmoid) X(Relu) X(Silu) X(Gelu) X(GeluTanh)                                \
   X(Softmax) X(SoftmaxGrad) X(LogSoftmax) X(LayerNorm) X(LayerNormGrad) X(RmsNorm)        \
-  X(Embedding) X(CrossEntropy) X(CrossEntropyGrad)                                        \
+  X(Rotary) X(Embedding) X(CrossEntropy) X(CrossEntropyGrad)                              \
   X(RandomUniform) X(RandomNormal) X(Dropout) X(Attention) X(AttentionGrad)                \
   X(ClaimedAttention) X(ClaimedAttentionGrad)                                             \
   X(Conv2d) X(Conv2dDataGrad) X(Conv2dWeightGrad)                                         \

@@ -307,6 +307,11 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, At at) {
   SOURCE;
   return wrap(ops::rms_norm(wide(x), value_of(weight), eps));
 }
+Tensor rotary(const Tensor& x, const Tensor& cosines, const Tensor& sines, At at) {
+  SOURCE;
+  const DType wide = compute_type(x.dtype());
+  return wrap(ops::rotary(value_of(x), value_of(cosines.to(wide)), value_of(sines.to(wide))));
+}
 Tensor embedding(const Tensor& ids, const Tensor& weight, At at) {
   SOURCE;
   return wrap(ops::embedding(value_of(ids), value_of(weight)));

@@ -88,6 +88,7 @@ const std::vector<Case>& cases() {
       {"log_softmax", {big}, [](In x) { return log_softmax(x[0], -1); }},
       {"layer_norm", {{{4, 33}}, {{33}}, {{33}}}, [](In x) { return layer_norm(x[0], x[1], x[2], 1e-5); }},
       {"layer_norm_no_bias", {{{2, 3, 8}}, {{8}}}, [](In x) { return layer_norm(x[0], x[1], {}, 1e-5); }},
+      {"rotary", {{{2, 3, 4, 10}}, {{2, 1, 4, 5}}, {{2, 1, 4, 5}}}, [](In x) { return rotary(x[0], x[1], x[2]); }},
       {"rms_norm", {{{4, 33}}, {{33}}}, [](In x) { return rms_norm(x[0], x[1], 1e-6); }},
       {"cross_entropy", {{{6, 11}}, {{6}, 0, 0, 11}}, [](In x) { return cross_entropy(x[0], x[1]); }},
       {"cross_entropy_smooth", {{{6, 11}}, {{6}, 0, 0, 11}}, [](In x) { return cross_entropy(x[0], x[1], Reduction::sum, -100, 0.1); }},

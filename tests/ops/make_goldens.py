@@ -128,6 +128,8 @@ CASES = {
     "log_softmax": ([big], lambda x: F.log_softmax(x, -1)),
     "layer_norm": ([((4, 33),), ((33,),), ((33,),)], lambda x, w, b: F.layer_norm(x, (33,), w, b, 1e-5)),
     "layer_norm_no_bias": ([((2, 3, 8),), ((8,),)], lambda x, w: F.layer_norm(x, (8,), w, None, 1e-5)),
+    "rotary": ([((2, 3, 4, 10),), ((2, 1, 4, 5),), ((2, 1, 4, 5),)], lambda x, c, s: torch.cat(
+        [x[..., :5] * c - x[..., 5:] * s, x[..., 5:] * c + x[..., :5] * s], -1)),
     "rms_norm": ([((4, 33),), ((33,),)], lambda x, w: F.rms_norm(x, (33,), w, 1e-6)),
     "cross_entropy": ([((6, 11),), ids((6,), 11)], F.cross_entropy),
     "cross_entropy_smooth": ([((6, 11),), ids((6,), 11)],

@@ -260,6 +260,13 @@ class Generator {
   void layer(const Value& x) {
     using namespace ops;
     const Dims last{x.dims().back()};
+    if (x.rank() >= 2 && last.back() % 2 == 0 && chance(40)) {
+      Dims table = x.dims();
+      for (size_t d = 0; d + 1 < table.size(); ++d)
+        if (d + 2 < table.size() || chance(20)) table[d] = 1;
+      table.back() /= 2;
+      return keep(rotary(x, input(table, compute_type(x.dtype())), input(table, compute_type(x.dtype()))));
+    }
     switch (pick(8)) {
       case 5: return keep(custom("fuzz_gated", {x, expand(partner(x), x.dims())}));
       case 6: return keep(custom("fuzz_standardised", {x}));

@@ -114,11 +114,7 @@ Rotation RotaryEmbedding::operator()(const Tensor& positions_BT, int64_t length)
 }
 
 Tensor rotate(const Tensor& x_BHTD, const Rotation& rotation) {
-  const int64_t D = x_BHTD.size(3), half = D / 2;
-  Tensor a = x_BHTD.slice(3, 0, half), b = x_BHTD.slice(3, half, D);
-  Tensor turned =
-      concat({a * rotation.cos - b * rotation.sin, b * rotation.cos + a * rotation.sin}, 3);
-  return turned.to(x_BHTD.dtype());
+  return rotary(x_BHTD, rotation.cos, rotation.sin);
 }
 
 }  // namespace corten::layers
