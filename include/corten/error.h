@@ -13,10 +13,12 @@ enum class ErrorKind {
   Internal,  ///< a fault of Corten itself; please report it
 };
 
-/// The only exception type that leaves the library. `what()` is one line with every value needed.
+/// The only exception type that leaves the library. `what()` is one line of UTF-8 with every value
+/// needed, whatever the values hold: control characters and bytes that are no UTF-8 become '?', and
+/// what exceeds 8 KiB becomes "...".
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  Error(ErrorKind kind, const std::string& message);
   ErrorKind kind() const noexcept { return kind_; }
 
  private:

@@ -230,7 +230,10 @@ size_t find_invalid_utf8(std::string_view text) noexcept {
 
 std::string one_line(std::string_view text, size_t limit) {
   std::string line(text.substr(0, limit));
-  for (size_t bad; (bad = find_invalid_utf8(line)) != std::string::npos;) line[bad] = '?';
+  for (size_t from = 0, bad; (bad = find_invalid_utf8(std::string_view(line).substr(from))) != std::string::npos;) {
+    from += bad;
+    line[from] = '?';
+  }
   for (char& c : line)
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   return text.size() > limit ? line + "..." : line;

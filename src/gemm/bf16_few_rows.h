@@ -15,7 +15,7 @@ namespace corten::gemm_detail {
 namespace {
 
 constexpr int kMostFewRows = 4;
-constexpr int64_t kFewColumns = 2048;  // of a block: their sums stay in the L1 cache
+constexpr int64_t kFewColumns = 2048;  // of a block: the sums of a row are 8 KiB
 
 inline bool few_rows(const GemmArgs& g) {
   return g.m >= 1 && g.m <= kMostFewRows && g.k >= 1 && g.a_dtype == DType::bf16 &&
@@ -24,8 +24,8 @@ inline bool few_rows(const GemmArgs& g) {
 }
 
 inline int64_t few_words(const GemmArgs& g) {
-  return round_up(ceil_div(g.k, 2), 16);
-}  // whole steps; beyond k zeros
+  return round_up(ceil_div(g.k, 2), 16);  // whole steps; beyond k zeros
+}
 
 inline Blocking few_plan(const GemmArgs& g) {
   Blocking s = {};

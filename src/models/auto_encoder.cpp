@@ -38,7 +38,7 @@ const EncoderFamily& family_of(const Json& config, std::string_view source) {
     usage_error("{}: model_type \"{}\" is an image model: use AutoImageModel or "
                 "AutoModelForImageClassification",
                 source, wanted);
-  usage_error("{}: model_type \"{}\" is no encoder that Corten knows{} (known: {})", source, one_line(wanted),
+  usage_error("{}: model_type \"{}\" is no encoder that Corten knows{} (known: {})", source, wanted,
               did_you_mean(wanted, encoder_model_types()), fmt::join(encoder_model_types(), ", "));
 }
 

@@ -50,7 +50,7 @@ const ImageFamily& family_of(const Json& config, std::string_view source) {
   for (const ImageFamily* family : families())
     if (family->model_type == wanted) return *family;
   usage_error("{}: model_type \"{}\" is no image model that Corten knows{} (known: {})", source,
-              one_line(wanted), did_you_mean(wanted, image_model_types()),
+              wanted, did_you_mean(wanted, image_model_types()),
               fmt::join(image_model_types(), ", "));
 }
 

@@ -106,7 +106,7 @@ const ModelType& model_type(const Json& config, std::string_view source) {
                 wanted, fmt::join(model_types(), ", "));
   usage_error("{}: unknown model_type \"{}\"{} (known: {}; encoders: {}; encoder-decoders: {}; "
               "image models: {})",
-              source, one_line(wanted), nearest(wanted), fmt::join(model_types(), ", "),
+              source, wanted, nearest(wanted), fmt::join(model_types(), ", "),
               fmt::join(encoders, ", "), fmt::join(seq2seq, ", "), fmt::join(image_models, ", "));
 }
 

@@ -21,7 +21,7 @@ t5::Config read(const Json& json, std::string_view source) {
   const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
   if (wanted != "t5")
     usage_error("{}: model_type \"{}\" is no encoder-decoder that Corten knows{} (known: {})",
-                source, one_line(wanted), did_you_mean(wanted, seq2seq_model_types()),
+                source, wanted, did_you_mean(wanted, seq2seq_model_types()),
                 fmt::join(seq2seq_model_types(), ", "));
   return t5::read_config(json, source);
 }

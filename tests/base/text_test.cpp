@@ -24,6 +24,12 @@ std::string usage_message(Function&& function) {
   return "";
 }
 
+TEST(Errors, AreOneLineOfUtf8WhateverTheValuesHold) {
+  const Error error(ErrorKind::Usage, "a.json: unknown name \"x\ny\t\x1b[31m\xff\xc3\" (known: \xc3\xa9)");
+  EXPECT_STREQ(error.what(), "a.json: unknown name \"x?y??[31m??\" (known: \xc3\xa9)");
+  EXPECT_LE(std::string(Error(ErrorKind::Usage, std::string(1 << 20, '\xff')).what()).size(), 8195u);
+}
+
 TEST(Toml, KeepsOrderAndLines) {
   const TomlDocument document = parse_toml(
       "z = 1\n"

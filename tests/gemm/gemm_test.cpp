@@ -30,7 +30,8 @@ double unit(DType dtype) {
 }
 
 // A chain of k roundings is off by at most k units of the sum of absolute products (Higham,
-// Accuracy and Stability of Numerical Algorithms, 3.1); then one rounding to C's dtype.
+// Accuracy and Stability of Numerical Algorithms, 3.1); then one rounding to C's dtype, of which f16's
+// subnormals are 2^-24 apart.
 void expect_close(Product& p, const std::string& what) {
   const DType chain = p.c.dtype == DType::f64 ? DType::f64 : DType::f32;
   for (int64_t b = 0; b < p.args.batch[2]; ++b)
@@ -39,7 +40,8 @@ void expect_close(Product& p, const std::string& what) {
         double sum, magnitude;
         p.reference(b, i, j, &sum, &magnitude);
         const double bound = static_cast<double>(p.args.k + 1) * unit(chain) * magnitude +
-                             unit(p.c.dtype) * (std::fabs(sum) + 1e-6) + 1e-37;
+                             unit(p.c.dtype) * (std::fabs(sum) + 1e-6) +
+                             (p.c.dtype == DType::f16 ? 0x1p-25 : 1e-37);
         const double got = p.c.at(b, i, j);
         ASSERT_LE(std::fabs(got - sum), bound)
             << what << ": " << p.text() << " at " << b << "," << i << "," << j << ": " << got

@@ -257,6 +257,8 @@ TEST(Gpt2Files, NoModel) {
   const std::string text = usage_message([&] { load_model(temp.path()); });
   expect_contains(text, "config.json: unknown model_type \"gtp2\"");
   expect_contains(text, "did you mean \"gpt2\"");
+  write(temp / "config.json", R"({"model_type": "gt\np2"})");
+  expect_contains(usage_message([&] { load_model(temp.path()); }), "unknown model_type \"gt?p2\"");
   write(temp / "config.json", "{");
   usage_message([&] { load_model(temp.path()); });
 }

@@ -1,0 +1,3 @@
+#include "tiles.h"
+
+#include "gemm/gemm_bf16_amx.cpp"

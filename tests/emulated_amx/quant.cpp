@@ -1,0 +1,3 @@
+#include "tiles.h"
+
+#include "quant/quant_amx.cpp"
