@@ -17,6 +17,9 @@
 #include "corten/compile.h"
 #include "corten/models.h"
 
+namespace corten::generation {
+class Program;
+}
 namespace corten::runtime {
 class DeviceState;
 }
@@ -122,15 +125,14 @@ class DecodeSession {
   std::vector<float> prefill_copied(const std::vector<int64_t>& ids,
                                     const std::vector<int64_t>& attention_mask, int64_t copies);
 
-  struct Program;
-  std::unique_ptr<Program> program(Function function);
+  std::unique_ptr<generation::Program> program(Function function);
 
   CausalLM& model_;
   KvCache cache_;
   bool compiled_;
   runtime::DeviceState* device_;
   int64_t position_ = 0;
-  std::unique_ptr<Program> prefill_, decode_, extend_, reorder_;
+  std::unique_ptr<generation::Program> prefill_, decode_, extend_, reorder_;
 };
 
 enum class StopReason { length, eos, stopped };

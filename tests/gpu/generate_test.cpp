@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "corten/auto.h"
 #include "corten/models.h"
+#include "corten/seq2seq.h"
 #include "gpu/cpu_device.h"
 #include "gpu/samples.h"
 #include "runtime/device_function.h"
@@ -100,6 +102,38 @@ TEST(DeviceGeneration, LlamaInBf16) {
     got = there.decode({token});
     want = here.decode({token});
   }
+}
+
+// The input's keys and values are computed once and stay there; beams share them.
+TEST(DeviceGeneration, AnEncoderDecoder) {
+  CpuDevice device;
+  device.lazy = true;
+  const auto model = AutoModelForSeq2SeqLM::from_config(
+      R"({"model_type":"t5","vocab_size":61,"d_model":16,"d_kv":8,"d_ff":32,"num_layers":2,)"
+      R"("num_heads":2,"decoder_start_token_id":0,"eos_token_id":1,"pad_token_id":0,)"
+      R"("feed_forward_proj":"gated-gelu","tie_word_embeddings":false,"initializer_factor":2.0})");
+  model->initialize(9);
+  {
+    runtime::DeviceState state(device, device.modules());
+    GenerationOptions here{
+        .max_new_tokens = 6, .sampling = {.temperature = 0}, .stop_at_eos = false};
+    GenerationOptions there = here;
+    there.device = &state;
+    Generation got;
+    try {
+      got = generate(*model, kPrompts, there);
+    } catch (const Error&) {
+      if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+      throw;
+    }
+    EXPECT_EQ(got.ids, generate(*model, kPrompts, here).ids);
+    const int64_t weights = device.allocated_bytes() - state.scratch()->bytes();
+    for (GenerationOptions* o : {&here, &there}) o->num_beams = 2;
+    EXPECT_EQ(generate(*model, kPrompts, there).ids, generate(*model, kPrompts, here).ids);
+    EXPECT_EQ(device.allocated_bytes() - state.scratch()->bytes(), weights)
+        << "a cache was left behind";
+  }
+  EXPECT_EQ(device.allocated_bytes(), 0);
 }
 
 }  // namespace

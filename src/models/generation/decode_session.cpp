@@ -1,25 +1,15 @@
 #include <algorithm>
-#include <cstring>
 
 #include "base/format.h"
 #include "corten/generate.h"
-#include "io/tensor_bytes.h"
+#include "models/generation/program.h"
 #include "runtime/device_function.h"
 
 namespace corten {
 namespace {
 
-/// The logits as f32, whatever the weights are.
-Tensor as_f32(const Tensor& logits) {
-  return logits.dtype() == DType::f32 ? logits : logits.to(DType::f32);
-}
-
-std::vector<float> on_host(const Tensor& logits) {
-  std::vector<float> out(static_cast<size_t>(logits.numel()));
-  const TensorBytes bytes(logits);
-  std::memcpy(out.data(), bytes.span().data(), bytes.span().size());
-  return out;
-}
+using generation::as_f32;
+using generation::on_host;
 
 /// Every tensor of the cache that has a row per sequence.
 std::vector<Tensor> rows_of(const KvCache& cache) {
@@ -31,26 +21,8 @@ std::vector<Tensor> rows_of(const KvCache& cache) {
 
 }  // namespace
 
-/// A compiled function, on a device or here.
-struct DecodeSession::Program {
-  Program(Function function, runtime::DeviceState* device)
-      : compiled(compile(std::move(function))),
-        on_device(device ? std::make_unique<runtime::DeviceFunction>(compiled, *device) : nullptr) {
-  }
-  std::vector<Tensor> operator()(const std::vector<Tensor>& in) {
-    return on_device ? (*on_device)(in) : compiled(in);
-  }
-  int64_t arena_bytes() const {
-    if (!on_device) return compiled.info().arena_bytes;
-    return on_device->device_plan() ? on_device->info().arena_bytes : 0;
-  }
-
-  CompiledFunction compiled;
-  std::unique_ptr<runtime::DeviceFunction> on_device;
-};
-
-std::unique_ptr<DecodeSession::Program> DecodeSession::program(Function function) {
-  return std::make_unique<Program>(std::move(function), device_);
+std::unique_ptr<generation::Program> DecodeSession::program(Function function) {
+  return std::make_unique<generation::Program>(std::move(function), device_);
 }
 
 DecodeSession::DecodeSession(CausalLM& model, int64_t batch, int64_t length, bool compiled,
@@ -125,7 +97,7 @@ std::vector<float> DecodeSession::prefill_copied(const std::vector<int64_t>& ids
     return std::vector<Tensor>{};
   };
   if (device_)
-    Program(copy, device_)({index});
+    generation::Program(copy, device_)({index});
   else
     copy({index});
   position_ = once.position_;

@@ -1,30 +1,31 @@
 // Writing with an encoder-decoder: the input is run once, and the texts begin with the start token.
 #include <algorithm>
-#include <cstring>
 
 #include "base/format.h"
 #include "corten/seq2seq.h"
-#include "io/tensor_bytes.h"
 #include "models/generation/generate.h"
+#include "models/generation/program.h"
+#include "runtime/device_function.h"
 
 namespace corten {
 namespace {
 
+using generation::as_f32;
+using generation::on_host;
 using generation::Plan;
+using generation::Program;
 
 /// There are no learned positions, so that only memory ends a text.
 constexpr int64_t kMaxPositions = 1 << 20;
-
-Tensor as_f32(const Tensor& logits) {
-  return logits.dtype() == DType::f32 ? logits : logits.to(DType::f32);
-}
 
 /// Keys and values of the written tokens, compiled programs around them, and the input's.
 class Seq2SeqContinuation : public generation::Continuation {
  public:
   Seq2SeqContinuation(Seq2SeqLM& model, const std::vector<std::vector<int64_t>>& inputs,
                       const Plan& plan)
-      : model_(model), plan_(plan), compiled_(plan.options.compiled) {
+      : model_(model), plan_(plan), compiled_(plan.options.compiled), device_(plan.options.device) {
+    if (device_ && !compiled_)
+      usage_error("[generate] a device executes compiled programs, not op by op");
     int64_t longest = 0;
     for (const auto& input : inputs) longest = std::max(longest, std::ssize(input));
     std::vector<int64_t> ids, mask;
@@ -41,17 +42,25 @@ class Seq2SeqContinuation : public generation::Continuation {
     if (std::ranges::find(mask, 0) != mask.end()) input_.push_back(from_vector(mask, shape));
     model_.eval();
     cache_ = model_.make_cache(plan.rows(), plan.positions, shape[0], longest);
-    prefill_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    prefill_ = program([this](const std::vector<Tensor>& in) {
       model_.prefill(in[0], in.size() > 1 ? in[1] : Tensor(), cache_);
       return std::vector<Tensor>{};
-    }));
-    decode_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    });
+    decode_ = program([this](const std::vector<Tensor>& in) {
       return std::vector<Tensor>{as_f32(model_.decode(in[0], in[1], cache_))};
-    }));
-    reorder_ = std::make_unique<CompiledFunction>(compile([this](const std::vector<Tensor>& in) {
+    });
+    reorder_ = program([this](const std::vector<Tensor>& in) {
       gather_rows(in[0]);
       return std::vector<Tensor>{};
-    }));
+    });
+  }
+
+  ~Seq2SeqContinuation() override {
+    if (!device_) return;
+    for (const auto& p : {&prefill_, &decode_, &reorder_}) p->reset();
+    for (const auto* tensors : {&cache_.own.keys, &cache_.own.values, &cache_.cross_keys, &cache_.cross_values})
+      for (const Tensor& t : *tensors) device_->forget(t.impl()->cell);
+    if (cache_.visible.defined()) device_->forget(cache_.visible.impl()->cell);
   }
 
   std::vector<float> start(int64_t) override {
@@ -71,10 +80,7 @@ class Seq2SeqContinuation : public generation::Continuation {
     const Tensor position = from_vector(std::vector<int64_t>{position_++}, {});
     const Tensor logits = compiled_ ? (*decode_)({input, position})[0]
                                     : as_f32(model_.decode(input, position, cache_));
-    std::vector<float> out(static_cast<size_t>(logits.numel()));
-    const TensorBytes bytes(logits);
-    std::memcpy(out.data(), bytes.span().data(), bytes.span().size());
-    return out;
+    return on_host(logits);
   }
 
   void reorder(const std::vector<int64_t>& rows) override {
@@ -91,6 +97,9 @@ class Seq2SeqContinuation : public generation::Continuation {
   }
 
  private:
+  std::unique_ptr<Program> program(Function function) {
+    return std::make_unique<Program>(std::move(function), device_);
+  }
   /// The input's keys stay: sequences change places among those of one input.
   void gather_rows(const Tensor& index) {
     for (auto* side : {&cache_.own.keys, &cache_.own.values})
@@ -100,10 +109,11 @@ class Seq2SeqContinuation : public generation::Continuation {
   Seq2SeqLM& model_;
   const Plan& plan_;
   bool compiled_;
+  runtime::DeviceState* device_;
   std::vector<Tensor> input_;  ///< ids, and the mask if there is padding
   Seq2SeqCache cache_;
   int64_t position_ = 0;
-  std::unique_ptr<CompiledFunction> prefill_, decode_, reorder_;
+  std::unique_ptr<Program> prefill_, decode_, reorder_;
 };
 
 void check_inputs(const Seq2SeqLM& model, const std::vector<std::vector<int64_t>>& inputs) {
@@ -121,7 +131,6 @@ void check_inputs(const Seq2SeqLM& model, const std::vector<std::vector<int64_t>
 Generation generate(Seq2SeqLM& model, const std::vector<std::vector<int64_t>>& inputs,
                     const GenerationOptions& options, const TokenCallback& on_token) {
   check_inputs(model, inputs);
-  if (options.device) usage_error("[generate] an encoder-decoder generates on the CPU only");
   const auto start = model.decoder_start_token_id();
   if (!start)
     usage_error(
