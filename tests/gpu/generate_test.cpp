@@ -136,5 +136,31 @@ TEST(DeviceGeneration, AnEncoderDecoder) {
   EXPECT_EQ(device.allocated_bytes(), 0);
 }
 
+// int8 and int4 weights.
+TEST(DeviceGeneration, QuantisedWeights) {
+  for (const Quantization& how : {load_in_8bit(), load_in_4bit()}) {
+    CpuDevice device;
+    const auto model = gpt2();
+    quantize_model(*model, how);
+    runtime::DeviceState state(device, device.modules());
+    DecodeSession there(*model, 1, 16, true, false, &state), here(*model, 1, 16);
+    std::vector<float> got;
+    try {
+      got = there.prefill(kPrompts[0]);
+    } catch (const Error&) {
+      if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+      throw;
+    }
+    std::vector<float> want = here.prefill(kPrompts[0]);
+    for (int64_t token : {4, 11, 23}) {
+      ASSERT_EQ(got.size(), want.size());
+      for (size_t i = 0; i < got.size(); ++i)
+        ASSERT_NEAR(got[i], want[i], 2e-5) << how.bits << " bits, " << i;
+      got = there.decode({token});
+      want = here.decode({token});
+    }
+  }
+}
+
 }  // namespace
 }  // namespace corten::cuda::test
