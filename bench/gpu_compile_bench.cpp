@@ -2,7 +2,7 @@
 // architecture, and the registers, shared memory and spills of each. No GPU is needed, the CUDA
 // compiler (NVRTC) is.
 //   build/release/gpu_compile_bench [MODEL [ARCHITECTURE [LAYERS [BATCH [SEQ [MODULES]]]]]]
-// MODEL: gpt2, or llama for the shape of TinyLlama 1.1B. An empty CORTEN_CACHE_DIR makes it cold.
+// MODEL: a preset, as gpt2 or llama-1.1b. An empty CORTEN_CACHE_DIR makes it cold.
 // CORTEN_TEXT=FILE writes the text.
 #include <algorithm>
 #include <chrono>
@@ -33,22 +33,10 @@ double ms_since(Clock::time_point start) {
   return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-Json model_config(const std::string& name, int layers) {
-  Json config;
-  if (name == "llama") {
-    config = Json::object({{"model_type", "llama"},
-                           {"hidden_size", 2048},
-                           {"intermediate_size", 5632},
-                           {"num_attention_heads", 32},
-                           {"num_key_value_heads", 4},
-                           {"num_hidden_layers", 22},
-                           {"max_position_embeddings", 2048},
-                           {"vocab_size", 32000}});
-    if (layers) config.set("num_hidden_layers", layers);
-  } else {
-    config = preset_config(name);
-    if (layers) config.set("n_layer", layers);
-  }
+Json model_config(const std::string& preset, int layers) {
+  Json config = preset_config(preset);
+  const bool gpt2 = config.at("model_type").as_string() == "gpt2";
+  if (layers) config.set(gpt2 ? "n_layer" : "num_hidden_layers", layers);
   return config;
 }
 

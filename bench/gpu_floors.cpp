@@ -2,7 +2,7 @@
 // the very steps that would run there, by what they are for, and the time that they take at the
 // ceilings of a device. Nothing is executed and no GPU is needed.
 //   build/release/gpu_floors MODEL train|decode BATCH SEQ [DEVICE|BANDWIDTH:PEAK [LAYERS]]
-// MODEL: gpt2, or llama for the shape of TinyLlama 1.1B. SEQ: tokens of a sequence; decode: in the
+// MODEL: a preset, as gpt2 or llama-1.1b. SEQ: tokens of a sequence; decode: in the
 // cache. DEVICE: H100, H200, A100, ... (data sheet), or a measured copy in GB/s and a measured bf16
 // product in TFLOP/s. CORTEN_STEPS=1 lists the steps too.
 #include <algorithm>
@@ -25,23 +25,12 @@ namespace {
 
 using namespace corten;
 
-Json model_config(const std::string& name, int layers) {
-  Json config;
-  if (name == "llama") {
-    config = Json::object({{"model_type", "llama"},
-                           {"hidden_size", 2048},
-                           {"intermediate_size", 5632},
-                           {"num_attention_heads", 32},
-                           {"num_key_value_heads", 4},
-                           {"num_hidden_layers", 22},
-                           {"max_position_embeddings", 2048},
-                           {"vocab_size", 32000}});
-    if (layers) config.set("num_hidden_layers", layers);
-  } else {
-    config = preset_config(name);
+Json model_config(const std::string& preset, int layers) {
+  Json config = preset_config(preset);
+  const bool gpt2 = config.at("model_type").as_string() == "gpt2";
+  if (gpt2)
     for (const char* field : {"resid_pdrop", "embd_pdrop", "attn_pdrop"}) config.set(field, 0.0);
-    if (layers) config.set("n_layer", layers);
-  }
+  if (layers) config.set(gpt2 ? "n_layer" : "num_hidden_layers", layers);
   return config;
 }
 
