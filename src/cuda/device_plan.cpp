@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/format.h"
+#include "cuda/product_biases.h"
 #include "kernel/timeline.h"
 
 namespace corten::cuda {
@@ -122,12 +123,17 @@ void DevicePlan::plan_products() {
     const Node& n = graph.nodes()[static_cast<size_t>(
         partition_.steps[static_cast<size_t>(step.library)].members[0])];
     const bool sums = n.op->name == "gemm_continue";
-    if (!sums && (n.op->name != "gemm" || n.inputs.size() != 2))
+    const bool biased = n.op->name == "gemm" && n.inputs.size() == 3;
+    if (!sums && !biased && (n.op->name != "gemm" || n.inputs.size() != 2))
       usage_error("[{}] has no implementation for the GPU", n.op->name);
     const passes::Place &a = partition_.places[n.inputs[0]], &b = partition_.places[n.inputs[1]];
     ProductCalls calls =
         product_calls(n, graph.type(n.inputs[0]), a.layout, graph.type(n.inputs[1]), b.layout);
     calls.product.accumulate = sums;
+    calls.product.bias = biased;
+    if (biased)
+      calls.bias = partition_.places[n.inputs[2]].layout.offset *
+                   static_cast<int64_t>(size_of(graph.type(n.inputs[2]).dtype));
     products_.emplace(step.library, std::move(calls));
   }
 }
@@ -319,8 +325,10 @@ std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, int64_t a
                                         !disabled.count("plan"));
   };
   std::vector<passes::PassRecord> records;
-  std::unique_ptr<DevicePlan> out =
-      plan(passes::run_pipeline(recorded, disabled, &records, passes::Families::gpu));
+  ir::Graph graph = passes::run_pipeline(recorded, disabled, &records, passes::Families::gpu);
+  if (!disabled.count("fuse"))
+    if (auto with_biases = absorb_biases(graph)) graph = std::move(*with_biases);
+  std::unique_ptr<DevicePlan> out = plan(std::move(graph));
   if (!disabled.count("remat")) {
     const Clock::time_point start = Clock::now();
     const size_t nodes = out->graph.nodes().size();

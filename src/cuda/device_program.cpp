@@ -425,10 +425,13 @@ class DeviceProgram::Impl {
     }
     const uint64_t a = address({partition_.places[n.inputs[0]].root}),
                    b = address({partition_.places[n.inputs[1]].root});
+    const uint64_t bias = of.bias ? address({partition_.places[n.inputs[2]].root}) +
+                                        static_cast<uint64_t>(p.calls.bias)
+                                  : 0;
     for (const ProductCalls::Call& call : p.calls.calls)
       raise(device_.run_product(of, p.plan, a + static_cast<uint64_t>(call.a),
                                 b + static_cast<uint64_t>(call.b),
-                                c + static_cast<uint64_t>(call.c), 0, workspace_->address()));
+                                c + static_cast<uint64_t>(call.c), bias, workspace_->address()));
   }
 
   struct PlannedProduct {

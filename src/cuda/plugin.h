@@ -14,7 +14,7 @@
 namespace corten::cuda {
 
 /// Of this header: a plug-in of another version is refused.
-inline constexpr int kPluginVersion = 3;
+inline constexpr int kPluginVersion = 4;
 inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
 
 using Status = std::string;
@@ -63,7 +63,7 @@ struct Product {
   bool transpose_a = false, transpose_b = false;
   int64_t m = 0, n = 0, k = 0, batch = 1;
   int64_t lda = 0, ldb = 0, ldc = 0, stride_a = 0, stride_b = 0, stride_c = 0;
-  bool bias = false;        ///< of c's type
+  bool bias = false;        ///< of c's type; the algorithm is the one without
   bool accumulate = false;  ///< added to what c holds
   int alignment = 16;  ///< bytes that all addresses are multiples of
   bool operator==(const Product&) const = default;

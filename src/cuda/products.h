@@ -16,9 +16,10 @@ struct ProductCalls {
     int64_t a = 0, b = 0, c = 0;
   };
   std::vector<Call> calls;
+  int64_t bias = 0;  ///< bytes from its address, of all calls
 };
 
-/// Of a `gemm` node without bias: [..., m, k] and [..., k, n] where they lie, to a contiguous
+/// Of a `gemm` node, whose bias is left to the caller: [..., m, k] and [..., k, n] where they lie, to a contiguous
 /// result. Usage error for operands that the library cannot read.
 ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at,
                            const ir::Type& b, const ir::Layout& b_at);

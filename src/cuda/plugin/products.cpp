@@ -2,6 +2,7 @@
 
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "cuda/plugin/library.h"
@@ -16,6 +17,7 @@ namespace {
           X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute)                \
               X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy)          \
                   X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) \
+                  X(cublasLtMatmulAlgoCheck)                                                \
                       X(cublasLtMatmul)
 
 struct Functions {
@@ -120,9 +122,13 @@ class LtProducts final : public Products {
     return "cuBLASLt " + std::to_string(functions().cublasLtGetVersion_());
   }
 
+  // The first algorithm that the library proposes for the product without a bias and that can add
+  // one: a bias does not change which one it is.
   Status plan(const Product& p, ProductPlan& plan) override {
     const Functions& f = functions();
-    const Descriptors d(p, 0);
+    Product plain = p;
+    plain.bias = false;
+    const Descriptors d(plain, 0);
     if (!d.status.empty()) return d.status;
     cublasLtMatmulPreference_t preference = nullptr;
     Status status =
@@ -143,19 +149,37 @@ class LtProducts final : public Products {
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment);
-    cublasLtMatmulHeuristicResult_t found{};
+    constexpr int kProposals = 8;
+    cublasLtMatmulHeuristicResult_t found[kProposals]{};
     int count = 0;
     if (status.empty())
       status = f.check(f.cublasLtMatmulAlgoGetHeuristic_(handle_, d.product, d.b, d.a, d.c, d.c,
-                                                         preference, 1, &found, &count),
+                                                         preference, kProposals, found,
+                                                         &count),
                        "cublasLtMatmulAlgoGetHeuristic");
     f.cublasLtMatmulPreferenceDestroy_(preference);
     if (!status.empty()) return status;
-    if (count == 0)
-      return "cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " +
-             std::to_string(p.n) + " x " + std::to_string(p.k);
-    plan.algorithm.assign(reinterpret_cast<const char*>(&found.algo), sizeof found.algo);
-    plan.workspace_bytes = static_cast<int64_t>(found.workspaceSize);
+    if (count == 0) return none_for(p, "");
+    int chosen = 0;
+    auto workspace = found[0].workspaceSize;
+    if (p.bias || takes_bias(p)) {
+      plain.bias = true;
+      const Descriptors biased(plain, 256);  // some address: none is no bias
+      if (!biased.status.empty()) return biased.status;
+      cublasLtMatmulHeuristicResult_t checked{};
+      while (chosen < count &&
+             (f.cublasLtMatmulAlgoCheck_(handle_, biased.product, biased.b, biased.a, biased.c,
+                                         biased.c, &found[chosen].algo,
+                                         &checked) != CUBLAS_STATUS_SUCCESS ||
+              checked.workspaceSize > static_cast<size_t>(kMaxWorkspace)))
+        ++chosen;
+      if (chosen == count && p.bias) return none_for(p, " with a bias");
+      if (chosen == count) chosen = 0;
+      workspace = std::max(found[chosen].workspaceSize, checked.workspaceSize);
+    }
+    plan.algorithm.assign(reinterpret_cast<const char*>(&found[chosen].algo),
+                          sizeof found[chosen].algo);
+    plan.workspace_bytes = static_cast<int64_t>(workspace);
     return "";
   }
 
@@ -182,6 +206,15 @@ class LtProducts final : public Products {
   }
 
  private:
+  // Products that a program may ask for with a bias and without.
+  static bool takes_bias(const Product& p) {
+    return p.wide_result || p.type == ProductType::f32 || p.type == ProductType::tf32;
+  }
+  static Status none_for(const Product& p, const char* what) {
+    return "cuBLASLt has no algorithm for a product of " + std::to_string(p.m) + " x " +
+           std::to_string(p.n) + " x " + std::to_string(p.k) + what;
+  }
+
   cublasLtHandle_t
       handle_;  // lives as long as the process: destroying it would wait for the device
 };
