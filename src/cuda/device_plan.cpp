@@ -59,6 +59,7 @@ DevicePlan::DevicePlan(ir::Graph g, bool fuse, bool reuse)
       partition_(kernel::partition(graph, fuse)),
       kernels_(step_kernels(partition_, fuse)) {
   plan_attention();
+  plan_convolutions();
   plan_products();
   touch();
   assign_outputs();
@@ -95,6 +96,8 @@ int64_t DevicePlan::bytes(const Touched& t) const {
 double DevicePlan::flops_of(int32_t library) const {
   if (const auto attention = attention_.find(library); attention != attention_.end())
     return attention->second.step.flops();
+  if (const auto convolution = convolutions_.find(library); convolution != convolutions_.end())
+    return convolution->second.flops();
   const auto found = products_.find(library);
   if (found == products_.end()) return 0;
   const Product& p = found->second.product;
@@ -117,9 +120,19 @@ void DevicePlan::plan_attention() {
   }
 }
 
+void DevicePlan::plan_convolutions() {
+  for (const GpuStep& step : kernels_.steps) {
+    if (step.library < 0) continue;
+    const int32_t node = partition_.steps[static_cast<size_t>(step.library)].members[0];
+    if (auto found = planned_convolution(graph, graph.nodes()[static_cast<size_t>(node)]))
+      convolutions_.emplace(step.library, std::move(*found));
+  }
+}
+
 void DevicePlan::plan_products() {
   for (const GpuStep& step : kernels_.steps) {
-    if (step.library < 0 || attention_.count(step.library)) continue;
+    if (step.library < 0 || attention_.count(step.library) || convolutions_.count(step.library))
+      continue;
     const Node& n = graph.nodes()[static_cast<size_t>(
         partition_.steps[static_cast<size_t>(step.library)].members[0])];
     const bool sums = n.op->name == "gemm_continue";
@@ -228,12 +241,16 @@ void DevicePlan::assign_slots() {
   for (int32_t s = 0; s < step_count; ++s) {
     for (const Storage& r : touched_[static_cast<size_t>(s)].read) use(r, s);
     for (const Storage& w : touched_[static_cast<size_t>(s)].written) use(w, s);
-    const auto found = attention_.find(kernels_.steps[static_cast<size_t>(s)].library);
-    if (found == attention_.end()) continue;
-    if (const int64_t bytes = found->second.step.workspace_bytes(); bytes > 0) {
-      found->second.workspace = static_cast<int32_t>(intervals.size());
+    const auto reserve = [&](int64_t bytes, int32_t& workspace) {
+      if (bytes <= 0) return;
+      workspace = static_cast<int32_t>(intervals.size());
       intervals.push_back({bytes, s, s});
-    }
+    };
+    const int32_t library = kernels_.steps[static_cast<size_t>(s)].library;
+    if (const auto found = attention_.find(library); found != attention_.end())
+      reserve(found->second.step.workspace_bytes(), found->second.workspace);
+    if (const auto found = convolutions_.find(library); found != convolutions_.end())
+      reserve(found->second.max_workspace, found->second.workspace);
   }
   for (const StateCopy& c : copies_) use({c.root}, step_count);
 }
@@ -275,6 +292,7 @@ void DevicePlan::describe() {
   info_.texts = texts_.size();
   info_.products = products_.size();
   info_.attentions = attention_.size();
+  info_.convolutions = convolutions_.size();
   for (const GpuStep& step : kernels_.steps) {
     info_.bytes_moved += bytes_moved(step);
     if (step.library < 0) continue;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cuda/attention/attention_step.h"
+#include "cuda/convolutions.h"
 #include "cuda/products.h"
 #include "cuda/step_kernels.h"
 #include "passes/pipeline.h"
@@ -19,9 +20,9 @@ namespace corten::cuda {
 
 struct DeviceProgramInfo {
   int64_t arena_bytes = 0, arena_lower_bound = 0, workspace_bytes = 0;
-  size_t launches = 0, groups = 0, texts = 0, products = 0, attentions = 0;
+  size_t launches = 0, groups = 0, texts = 0, products = 0, attentions = 0, convolutions = 0;
   int64_t bytes_moved = 0;                 ///< read and written by all steps
-  double flops = 0, recomputed_flops = 0;  ///< of products and attention; again
+  double flops = 0, recomputed_flops = 0;  ///< of products, convolutions and attention; again
   int64_t recomputed = 0;                  ///< values that are computed again
   double make_ms = 0;                      ///< to make the program; kernels: a part of it
   double kernels_ms = 0;                   ///< to compile or load the kernels
@@ -64,10 +65,11 @@ class DevicePlan final : public passes::Planned {
   /// By step of the partition.
   const std::map<int32_t, ProductCalls>& products() const { return products_; }
   const std::map<int32_t, PlannedAttention>& attention() const { return attention_; }
+  const std::map<int32_t, PlannedConvolution>& convolutions() const { return convolutions_; }
   /// Distinct ones: those of kernels(), then attention's.
   const std::vector<codegen::gpu::KernelText>& texts() const { return texts_; }
   /// Of a step of kernels(): the nodes that it computes, in order; bytes read and written; FLOPs of
-  /// products and attention.
+  /// products, convolutions and attention.
   std::vector<int32_t> members(const GpuStep& step) const;
   double flops(const GpuStep& step) const;
   int64_t bytes_moved(const GpuStep& step) const;
@@ -87,6 +89,7 @@ class DevicePlan final : public passes::Planned {
   void touch();
   void plan_attention();
   void plan_products();
+  void plan_convolutions();
   std::string refusal(int32_t input, ir::ValueRef root) const;
   void assign_outputs();
   void assign_slots();
@@ -100,6 +103,7 @@ class DevicePlan final : public passes::Planned {
   std::vector<StateCopy> copies_;
   std::map<int32_t, ProductCalls> products_;
   std::map<int32_t, PlannedAttention> attention_;
+  std::map<int32_t, PlannedConvolution> convolutions_;
   std::vector<codegen::gpu::KernelText> texts_;
   DeviceProgramInfo info_;
 };

@@ -47,6 +47,7 @@ class DeviceProgram::Impl {
     load_kernels();
     info.kernels_ms = ms_since(kernels);
     plan_products();
+    plan_convolutions();
     make_faults();
     for (const ir::Output& o : graph_.outputs()) output_types.push_back(graph_.type(o.value));
     info.make_ms = this->plan->plan_ms + ms_since(start);
@@ -241,6 +242,11 @@ class DeviceProgram::Impl {
     workspace_ = std::make_unique<DeviceMemory>(device_, info.workspace_bytes);
   }
 
+  void plan_convolutions() {
+    for (const auto& [step, c] : plan->convolutions())
+      if (!c.empty()) convolutions_[step] = convolution_plan(device_, c.of, c.max_workspace);
+  }
+
   // Where kernels say which index is out of range.
   void make_faults() {
     for (size_t s = 0; s < kernels_.steps.size(); ++s)
@@ -311,11 +317,13 @@ class DeviceProgram::Impl {
       addresses.push_back(address({partition_.places[r].root}));
     for (const passes::Place& p : partition_.places.of(index))
       addresses.push_back(address({p.root}));
-    uint64_t workspace = 0;
-    if (planned.workspace >= 0)
-      workspace =
-          arena_ + static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(planned.workspace)]);
-    return planned.step.words(addresses, workspace);
+    return planned.step.words(addresses, workspace_at(planned.workspace));
+  }
+  // Of an interval of the arena, if there is one.
+  uint64_t workspace_at(int32_t interval) const {
+    return interval < 0 ? 0
+                        : arena_ + static_cast<uint64_t>(
+                                       plan_.offsets[static_cast<size_t>(interval)]);
   }
 
   bool has_index(const GpuLaunch& l) const {
@@ -334,6 +342,7 @@ class DeviceProgram::Impl {
     const GpuStep& step = kernels_.steps[s];
     Bound& b = bound_launches_[s];
     if (const PlannedAttention* attention = attention_of(s)) return attend(*attention, b.words);
+    if (plan->convolutions().count(step.library)) return convolve(step.library);
     if (step.library >= 0) return product(step.library);
     if (b.blocks == 0) return;
     const KernelText& text = kernels_.texts[static_cast<size_t>(step.text)];
@@ -366,9 +375,10 @@ class DeviceProgram::Impl {
     for (uint64_t e : events) device_.release_event(e);
   }
 
-  bool is_product(size_t s) const { return kernels_.steps[s].library >= 0 && !attention_of(s); }
+  // A product or a convolution.
+  bool of_library(size_t s) const { return kernels_.steps[s].library >= 0 && !attention_of(s); }
   bool executes(size_t s, bool library, const std::string& name) const {
-    if (is_product(s)) return library;
+    if (of_library(s)) return library;
     const PlannedAttention* attention = attention_of(s);
     if (!attention) return texts_[static_cast<size_t>(kernels_.steps[s].text)].name == name;
     return std::any_of(attention->texts.begin(), attention->texts.end(),
@@ -396,7 +406,7 @@ class DeviceProgram::Impl {
       const PlannedAttention* attention = attention_of(s);
       const bool more = attention
                             ? texts_[static_cast<size_t>(attention->texts.back())].name != w.name
-                            : library && (s + 1 == count || !is_product(s + 1));
+                            : library && (s + 1 == count || !of_library(s + 1));
       next = more ? s : s + 1;
     }
     out.wall_ms = static_cast<double>(last - first) * 1e-6;
@@ -409,6 +419,25 @@ class DeviceProgram::Impl {
       if (kernels[i].blocks > 0)
         raise(device_.launch(functions_[static_cast<size_t>(planned.texts[i])], kernels[i].blocks,
                              kernels[i].text.threads, arguments, kernels[i].text.shared_bytes));
+  }
+
+  void convolve(int32_t step) {
+    const PlannedConvolution& c = plan->convolutions().at(step);
+    const int32_t index = partition_.steps[static_cast<size_t>(step)].members[0];
+    const Node& n = graph_.nodes()[static_cast<size_t>(index)];
+    const uint64_t out = address({partition_.places.of(index)[0].root});
+    if (c.empty()) {
+      if (n.types[0].elements() > 0) raise(device_.fill(out, 0, n.types[0].bytes()));
+      return;
+    }
+    uint64_t in[2] = {};
+    for (size_t k : {0u, 1u}) {
+      const passes::Place& place = partition_.places[n.inputs[k]];
+      in[k] = address({place.root}) +
+              static_cast<uint64_t>(place.layout.offset) * size_of(graph_.type(n.inputs[k]).dtype);
+    }
+    raise(device_.run_convolution(c.of, convolutions_.at(step), in[0], in[1], out,
+                                  workspace_at(c.workspace)));
   }
 
   void product(int32_t step) {
@@ -459,6 +488,7 @@ class DeviceProgram::Impl {
   int64_t table_bytes_ = 0;
   std::vector<uint64_t> modules_, functions_;
   std::map<int32_t, PlannedProduct> products_;  // by step of the partition
+  std::map<int32_t, ProductPlan> convolutions_;
   std::vector<int32_t> fault_steps_;
   std::vector<Bound> bound_launches_;  // by step
   std::vector<uint64_t> inputs_, outputs_;

@@ -14,7 +14,7 @@
 namespace corten::cuda {
 
 /// Of this header: a plug-in of another version is refused.
-inline constexpr int kPluginVersion = 4;
+inline constexpr int kPluginVersion = 5;
 inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
 
 using Status = std::string;
@@ -68,11 +68,27 @@ struct Product {
   int alignment = 16;  ///< bytes that all addresses are multiples of
   bool operator==(const Product&) const = default;
 };
-/// A product with its algorithm: opaque bytes that can be stored, valid for one device model and
-/// library version.
+/// The algorithm of a product or a convolution: opaque bytes that can be stored, valid for one device
+/// model and library version.
 struct ProductPlan {
   std::string algorithm;
   int64_t workspace_bytes = 0;
+};
+
+/// A convolution in two dimensions, or one of its gradients, of contiguous operands: images x [images, channels, size],
+/// a kernel w [filters, channels / groups, kernel], results y [images, filters, out]. Rows come before columns.
+struct Convolution {
+  enum class Kind : uint8_t {
+    forward,         ///< y of x and w
+    data_gradient,   ///< x's, of y's and w
+    weight_gradient  ///< w's, of x and y's
+  } kind = Kind::forward;
+  ProductType type = ProductType::f32;  ///< of all operands, not f64; sums are f32
+  int64_t images = 0, channels = 0, size[2] = {1, 1};
+  int64_t filters = 0, groups = 1, kernel[2] = {1, 1};
+  int64_t stride[2] = {1, 1}, padding[2] = {0, 0}, dilation[2] = {1, 1};
+  int64_t out[2] = {1, 1};
+  bool operator==(const Convolution&) const = default;
 };
 
 /// Something that the device executed, by its own clock.
@@ -133,6 +149,20 @@ class Device {
   virtual Status plan_product(const Product& product, ProductPlan& plan) = 0;
   virtual Status run_product(const Product& product, const ProductPlan& plan, uint64_t a,
                              uint64_t b, uint64_t c, uint64_t bias, uint64_t workspace) = 0;
+
+  /// The library of convolutions and its version. Algorithms give the same bits in every run.
+  virtual Status convolution_library(std::string& version) {
+    return "device " + info().name + " has no convolutions";
+  }
+  virtual Status plan_convolution(const Convolution& convolution, int64_t max_workspace,
+                                  ProductPlan& plan) {
+    return "device " + info().name + " has no convolutions";
+  }
+  /// Operands in the order of the kind's description, then the result. All lie at multiples of 16 bytes.
+  virtual Status run_convolution(const Convolution& convolution, const ProductPlan& plan,
+                                 uint64_t a, uint64_t b, uint64_t c, uint64_t workspace) {
+    return "device " + info().name + " has no convolutions";
+  }
 
   /// What is asked for between begin and end becomes a graph instead of being done; copies from and
   /// to the host must not be among it.

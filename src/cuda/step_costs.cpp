@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/format.h"
+#include "cuda/convolutions.h"
 
 namespace corten::cuda {
 
@@ -41,6 +42,10 @@ class Costs {
       const ir::Dims& a = graph_.type(n.inputs[0]).dims;
       cost.flops = 2.0 * static_cast<double>(n.types[0].elements()) *
                    static_cast<double>(a.empty() ? 0 : a.back());
+    } else if (const auto convolution = planned_convolution(graph_, n)) {
+      cost.flops = convolution->flops();
+      cost.family = format("convolutions, {}", backward(n) ? "backward" : "forward");
+      return cost;
     }
     // Weights have no batch: products that have one are attention's.
     int64_t batch = 1;

@@ -34,6 +34,9 @@ ir::Graph claim_composites(const ir::Graph& graph);
 /// of them per head as a step of decoding is left to the expansion's products.
 ir::Graph claim_attention(const ir::Graph& graph);
 inline constexpr int64_t kMaxGpuHeadSize = 128, kFewGpuQueries = 8;
+/// Gives convolutions and their gradients to a GPU's library, which rounds its float32 sums to the operands' type: sums that must
+/// not be (weight gradients, what a bias is added to) are made of operands widened to float32. A defining pass, before expand.
+ir::Graph claim_convolutions(const ir::Graph& graph);
 /// Replaces every composite by its definition, until only primitives are left; with `claimed`, library ops that are
 /// claimed composites too, as the reference evaluates them.
 ir::Graph expand(const ir::Graph& graph, bool claimed = false);
@@ -43,5 +46,7 @@ ir::Graph schedule(const ir::Graph& graph);
 /// Inserts copies where strides cannot express a view, where a product cannot read an operand, and where an output is not
 /// storage of its own. Required before fuse; last graph pass.
 ir::Graph materialize(const ir::Graph& graph);
+/// The same where the GPU's library of convolutions reads contiguous operands at multiples of 16 bytes only.
+ir::Graph materialize_for_gpu(const ir::Graph& graph);
 
 }  // namespace corten::passes

@@ -34,6 +34,7 @@ constexpr Pass kPipeline[] = {
     {"dce", true, dce},
     {"claim_composites", false, claim_composites, nullptr, Families::cpu},  // defines the bits of attention
     {"claim_composites", false, claim_attention, nullptr, Families::gpu},
+    {"claim_composites", false, claim_convolutions, nullptr, Families::gpu},
     {"expand", false, [](const ir::Graph& graph) { return expand(graph); }},
     {"precision", false, lower_precision, lowers_precision},  // defines the bits of f32 products
     {"fold", true, fold},
@@ -45,7 +46,8 @@ constexpr Pass kPipeline[] = {
     {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(256)); }, nullptr, Families::gpu},
     {"absorb", true, absorb, nullptr, Families::cpu},
     {"schedule", true, schedule},
-    {"materialize", false, materialize},
+    {"materialize", false, materialize, nullptr, Families::cpu},
+    {"materialize", false, materialize_for_gpu, nullptr, Families::gpu},
 };
 // Not passes over graphs, but switched off by the same names: fuse (kernel/partition), remat (passes/remat, which
 // needs a plan to decide by) and plan (passes/plan_memory).

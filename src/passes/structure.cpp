@@ -80,7 +80,22 @@ Graph claim_products(const Graph& graph) {
   });
 }
 
-Graph materialize(const Graph& graph) {
+namespace {
+
+/// What a family reads, by operand of a node.
+using Accepts = bool (*)(const Node& node, size_t index, const ir::Type& type, const ir::Layout& layout);
+
+bool any_family_accepts(const Node& n, size_t index, const ir::Type& type, const ir::Layout& layout) {
+  return n.op->accepts(n.attrs, index, type.dims, layout);
+}
+bool gpu_accepts(const Node& n, size_t index, const ir::Type& type, const ir::Layout& layout) {
+  constexpr int64_t kAlignment = 16;
+  if (!any_family_accepts(n, index, type, layout)) return false;
+  return !n.op->name.starts_with("convolution") ||
+         (ir::is_contiguous(layout, type.dims) && layout.offset * static_cast<int64_t>(size_of(type.dtype)) % kAlignment == 0);
+}
+
+Graph materialize(const Graph& graph, Accepts accepts) {
   Places places;
   std::map<ValueRef, ValueRef> copies;  // of whole values, made once
   auto uses = count_uses(graph);
@@ -140,7 +155,7 @@ Graph materialize(const Graph& graph) {
       for (size_t k = 0; k < in.size(); ++k) {
         const Place& p = places[in[k]];
         if (static_cast<int>(k) == n.op->in_place) continue;
-        if (!owns_storage(g, p.root) || !n.op->accepts(n.attrs, k, g.type(in[k]).dims, p.layout)) in[k] = copy(g, n, in[k]);
+        if (!owns_storage(g, p.root) || !accepts(n, k, g.type(in[k]), p.layout)) in[k] = copy(g, n, in[k]);
       }
       if (n.op->in_place >= 0) take_over(rw, n, i, in);
     } else if (n.op->kind == OpKind::pad || n.op->kind == OpKind::gather) {
@@ -174,5 +189,10 @@ Graph materialize(const Graph& graph) {
   }
   return out;
 }
+
+}  // namespace
+
+Graph materialize(const Graph& graph) { return materialize(graph, any_family_accepts); }
+Graph materialize_for_gpu(const Graph& graph) { return materialize(graph, gpu_accepts); }
 
 }  // namespace corten::passes

@@ -7,6 +7,8 @@
 
 #include "base/format.h"
 #include "base/half.h"
+#include "base/thread_pool.h"
+#include "convolution/convolution.h"
 
 namespace corten::cuda::test {
 
@@ -254,6 +256,61 @@ Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_
           else
             at<uint16_t>(c)[to] = p.type == ProductType::bf16 ? to_bf16(sum) : to_f16(sum);
         }
+    return "";
+  });
+}
+
+// All of the workspace is taken, so that what else lies there is lost.
+Status CpuDevice::plan_convolution(const Convolution&, int64_t max_workspace, ProductPlan& plan) {
+  if (!no_convolutions.empty()) return no_convolutions;
+  ++planned_convolutions;
+  plan = {"cpu", max_workspace};
+  return "";
+}
+// By the CPU's kernels, on operands that end where they do.
+Status CpuDevice::run_convolution(const Convolution& c, const ProductPlan& plan, uint64_t a,
+                                  uint64_t b, uint64_t to, uint64_t workspace) {
+  using Kind = Convolution::Kind;
+  if (plan.algorithm != "cpu") return "a plan of another device";
+  if (a % 16 || b % 16 || to % 16 || workspace % 16) return "operands are not aligned as was said";
+  const bool half = c.type == ProductType::bf16 || c.type == ProductType::f16;
+  if (c.type == ProductType::f64 || (half && c.kind == Kind::weight_gradient))
+    return "a convolution that was not to be asked for";
+  ConvolutionArgs args;
+  args.dtype = !half                           ? DType::f32
+               : c.type == ProductType::bf16 ? DType::bf16
+                                             : DType::f16;
+  args.images = c.images;
+  args.channels = c.channels;
+  args.filters = c.filters;
+  args.groups = c.groups;
+  for (size_t d : {0u, 1u}) {
+    args.size[d] = c.size[d];
+    args.kernel[d] = c.kernel[d];
+    args.stride[d] = c.stride[d];
+    args.padding[d] = c.padding[d];
+    args.dilation[d] = c.dilation[d];
+    args.out[d] = c.out[d];
+  }
+  args.x_stride[2] = c.size[1];
+  args.x_stride[1] = c.size[0] * c.size[1];
+  args.x_stride[0] = c.channels * args.x_stride[1];
+  return work("a convolution", [=, bytes = plan.workspace_bytes]() -> Status {
+    std::memset(at<void>(workspace), 0xff, static_cast<size_t>(bytes));
+    ThreadPool& pool = default_thread_pool();
+    const int threads = pool.num_threads();
+    const size_t own = c.kind == Kind::forward ? convolution_workspace_bytes(args, threads)
+                       : c.kind == Kind::data_gradient
+                           ? convolution_data_gradient_workspace_bytes(args, threads)
+                           : convolution_weight_gradient_workspace_bytes(args, threads);
+    std::vector<char> room(own + 64);
+    char* scratch = room.data() + (64 - reinterpret_cast<uintptr_t>(room.data()) % 64) % 64;
+    if (c.kind == Kind::forward)
+      convolution(args, at<void>(a), at<void>(b), nullptr, at<void>(to), scratch, pool);
+    else if (c.kind == Kind::data_gradient)
+      convolution_data_gradient(args, at<void>(a), at<void>(b), at<void>(to), scratch, pool);
+    else
+      convolution_weight_gradient(args, at<void>(a), at<void>(b), at<float>(to), scratch, pool);
     return "";
   });
 }

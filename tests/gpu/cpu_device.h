@@ -47,6 +47,14 @@ class CpuDevice final : public Device {
   Status plan_product(const Product& product, ProductPlan& plan) override;
   Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
                      uint64_t c, uint64_t bias, uint64_t workspace) override;
+  Status convolution_library(std::string& version) override {
+    version = products;
+    return no_convolutions;
+  }
+  Status plan_convolution(const Convolution& convolution, int64_t max_workspace,
+                          ProductPlan& plan) override;
+  Status run_convolution(const Convolution& convolution, const ProductPlan& plan, uint64_t a,
+                         uint64_t b, uint64_t c, uint64_t workspace) override;
   Status begin_capture() override;
   Status end_capture(uint64_t& graph) override;
   Status launch_graph(uint64_t graph) override;
@@ -59,9 +67,10 @@ class CpuDevice final : public Device {
   Status end_trace(std::vector<TracedWork>& work) override;
 
   int64_t allocated_bytes() const;
-  size_t launches = 0, graph_launches = 0, planned_products = 0;
+  size_t launches = 0, graph_launches = 0, planned_products = 0, planned_convolutions = 0;
   std::string products = "cpu";  ///< the version of the library
   std::string missing;   ///< why there are no modules
+  std::string no_convolutions;  ///< why there is no library of them; "": there is one
   std::string no_trace;  ///< the answer of begin_trace(), "": there are traces
   /// Work is done when somebody waits for it, as late as can be: what is read before, or given another
   /// value too early, shows.

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "cuda/plugin/collectives.h"
+#include "cuda/plugin/convolutions.h"
 #include "cuda/plugin/driver.h"
 #include "cuda/plugin/products.h"
 #include "cuda/plugin/trace.h"
@@ -33,6 +34,7 @@ class DriverDevice final : public Device {
     d_.cuStreamSynchronize_(copies_);
     d_.cuStreamSynchronize_(stream_);
     products_.reset();
+    convolutions_.reset();
     d_.cuStreamDestroy_(copies_);
     d_.cuStreamDestroy_(stream_);
     d_.cuDevicePrimaryCtxRelease_(device_);
@@ -146,6 +148,22 @@ class DriverDevice final : public Device {
     return s.empty() ? products_->run(product, plan, a, b, c, bias, workspace, stream_) : s;
   }
 
+  Status convolution_library(std::string& version) override {
+    Status s = prepare_convolutions();
+    if (s.empty()) version = convolutions_->version();
+    return s;
+  }
+  Status plan_convolution(const Convolution& convolution, int64_t max_workspace,
+                          ProductPlan& plan) override {
+    Status s = prepare_convolutions();
+    return s.empty() ? convolutions_->plan(convolution, max_workspace, plan) : s;
+  }
+  Status run_convolution(const Convolution& convolution, const ProductPlan& plan, uint64_t a,
+                         uint64_t b, uint64_t c, uint64_t workspace) override {
+    Status s = prepare_convolutions();
+    return s.empty() ? convolutions_->run(convolution, plan, a, b, c, workspace) : s;
+  }
+
   Status begin_capture() override {
     return call(d_.cuStreamBeginCapture_(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
                 "cuStreamBeginCapture");
@@ -208,6 +226,9 @@ class DriverDevice final : public Device {
     return result == CUDA_ERROR_NOT_READY ? "" : call(result, "cuStreamQuery");
   }
   Status call(CUresult result, const char* what) const { return d_.check(result, what); }
+  Status prepare_convolutions() {
+    return convolutions_ ? "" : make_convolutions(stream_, convolutions_);
+  }
   Status prepare_products() { return products_ ? "" : make_products(products_); }
 
   const Driver& d_ = driver();
@@ -216,6 +237,7 @@ class DriverDevice final : public Device {
   CUstream stream_, copies_;
   DeviceInfo info_;
   std::unique_ptr<Products> products_;
+  std::unique_ptr<Convolutions> convolutions_;
   std::set<uint64_t> large_;  // functions that were given more shared memory
 };
 
