@@ -73,6 +73,7 @@ THIRD_PARTY = {
     "LLVM": r"llvm",
     "NVRTC": r"nvrtc",
     "cuBLASLt": r"cublas",
+    "cuDNN": r"cudnn",
     "CUDA driver": r"cuda\.h",
     "CUPTI": r"cupti",
     "NCCL": r"nccl",

@@ -6,6 +6,8 @@
 
 #include "base/format.h"
 #include "codegen/object_cache.h"
+#include "cuda/binaries.h"
+#include "cuda/load.h"
 #include "cuda/product_plans.h"
 #include "cuda/step_costs.h"
 #include "gpu/cpu_device.h"
@@ -226,6 +228,21 @@ TEST(ImageModels, VitTrainsAsTheCpuDoes) {
 }
 TEST(ImageModels, VitTrainsInBf16) {
   check_training("vit", DType::bf16, 0.02);
+}
+
+// Convolutions, batch norm, pooling: every kernel between the library's calls compiles.
+TEST(ImageModels, KernelsForSm80AndSm90) {
+  std::string missing;
+  Plugin* plugin = find_plugin(missing);
+  if (plugin) missing = plugin->compiler().missing;
+  if (!missing.empty()) GTEST_SKIP() << missing;
+  ImageNetwork network("resnet", DType::bf16);
+  const auto plan = plan_of([&](const std::vector<Tensor>& in) { return network.train(in); },
+                            ImageNetwork::arguments(0));
+  for (const char* architecture : {"sm_80", "sm_90"})
+    for (const Binary& b : compile_kernels(plan->texts(), architecture, 2))
+      for (const KernelResources& r : b.resources)
+        EXPECT_LE(r.spill_store_bytes + r.spill_load_bytes, 256) << r.name;
 }
 
 TEST(ImageModels, Infer) {

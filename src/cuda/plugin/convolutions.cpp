@@ -236,13 +236,14 @@ class DnnConvolutions final : public Convolutions {
       for (const auto algo : wanted) is_wanted |= algo == p.algo;
       if (!is_wanted || p.status != CUDNN_STATUS_SUCCESS || p.determinism != CUDNN_DETERMINISTIC)
         continue;
-      if (c.type == ProductType::f32 && p.mathType != CUDNN_FMA_MATH) continue;
-      const Descriptors with(c, p.mathType);
+      // What is reported may be the default, which lets tensor cores take float32 operands.
+      const cudnnMathType_t math = c.type == ProductType::f32 ? CUDNN_FMA_MATH : p.mathType;
+      const Descriptors with(c, math);
       size_t bytes = 0;
       if (!with.status.empty() || workspace_size(with, p.algo, bytes) != CUDNN_STATUS_SUCCESS ||
           bytes > static_cast<size_t>(max_workspace))
         continue;
-      const Algorithm chosen{static_cast<int32_t>(p.algo), static_cast<int32_t>(p.mathType)};
+      const Algorithm chosen{static_cast<int32_t>(p.algo), static_cast<int32_t>(math)};
       plan.algorithm.assign(reinterpret_cast<const char*>(&chosen), sizeof chosen);
       plan.workspace_bytes = static_cast<int64_t>(bytes);
       return "";
