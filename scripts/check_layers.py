@@ -34,6 +34,7 @@ LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in fol
 PUBLIC = {
     "error.h": "base",
     "dtype.h": "base",
+    "device.h": "runtime",
     "tensor.h": "runtime",
     "ops.h": "runtime",
     "conv.h": "runtime",

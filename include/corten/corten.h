@@ -9,6 +9,7 @@
 #include "corten/conv.h"
 #include "corten/custom_op.h"
 #include "corten/data.h"
+#include "corten/device.h"
 #include "corten/dtype.h"
 #include "corten/encoders.h"
 #include "corten/error.h"

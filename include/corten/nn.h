@@ -91,6 +91,11 @@ class Module {
   /// Converts floating-point parameters and buffers, but for quantised weights. Members refer to new tensors afterwards:
   /// optimizers and compiled functions made before keep the old ones.
   void to(DType dtype);
+  /// Moves parameters, buffers and gradients. The tensors stay the same, so that optimizers keep theirs; their own state is made
+  /// where the parameters lie: move a module first. Usage error for a module with quantised weights, and for compiled functions.
+  void to(const Device& device);
+  void cuda(int index = 0) { to(Device(DeviceType::cuda, index)); }
+  void cpu() { to(Device()); }
 
   // ---- Values
   /// Gives every parameter its initial values, a function of (seed, full name, element).

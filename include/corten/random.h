@@ -41,8 +41,8 @@ class ShardScope {
   int64_t previous_shard_, previous_ordinal_;
 };
 
-Tensor rand(Shape shape);   ///< f32 uniform in [0, 1)
-Tensor randn(Shape shape);  ///< f32 normal
+Tensor rand(Shape shape, const Device& device = {});   ///< f32 uniform in [0, 1); the same numbers on every device
+Tensor randn(Shape shape, const Device& device = {});  ///< f32 normal
 /// Zeroes elements with probability p and scales the rest by 1 / (1 - p).
 Tensor dropout(const Tensor& x, double p, bool training = true);
 /// Initial values: a function of (seed, name, element) only. f32.

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "corten/device.h"
 #include "corten/dtype.h"
 #include "corten/error.h"
 
@@ -34,8 +35,11 @@ class Tensor {
   int64_t dim() const;
   int64_t numel() const;
   DType dtype() const;
+  Device device() const;
+  bool is_cuda() const { return device().is_cuda(); }
 
-  // ---- Values on the host. Usage error while a function is being compiled: the value does not exist yet.
+  // ---- Values on the host; those of another device are copied, behind everything that was asked of it. Usage error while a
+  // function is being compiled: the value does not exist yet.
   /// The only element, converted to T (double, float, int64_t, int or bool).
   template <typename T = double>
   T item(At at = At::current()) const;
@@ -80,12 +84,17 @@ class Tensor {
 
   // ---- Conversions
   Tensor to(DType dtype) const;
+  /// The same values on another device, differentiable; this tensor if it lies there. Usage error while a function is being
+  /// compiled, which runs on one device.
+  Tensor to(const Device& device, At at = At::current()) const;
+  Tensor cpu(At at = At::current()) const { return to(Device(), at); }
+  Tensor cuda(int index = 0, At at = At::current()) const { return to(Device(DeviceType::cuda, index), at); }
   Tensor clone() const;       ///< storage of its own, differentiable
   Tensor contiguous() const;  ///< this tensor: operations read any layout
 
   // ---- In place. The storage gets a new value and every view sees it; what was saved for backward keeps its own.
   // Usage error for a leaf that requires grad (unless gradients are off) and for expanded views.
-  Tensor& copy_(const Tensor& source, At at = At::current());  ///< broadcast and converted
+  Tensor& copy_(const Tensor& source, At at = At::current());  ///< broadcast and converted, from any device
   Tensor& fill_(double value);
   Tensor& zero_() { return fill_(0); }
   Tensor& add_(const Tensor& other);
@@ -132,13 +141,13 @@ Tensor from_vector(const std::vector<T>& values, Shape shape);
 Tensor from_bytes(const void* data, Shape shape, DType dtype);
 /// Wraps memory without a copy; `owner` keeps it alive.
 Tensor from_memory(void* data, Shape shape, DType dtype, std::shared_ptr<void> owner);
-Tensor zeros(Shape shape, DType dtype = DType::f32);
-Tensor ones(Shape shape, DType dtype = DType::f32);
-Tensor full(Shape shape, double value, DType dtype = DType::f32);
-Tensor zeros_like(const Tensor& x);
+Tensor zeros(Shape shape, DType dtype = DType::f32, const Device& device = {});
+Tensor ones(Shape shape, DType dtype = DType::f32, const Device& device = {});
+Tensor full(Shape shape, double value, DType dtype = DType::f32, const Device& device = {});
+Tensor zeros_like(const Tensor& x);  ///< on its device
 Tensor ones_like(const Tensor& x);
-Tensor arange(int64_t stop);                                ///< i64: 0, 1, ..., stop - 1
-Tensor arange(int64_t start, int64_t stop, int64_t step);   ///< i64
+Tensor arange(int64_t stop, const Device& device = {});                                ///< i64: 0, 1, ..., stop - 1
+Tensor arange(int64_t start, int64_t stop, int64_t step, const Device& device = {});   ///< i64
 
 /// Switches differentiation off for a scope of this thread, as torch.no_grad.
 class NoGradGuard {

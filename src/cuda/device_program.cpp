@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "codegen/gpu/arguments.h"
 #include "cuda/binaries.h"
+#include "cuda/loaded_kernels.h"
 #include "cuda/product_plans.h"
 #include "cuda/products.h"
 
@@ -35,17 +36,18 @@ constexpr int64_t kFaultBytes = sizeof(ir::KernelFault);
 class DeviceProgram::Impl {
  public:
   Impl(std::unique_ptr<DevicePlan> plan, Device& device, MakeModules make_modules,
-       std::shared_ptr<Scratch> scratch)
+       std::shared_ptr<Scratch> scratch, std::shared_ptr<LoadedKernels> kernels)
       : plan(std::move(plan)),
         device_(device),
         make_modules_(std::move(make_modules)),
+        kernels_of_all_(std::move(kernels)),
         scratch_(scratch ? std::move(scratch) : std::make_shared<Scratch>(device)) {
     const Clock::time_point start = Clock::now();
-    scratch_->reserve(plan_.bytes);
+    if (!kernels_of_all_) scratch_->reserve(plan_.bytes);
     upload_constants();
-    const Clock::time_point kernels = Clock::now();
+    const Clock::time_point loading = Clock::now();
     load_kernels();
-    info.kernels_ms = ms_since(kernels);
+    info.kernels_ms = ms_since(loading);
     plan_products();
     plan_convolutions();
     make_faults();
@@ -83,6 +85,18 @@ class DeviceProgram::Impl {
       raise(device_.end_capture(executable_));
     }
     raise(device_.launch_graph(executable_));
+  }
+
+  void run_once(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs,
+                uint64_t arena, uint64_t workspace) {
+    CORTEN_CHECK(kernels_of_all_ && inputs.size() == graph_.inputs().size() &&
+                 outputs.size() == graph_.outputs().size());
+    inputs_ = inputs;
+    outputs_ = outputs;
+    arena_ = arena;
+    workspace_address_ = workspace;
+    bind();
+    execute();
   }
 
   int64_t fault_bytes() const { return static_cast<int64_t>(fault_steps_.size()) * kFaultBytes; }
@@ -160,7 +174,7 @@ class DeviceProgram::Impl {
  private:
   uint64_t address(const Storage& s) const {
     const Slot* found = plan->slot(s);
-    if (!found) return nothing_->address();
+    if (!found) return nothing();
     const Slot& slot = *found;
     uint64_t at = 0;
     switch (slot.kind) {
@@ -181,15 +195,21 @@ class DeviceProgram::Impl {
     }
     // Tensors without elements lie nowhere; a value per row is read from and written to them all
     // the same, and not used.
-    if (at == 0) at = nothing_->address();
+    if (at == 0) at = nothing();
     if (at % codegen::gpu::kMaxAlignment)
       internal_error("an operand of a program at {:#x}, no multiple of 16", at);
     return at;
   }
 
+  /// 256 bytes of zeros.
+  uint64_t nothing() const { return kernels_of_all_ ? kernels_of_all_->zeros() : nothing_->address(); }
+
   void upload_constants() {
-    nothing_ = std::make_unique<DeviceMemory>(device_, 256);
-    raise(device_.fill(nothing_->address(), 0, 256));
+    if (!kernels_of_all_) {
+      nothing_ = std::make_unique<DeviceMemory>(device_, 256);
+      raise(device_.fill(nothing_->address(), 0, 256));
+    }
+    if (kernels_of_all_ && graph_.constants().empty()) return;
     for (const ir::Value& v : graph_.constants()) {
       const int64_t bytes = v.type().bytes();
       constants_.push_back(std::make_unique<DeviceMemory>(device_, std::max<int64_t>(bytes, 1)));
@@ -200,6 +220,10 @@ class DeviceProgram::Impl {
   }
 
   void load_kernels() {
+    if (kernels_of_all_) {
+      functions_ = kernels_of_all_->functions(texts_);
+      return;
+    }
     std::vector<std::string> cubins;
     if (make_modules_) {
       cubins = make_modules_(texts_);
@@ -239,7 +263,9 @@ class DeviceProgram::Impl {
       }
       products_.emplace(step, std::move(p));
     }
+    if (kernels_of_all_) return;
     workspace_ = std::make_unique<DeviceMemory>(device_, info.workspace_bytes);
+    workspace_address_ = workspace_->address();
   }
 
   void plan_convolutions() {
@@ -278,7 +304,7 @@ class DeviceProgram::Impl {
         std::vector<uint64_t> addresses;
         for (const Storage& storage : k.operands)
           addresses.push_back(storage_type(graph_, storage).elements() ? address(storage)
-                                                                       : nothing_->address());
+                                                                       : nothing());
         codegen::gpu::pack_arguments(
             k.kernel, l.launch, addresses,
             faults_->address() + static_cast<uint64_t>(fault * kFaultBytes), bound.words);
@@ -299,8 +325,10 @@ class DeviceProgram::Impl {
       tables_ = std::make_unique<DeviceMemory>(device_, bytes);
       table_bytes_ = bytes;
     }
-    if (bytes > 0) raise(device_.to_device(tables_->address(), tables.data(), bytes));
-    raise(device_.synchronize());  // the host's table goes
+    if (bytes > 0) {
+      raise(device_.to_device(tables_->address(), tables.data(), bytes));
+      raise(device_.synchronize());  // the host's table goes
+    }
     for (Bound& b : bound_launches_)
       b.table_address = tables_->address() + static_cast<uint64_t>(b.table);
   }
@@ -460,7 +488,7 @@ class DeviceProgram::Impl {
     for (const ProductCalls::Call& call : p.calls.calls)
       raise(device_.run_product(of, p.plan, a + static_cast<uint64_t>(call.a),
                                 b + static_cast<uint64_t>(call.b),
-                                c + static_cast<uint64_t>(call.c), bias, workspace_->address()));
+                                c + static_cast<uint64_t>(call.c), bias, workspace_address_));
   }
 
   struct PlannedProduct {
@@ -476,8 +504,9 @@ class DeviceProgram::Impl {
 
   Device& device_;
   MakeModules make_modules_;
+  std::shared_ptr<LoadedKernels> kernels_of_all_;  // null: it has its own
   std::shared_ptr<Scratch> scratch_;
-  uint64_t arena_ = 0;  // where it was when addresses were bound
+  uint64_t arena_ = 0, workspace_address_ = 0;  // arena: where it was when addresses were bound
   const ir::Graph& graph_ = plan->graph;
   const kernel::Partition& partition_ = plan->partition();
   const StepKernels& kernels_ = plan->kernels();
@@ -499,7 +528,11 @@ class DeviceProgram::Impl {
 DeviceProgram::DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device,
                              MakeModules make_modules, std::shared_ptr<Scratch> scratch)
     : impl_(std::make_unique<Impl>(std::move(plan), device, std::move(make_modules),
-                                   std::move(scratch))) {}
+                                   std::move(scratch), nullptr)) {}
+DeviceProgram::DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device,
+                             std::shared_ptr<LoadedKernels> kernels)
+    : impl_(std::make_unique<Impl>(std::move(plan), device, MakeModules(), nullptr,
+                                   std::move(kernels))) {}
 DeviceProgram::~DeviceProgram() = default;
 void DeviceProgram::run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs) {
   impl_->run(inputs, outputs);
@@ -515,6 +548,11 @@ void DeviceProgram::copy_faults(void* to) {
 }
 void DeviceProgram::raise_faults(const void* from) {
   impl_->raise_faults(from);
+}
+void DeviceProgram::run_once(const std::vector<uint64_t>& inputs,
+                             const std::vector<uint64_t>& outputs, uint64_t arena,
+                             uint64_t workspace) {
+  impl_->run_once(inputs, outputs, arena, workspace);
 }
 std::vector<double> DeviceProgram::time(int runs) {
   return impl_->time(runs);

@@ -36,6 +36,8 @@ struct DeviceProfile {
   std::string note;
 };
 
+class LoadedKernels;
+
 class DeviceProgram {
  public:
   /// The device must live as long as this. `scratch` may be shared with other programs. Resource
@@ -45,6 +47,10 @@ class DeviceProgram {
   /// The plan of a recorded graph, which may be forgotten afterwards.
   DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules = {})
       : DeviceProgram(plan_for_device(graph), device, std::move(make_modules)) {}
+  /// For run_once(): a program that is one of many, as those of single ops are. Kernels are loaded
+  /// once for all of them, and there is neither an arena nor a graph of its own.
+  DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device,
+                std::shared_ptr<LoadedKernels> kernels);
   ~DeviceProgram();
   DeviceProgram(const DeviceProgram&) = delete;
 
@@ -52,6 +58,10 @@ class DeviceProgram {
   /// multiples of 16, of contiguous data (inputs: as their layouts say). Outputs with an alias are
   /// written to their input's memory; their entry is ignored.
   void run(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs);
+  /// The same with memory that is lent for it: info() says how much. Addresses of inputs are
+  /// multiples of 16, where their layouts begin.
+  void run_once(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs,
+                uint64_t arena, uint64_t workspace);
   /// Waits, and raises what kernels reported: an index that is out of range.
   void check();
   /// The same for who does not want to wait: what kernels report is copied to `to` behind what was

@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "ir/placement.h"
 #include "ops/define.h"
 
 namespace corten::autodiff {
@@ -79,6 +80,7 @@ Values gradients(const Values& outputs, const Values& seeds, const std::vector<G
     for (size_t i = 0; i < grads.size(); ++i)
       if (!grads[i]) grads[i] = ops::full_like(results[i], 0);
     ir::SourceScope source({node->source.file, node->source.line, ir::Stage::backward});
+    const ir::PlacementScope place(results.empty() ? Value() : results[0]);
     // A rule that takes the sum so far returns the new one.
     const auto take_sum = [&](size_t i) {
       const GradEdge& edge = node->inputs[i]->edge;

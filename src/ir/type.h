@@ -16,7 +16,7 @@ using Dims = std::vector<int64_t>;
 
 enum class Encoding : uint8_t { dense };
 enum class MemorySpace : uint8_t { device };
-enum class DeviceKind : uint8_t { cpu, null };
+enum class DeviceKind : uint8_t { cpu, null, cuda };
 struct Placement {
   DeviceKind kind = DeviceKind::cpu;
   int16_t index = 0;

@@ -14,11 +14,12 @@ namespace corten::ir {
 struct Op;
 class Graph;
 
-/// Storage of concrete values. May wrap foreign memory with its own deleter.
+/// Storage of concrete values. May wrap foreign memory with its own deleter. That of another device has its address there.
 class Buffer {
  public:
   using Deleter = std::function<void(void*)>;
-  Buffer(void* data, int64_t bytes, Deleter deleter) : data_(data), bytes_(bytes), deleter_(std::move(deleter)) {}
+  Buffer(void* data, int64_t bytes, Deleter deleter, Placement placement = {})
+      : data_(data), bytes_(bytes), deleter_(std::move(deleter)), placement_(placement) {}
   ~Buffer() {
     if (deleter_) deleter_(data_);
   }
@@ -26,11 +27,13 @@ class Buffer {
   Buffer& operator=(const Buffer&) = delete;
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
+  Placement placement() const { return placement_; }
 
  private:
   void* data_;
   int64_t bytes_;
   Deleter deleter_;
+  Placement placement_;
 };
 using BufferPtr = std::shared_ptr<Buffer>;
 

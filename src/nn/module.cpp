@@ -221,6 +221,25 @@ void Module::to(DType dtype) {
   });
 }
 
+void Module::to(const Device& device) {
+  for (const auto& [path, module] : named_modules()) {
+    const auto* layer = dynamic_cast<const Quantizable*>(module);
+    if (layer && layer->is_quantized()) usage_error("[nn] the weight of {} is quantised: it stays on the cpu", path.empty() ? "the module" : path);
+  }
+  NoGradGuard no_grad;
+  walk("", [&](const std::string&, const Module& module) {
+    const auto move = [&](const Tensor& tensor) {
+      if (!tensor.defined() || tensor.device() == device) return;
+      Cell& cell = *tensor.impl()->cell;
+      if (!tensor.impl()->views.empty()) internal_error("a parameter or buffer is a view");
+      cell.value = runtime::value_of(tensor.detach().to(device));
+      if (cell.grad.defined()) cell.grad = cell.grad.to(device);
+    };
+    for (const Parameter& p : module.parameters_) move(*p.tensor);
+    for (const Buffer& b : module.buffers_) move(*b.tensor);
+  });
+}
+
 void Module::initialize(int64_t seed) {
   NoGradGuard no_grad;
   std::set<const TensorImpl*> seen;

@@ -32,7 +32,7 @@ std::vector<Tensor> Optimizer::make_moments(const std::string& name) {
   std::vector<Tensor> out;
   for (const ParamGroup& group : groups_)
     for (const auto& [parameter, tensor] : group.params) {
-      out.push_back(zeros(tensor.shape(), compute_type(tensor.dtype())));
+      out.push_back(zeros(tensor.shape(), compute_type(tensor.dtype()), tensor.device()));
       moments_.emplace_back(name + "." + parameter, out.back());
     }
   return out;

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -14,11 +13,11 @@
 #include <unordered_map>
 #include <vector>
 
-#include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
 #include "base/thread_pool.h"
 #include "corten/memory.h"
+#include "runtime/memory_ledger.h"
 
 namespace corten::runtime {
 namespace {
@@ -46,33 +45,6 @@ int64_t rounded(int64_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-thread_local std::string_view t_label;
-
-int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
-/// What is remembered of a block in use.
-struct Block {
-  int64_t size = 0, requested = 0;
-  ir::Source source;
-  std::string_view label;
-};
-
-/// One event of the history, without the texts.
-struct Event {
-  MemoryEvent::Action action = MemoryEvent::Action::alloc;
-  const void* address = nullptr;
-  int64_t size = 0, time_us = 0;
-  ir::Source source;
-  std::string_view label;
-};
-
-std::vector<MemoryFrame> frames(const ir::Source& source, std::string_view label) {
-  if (!source.file && label.empty()) return {};
-  return {{source.file ? source.file : "", source.line, std::string(label)}};
-}
-
 class Cache {
  public:
   struct Taken {
@@ -91,19 +63,19 @@ class Cache {
       cached_ -= size;
     } else {
       out = {fresh(size), true};
-      enter_segment(out.block, size);
+      ledger_.enter_segment(out.block, size, is_small(size));
     }
-    enter_block(out.block, size, requested);
+    ledger_.enter_block(out.block, size, requested, is_small(size));
     return out;
   }
   void give(void* block, int64_t size) {
     std::lock_guard lock(mutex_);
-    leave_block(block);
+    ledger_.leave_block(block);
     free_[size].push_back({block, age_});
     if (size >= kMapped) by_age_.emplace_hint(by_age_.end(), age_, size);
     ++age_;
     cached_ += size;
-    const int64_t limit = std::max(kCacheLimit, counters_.allocated_bytes.all.peak);
+    const int64_t limit = std::max(kCacheLimit, ledger_.counters.allocated_bytes.all.peak);
     while (cached_ > limit && !by_age_.empty()) {
       const auto oldest = by_age_.begin();
       std::vector<Free>& blocks = free_[oldest->second];
@@ -120,11 +92,11 @@ class Cache {
   }
   MemoryCounters counters() {
     std::lock_guard lock(mutex_);
-    return counters_;
+    return ledger_.counters;
   }
   int64_t in_use() {
     std::lock_guard lock(mutex_);
-    return counters_.allocated_bytes.all.current;
+    return ledger_.counters.allocated_bytes.all.current;
   }
   int64_t untouched() {
     std::lock_guard lock(mutex_);
@@ -132,104 +104,50 @@ class Cache {
   }
   void reset_peaks() {
     std::lock_guard lock(mutex_);
-    counters_.each([](MemoryStat& s) { s.peak = s.current; });
+    ledger_.reset_peaks();
   }
   void reset_totals() {
     std::lock_guard lock(mutex_);
-    counters_.each([](MemoryStat& s) { s.allocated = s.freed = 0; });
-    counters_.num_alloc_retries = counters_.num_ooms = counters_.num_device_alloc = counters_.num_device_free = 0;
+    ledger_.reset_totals();
   }
   /// Memory that was mapped elsewhere: one segment, all of it in use.
   void enter(void* block, int64_t size) {
     std::lock_guard lock(mutex_);
-    enter_segment(block, size);
-    enter_block(block, size, size);
+    ledger_.enter_segment(block, size, is_small(size));
+    ledger_.enter_block(block, size, size, is_small(size));
   }
   void leave(void* block, int64_t size) {
     std::lock_guard lock(mutex_);
-    leave_block(block);
-    leave_segment(block, size);
+    ledger_.leave_block(block);
+    ledger_.leave_segment(block, size, is_small(size));
   }
 
   void record(bool enabled, int64_t max_entries) {
     std::lock_guard lock(mutex_);
-    recording_ = enabled;
-    history_.clear();
-    oldest_ = 0;
-    max_entries_ = static_cast<size_t>(max_entries);
+    ledger_.record(enabled, max_entries);
   }
   MemorySnapshot snapshot() {
     std::lock_guard lock(mutex_);
     MemorySnapshot out;
-    auto segment = [&](const void* address, int64_t size, MemoryBlock block) {
-      block.address = reinterpret_cast<int64_t>(address);
-      block.size = size;
-      MemorySegment s{.address = block.address, .total_size = size, .large = size >= kSmallPool};
-      s.blocks.push_back(std::move(block));
+    auto segment = [&](const void* address, int64_t size) {
+      MemorySegment s{.address = reinterpret_cast<int64_t>(address), .total_size = size, .large = !is_small(size)};
+      s.blocks.push_back(ledger_.describe(address, size));
       out.segments.push_back(std::move(s));
     };
-    for (const auto& [address, b] : live_)
-      segment(address, b.size, {.requested_size = b.requested, .active = true, .frames = frames(b.source, b.label)});
+    for (const LiveBlock& b : ledger_.live()) segment(b.address, b.bytes);
     for (const auto& [size, blocks] : free_)
-      for (const Free& f : blocks) segment(f.block, size, {.active = false});
+      for (const Free& f : blocks) segment(f.block, size);
     std::sort(out.segments.begin(), out.segments.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
-    for (size_t i = 0; i < history_.size(); ++i) {
-      const Event& e = history_[(oldest_ + i) % history_.size()];
-      out.trace.push_back({.action = e.action, .address = reinterpret_cast<int64_t>(e.address), .size = e.size, .time_us = e.time_us,
-                           .frames = frames(e.source, e.label), .user_metadata = std::string(e.label)});
-    }
+    out.trace = ledger_.history();
     return out;
   }
   std::vector<LiveBlock> live() {
     std::lock_guard lock(mutex_);
-    std::vector<LiveBlock> out;
-    for (const auto& [address, b] : live_) out.push_back({address, b.size, b.source, b.label});
-    return out;
+    return ledger_.live();
   }
 
  private:
-  void enter_segment(const void* block, int64_t size) {
-    ++counters_.num_device_alloc;
-    counters_.segment.add(size < kSmallPool, 1);
-    counters_.reserved_bytes.add(size < kSmallPool, size);
-    event(MemoryEvent::Action::segment_alloc, block, size);
-  }
-  void leave_segment(const void* block, int64_t size) {
-    ++counters_.num_device_free;
-    counters_.segment.remove(size < kSmallPool, 1);
-    counters_.reserved_bytes.remove(size < kSmallPool, size);
-    event(MemoryEvent::Action::segment_free, block, size);
-  }
-  void enter_block(const void* block, int64_t size, int64_t requested) {
-    const bool small = size < kSmallPool;
-    counters_.allocation.add(small, 1);
-    counters_.allocated_bytes.add(small, size);
-    counters_.requested_bytes.add(small, requested);
-    live_[block] = {size, requested, ir::current_source(), t_label};
-    event(MemoryEvent::Action::alloc, block, size);
-  }
-  void leave_block(const void* address) {
-    auto found = live_.find(address);
-    const Block block = found->second;
-    live_.erase(found);
-    const bool small = block.size < kSmallPool;
-    counters_.allocation.remove(small, 1);
-    counters_.allocated_bytes.remove(small, block.size);
-    counters_.requested_bytes.remove(small, block.requested);
-    if (!recording_) return;
-    event(MemoryEvent::Action::free_requested, address, block.size);
-    event(MemoryEvent::Action::free_completed, address, block.size);
-  }
-  void event(MemoryEvent::Action action, const void* address, int64_t size) {
-    if (!recording_) return;
-    Event e{action, address, size, now_us(), ir::current_source(), t_label};
-    if (history_.size() < max_entries_) {
-      history_.push_back(e);
-    } else {
-      history_[oldest_] = e;
-      oldest_ = (oldest_ + 1) % history_.size();
-    }
-  }
+  static bool is_small(int64_t size) { return size < kSmallPool; }
 
   void clear_locked() {
     for (auto& [size, blocks] : free_)
@@ -242,21 +160,20 @@ class Cache {
   void* fresh(int64_t size) {
     if (void* block = try_fresh(size)) return block;
     if (cached_ > 0) {
-      ++counters_.num_alloc_retries;
+      ++ledger_.counters.num_alloc_retries;
       clear_locked();
       if (void* block = try_fresh(size)) return block;
     }
-    ++counters_.num_ooms;
-    event(MemoryEvent::Action::oom, reinterpret_cast<const void*>(std::max<int64_t>(available_memory(), 0)), size);
+    ledger_.out_of_memory(std::max<int64_t>(available_memory(), 0), size);
     resource_error("out of memory: {} were asked for, {} are available; tensors hold {} (peak {})", format_bytes(size),
-                   format_bytes(std::max<int64_t>(available_memory(), 0)), format_bytes(counters_.allocated_bytes.all.current),
-                   format_bytes(counters_.allocated_bytes.all.peak));
+                   format_bytes(std::max<int64_t>(available_memory(), 0)), format_bytes(ledger_.counters.allocated_bytes.all.current),
+                   format_bytes(ledger_.counters.allocated_bytes.all.peak));
   }
   int64_t untouched_locked() const {
     std::ifstream status("/proc/self/statm");
     int64_t total = 0, resident = 0, shared = 0;
     if (!(status >> total >> resident >> shared)) return 0;
-    return std::max<int64_t>(counters_.reserved_bytes.all.current - (resident - shared) * kPage, 0);
+    return std::max<int64_t>(ledger_.counters.reserved_bytes.all.current - (resident - shared) * kPage, 0);
   }
   void* try_fresh(int64_t size) {
     if (size < kMapped) return std::aligned_alloc(64, size);
@@ -271,7 +188,7 @@ class Cache {
     return block;
   }
   void release(void* block, int64_t size) {
-    leave_segment(block, size);
+    ledger_.leave_segment(block, size, is_small(size));
     if (size < kMapped) std::free(block);
     else munmap(block, size);
   }
@@ -284,12 +201,8 @@ class Cache {
   std::unordered_map<int64_t, std::vector<Free>> free_;  // by size, the block given back last at the end
   std::map<uint64_t, int64_t> by_age_;                   // sizes of the mapped ones, those given back first at the beginning
   uint64_t age_ = 0;
-  std::unordered_map<const void*, Block> live_;
   int64_t cached_ = 0;
-  MemoryCounters counters_;
-  bool recording_ = false;
-  std::vector<Event> history_;  // a ring once it is full
-  size_t oldest_ = 0, max_entries_ = 0;
+  MemoryLedger ledger_;
 };
 
 Cache& cache() {
@@ -339,9 +252,6 @@ void reset_peak_memory_stats() { cache().reset_peaks(); }
 void reset_accumulated_memory_stats() { cache().reset_totals(); }
 std::vector<LiveBlock> live_blocks() { return cache().live(); }
 
-AllocationLabel::AllocationLabel(std::string_view label) : previous_(t_label) { t_label = label; }
-AllocationLabel::~AllocationLabel() { t_label = previous_; }
-
 Arena::Arena(int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   const auto left = [] {
@@ -375,15 +285,7 @@ int64_t Arena::touched_bytes() const {
   return std::min(touched, bytes_);
 }
 
+void record_cpu_history(bool enabled, int64_t max_entries) { cache().record(enabled, max_entries); }
+MemorySnapshot cpu_snapshot() { return cache().snapshot(); }
+
 }  // namespace corten::runtime
-
-namespace corten {
-
-void record_memory_history(bool enabled, int64_t max_entries) {
-  if (enabled && max_entries < 1) usage_error("[record_memory_history] a history of {} entries", max_entries);
-  runtime::cache().record(enabled, max_entries);
-}
-MemorySnapshot memory_snapshot() { return runtime::cache().snapshot(); }
-void dump_snapshot(const std::string& path) { write_file_atomic(path, memory_snapshot().to_pickle()); }
-
-}  // namespace corten

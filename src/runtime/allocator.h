@@ -1,10 +1,14 @@
-// Memory for tensors: counted, aligned, cached for reuse.
+// Memory of the host for tensors: counted, aligned, cached for reuse. That of GPUs: device_allocator.h.
 #pragma once
 
 #include <string_view>
 
 #include "ir/value.h"
 #include "runtime/memory_counters.h"
+
+namespace corten {
+struct MemorySnapshot;
+}
 
 namespace corten::runtime {
 
@@ -46,6 +50,9 @@ struct LiveBlock {
   std::string_view label;
 };
 std::vector<LiveBlock> live_blocks();
+/// The history of this allocator, and its blocks: see corten/memory.h.
+void record_cpu_history(bool enabled, int64_t max_entries);
+MemorySnapshot cpu_snapshot();
 
 /// Memory that the machine can still give: MemAvailable, or the rest of the control group's limit if that is less.
 int64_t available_memory();

@@ -1,50 +1,19 @@
 // Eager execution: an op call is a program of one op, found in a cache or compiled.
-#include <list>
-#include <mutex>
-#include <unordered_map>
-
 #include "base/format.h"
-#include "base/thread_pool.h"
 #include "kernel/reference.h"
 #include "ops/functions.h"
 #include "ops/view_layout.h"
-#include "passes/precision.h"
 #include "runtime/allocator.h"
+#include "runtime/devices.h"
+#include "runtime/eager_device.h"
 #include "runtime/null_device.h"
 #include "runtime/program.h"
+#include "runtime/program_cache.h"
 #include "runtime/tensor_impl.h"
 
 namespace corten {
 namespace runtime {
 namespace {
-
-/// Programs of single ops, least recently used ones forgotten.
-class ProgramCache {
- public:
-  std::shared_ptr<Program> find(const std::string& key) {
-    std::lock_guard lock(mutex_);
-    auto found = map_.find(key);
-    if (found == map_.end()) return nullptr;
-    order_.splice(order_.begin(), order_, found->second);
-    return found->second->second;
-  }
-  void insert(const std::string& key, std::shared_ptr<Program> program) {
-    std::lock_guard lock(mutex_);
-    if (map_.count(key)) return;
-    order_.emplace_front(key, std::move(program));
-    map_[key] = order_.begin();
-    if (order_.size() > kLimit) {
-      map_.erase(order_.back().first);
-      order_.pop_back();
-    }
-  }
-
- private:
-  static constexpr size_t kLimit = 4096;
-  std::mutex mutex_;
-  std::list<std::pair<std::string, std::shared_ptr<Program>>> order_;
-  std::unordered_map<std::string, decltype(order_)::iterator> map_;
-};
 
 class EagerBuilder : public ir::Builder {
  public:
@@ -63,8 +32,9 @@ class EagerBuilder : public ir::Builder {
       return add(op, attrs, {ops::copy(inputs[0])});
     }
     if (op.kind == ir::OpKind::full) return {number(ir::infer_types(op, attrs, {})[0], ops::full_value(attrs))};
+    if (const ir::Placement place = where(inputs); place.kind == ir::DeviceKind::cuda) return open_device(place).run(op, attrs, inputs);
     thread_local std::string key;
-    make_key(op, *attrs, inputs, key);
+    make_program_key(op, *attrs, inputs, key);
     std::shared_ptr<Program> program = cache_.find(key);
     if (!program) {
       const std::string mine = key;  // compiling may run other ops
@@ -86,22 +56,13 @@ class EagerBuilder : public ir::Builder {
   }
 
  private:
-  /// Everything that a program of one op depends on, as bytes.
-  static void make_key(const ir::Op& op, const ir::Attrs& attrs, const ir::Values& inputs, std::string& key) {
-    auto bytes = [&key](const auto& value) { key.append(reinterpret_cast<const char*>(&value), sizeof value); };
-    auto dims = [&key](const ir::Dims& d) { key.append(reinterpret_cast<const char*>(d.data()), d.size() * sizeof(int64_t)); };
-    key.clear();
-    bytes(&op);
-    bytes(default_thread_pool().num_threads());
-    bytes(passes::matmul_precision().data());
-    key += attrs.text();
-    key += '\0';
-    for (const ir::Value& v : inputs) {
-      bytes(v.dtype());
-      bytes(v.rank());
-      dims(v.dims());
-      dims(v->layout.strides);
-    }
+  /// Where an op runs: where its operands lie, but for the numbers among them.
+  static ir::Placement where(const ir::Values& inputs) {
+    for (const ir::Value& v : inputs)
+      if (v->buffer->placement().kind == ir::DeviceKind::cuda) return v->buffer->placement();
+    const ir::Placement current = ir::current_placement();
+    if (current.kind == ir::DeviceKind::cpu || !std::all_of(inputs.begin(), inputs.end(), is_number)) return {};
+    return current;
   }
 
   /// One number in memory that all elements share: no program writes it, and those that read it read no more than that.
@@ -121,7 +82,7 @@ class EagerBuilder : public ir::Builder {
     for (const ir::Value& v : graph.add(op, attrs, in)) graph.output(v);
     return std::make_shared<Program>(graph, ProgramOptions{.eager = true});
   }
-  ProgramCache cache_;
+  ProgramCache<Program> cache_;
 };
 
 }  // namespace

@@ -3,6 +3,9 @@
 #include "base/format.h"
 #include "base/pickle.h"
 #include "corten/memory.h"
+#include "runtime/allocator.h"
+#include "runtime/devices.h"
+#include "runtime/eager_device.h"
 
 namespace corten {
 namespace {
@@ -28,7 +31,7 @@ void write(PickleWriter& out, const std::vector<MemoryFrame>& frames) {
 }
 
 void write(PickleWriter& out, const MemorySegment& s) {
-  out.begin_dict().item("device", int64_t{0}).item("address", s.address).item("total_size", s.total_size);
+  out.begin_dict().item("device", int64_t{s.device}).item("address", s.address).item("total_size", s.total_size);
   out.item("allocated_size", s.allocated_size()).item("active_size", s.allocated_size()).item("requested_size", s.requested_size());
   out.item("stream", int64_t{0}).item("segment_type", s.large ? "large" : "small");
   out.text("segment_pool_id").begin_tuple().integer(0).integer(0).end().item("is_expandable", false);
@@ -55,6 +58,18 @@ void write(PickleWriter& out, const MemoryEvent& e) {
 
 }  // namespace
 
+void record_memory_history(bool enabled, int64_t max_entries) {
+  if (enabled && max_entries < 1) usage_error("[record_memory_history] a history of {} entries", max_entries);
+  runtime::record_cpu_history(enabled, max_entries);
+  runtime::record_device_history(enabled, max_entries);
+}
+MemorySnapshot memory_snapshot(const Device& device) {
+  if (device.is_cpu()) return runtime::cpu_snapshot();
+  runtime::EagerDevice* opened = runtime::find_device(runtime::placement(device));
+  return opened ? opened->allocator().snapshot() : MemorySnapshot{.device = device.index};
+}
+void dump_snapshot(const std::string& path, const Device& device) { write_file_atomic(path, memory_snapshot(device).to_pickle()); }
+
 int64_t MemorySegment::allocated_size() const {
   int64_t sum = 0;
   for (const MemoryBlock& b : blocks) sum += b.active ? b.size : 0;
@@ -70,7 +85,9 @@ std::string MemorySnapshot::to_pickle() const {
   PickleWriter out;
   out.begin_dict().text("segments").begin_list();
   for (const MemorySegment& s : segments) write(out, s);
-  out.end().text("device_traces").begin_list().begin_list();
+  out.end().text("device_traces").begin_list();
+  for (int i = 0; i < device; ++i) out.begin_list().end();  // one list per device
+  out.begin_list();
   bool categories = false, unknown = false;
   for (const MemoryEvent& e : trace) {
     categories |= !e.category.empty();

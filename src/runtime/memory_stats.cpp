@@ -5,6 +5,8 @@
 #include "base/json.h"
 #include "corten/memory.h"
 #include "runtime/allocator.h"
+#include "runtime/devices.h"
+#include "runtime/eager_device.h"
 
 namespace corten {
 namespace {
@@ -13,8 +15,19 @@ using runtime::MemoryCounters;
 using runtime::MemoryStat;
 using runtime::PooledStat;
 
-std::map<std::string, int64_t> by_key() {
-  const MemoryCounters c = runtime::memory_counters();
+/// Null if nobody has opened the device.
+runtime::DeviceAllocator* allocator(const Device& device) {
+  runtime::EagerDevice* opened = runtime::find_device(runtime::placement(device));
+  return opened ? &opened->allocator() : nullptr;
+}
+MemoryCounters counters(const Device& device) {
+  if (device.is_cpu()) return runtime::memory_counters();
+  runtime::DeviceAllocator* gpu = allocator(device);
+  return gpu ? gpu->counters() : MemoryCounters();
+}
+
+std::map<std::string, int64_t> by_key(const Device& device) {
+  const MemoryCounters c = counters(device);
   std::map<std::string, int64_t> out;
   auto stat = [&](const std::string& key, const MemoryStat& s) {
     out[key + ".current"] = s.current;
@@ -30,11 +43,11 @@ std::map<std::string, int64_t> by_key() {
   pooled("allocation", c.allocation);
   pooled("segment", c.segment);
   pooled("active", c.allocation);
-  pooled("inactive_split", {});
+  pooled("inactive_split", c.inactive_split);
   pooled("allocated_bytes", c.allocated_bytes);
   pooled("reserved_bytes", c.reserved_bytes);
   pooled("active_bytes", c.allocated_bytes);
-  pooled("inactive_split_bytes", {});
+  pooled("inactive_split_bytes", c.inactive_split_bytes);
   pooled("requested_bytes", c.requested_bytes);
   stat("oversize_allocations", {});
   stat("oversize_segments", {});
@@ -72,20 +85,22 @@ std::string count_text(int64_t count, int64_t reference) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, int64_t>> memory_stats() {
-  const std::map<std::string, int64_t> stats = by_key();
+std::vector<std::pair<std::string, int64_t>> memory_stats(const Device& device) {
+  const std::map<std::string, int64_t> stats = by_key(device);
   return {stats.begin(), stats.end()};
 }
 
-std::string memory_stats_json() {
+std::string memory_stats_json(const Device& device) {
   Json json = Json::object();
-  for (const auto& [key, value] : by_key()) json.set(key, value);
+  for (const auto& [key, value] : by_key(device)) json.set(key, value);
   return json.dump();
 }
 
-std::string memory_summary(bool abbreviated) { return runtime::summary_table(by_key(), abbreviated); }
+std::string memory_summary(const Device& device, bool abbreviated) {
+  return runtime::summary_table(by_key(device), abbreviated, device.index);
+}
 
-std::string runtime::summary_table(const std::map<std::string, int64_t>& stats, bool abbreviated) {
+std::string runtime::summary_table(const std::map<std::string, int64_t>& stats, bool abbreviated, int device) {
   using Text = std::string (*)(int64_t, int64_t);
   struct Metric {
     const char* key;
@@ -106,7 +121,7 @@ std::string runtime::summary_table(const std::map<std::string, int64_t>& stats, 
   const std::string thick(75, '='), thin(75, '-');
   std::vector<std::string> lines;
   lines.push_back(thick);
-  lines.push_back(format(" {:16} PyTorch CUDA memory summary, device ID {:<17d} ", "", 0));
+  lines.push_back(format(" {:16} PyTorch CUDA memory summary, device ID {:<17d} ", "", device));
   lines.push_back(thin);
   lines.push_back(format("  {:9} CUDA OOMs: {:<12d} | {:6} cudaMalloc retries: {:<8d}  ", "", stats.at("num_ooms"), "",
                          stats.at("num_alloc_retries")));
@@ -137,12 +152,21 @@ std::string runtime::summary_table(const std::map<std::string, int64_t>& stats, 
   return out;
 }
 
-int64_t memory_allocated() { return runtime::memory_counters().allocated_bytes.all.current; }
-int64_t max_memory_allocated() { return runtime::memory_counters().allocated_bytes.all.peak; }
-int64_t memory_reserved() { return runtime::memory_counters().reserved_bytes.all.current; }
-int64_t max_memory_reserved() { return runtime::memory_counters().reserved_bytes.all.peak; }
-void reset_peak_memory_stats() { runtime::reset_peak_memory_stats(); }
-void reset_accumulated_memory_stats() { runtime::reset_accumulated_memory_stats(); }
-void empty_cache() { runtime::empty_cache(); }
+int64_t memory_allocated(const Device& device) { return counters(device).allocated_bytes.all.current; }
+int64_t max_memory_allocated(const Device& device) { return counters(device).allocated_bytes.all.peak; }
+int64_t memory_reserved(const Device& device) { return counters(device).reserved_bytes.all.current; }
+int64_t max_memory_reserved(const Device& device) { return counters(device).reserved_bytes.all.peak; }
+void reset_peak_memory_stats(const Device& device) {
+  if (device.is_cpu()) return runtime::reset_peak_memory_stats();
+  if (auto* gpu = allocator(device)) gpu->reset_peaks();
+}
+void reset_accumulated_memory_stats(const Device& device) {
+  if (device.is_cpu()) return runtime::reset_accumulated_memory_stats();
+  if (auto* gpu = allocator(device)) gpu->reset_totals();
+}
+void empty_cache(const Device& device) {
+  if (device.is_cpu()) return runtime::empty_cache();
+  if (auto* gpu = allocator(device)) gpu->empty_cache();
+}
 
 }  // namespace corten

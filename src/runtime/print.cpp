@@ -84,6 +84,7 @@ std::string Tensor::to_string() const {
   std::vector<double> shown = values;
   Numbers number(shown, dtype());
   std::string text = "tensor(" + block(values, shape(), 0, 0, number, summary, 7);
+  if (is_cuda()) text += format(", device='{}'", device().to_string());
   if (numel() == 0 && dim() > 1) text += format(", size=({})", fmt::join(shape(), ", "));
   if (dtype() != DType::f32 && dtype() != DType::i64 && dtype() != DType::boolean) text += format(", dtype={}", name(dtype()));
   if (requires_grad()) text += ", requires_grad=True";

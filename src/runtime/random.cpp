@@ -3,6 +3,7 @@
 #include "base/format.h"
 #include "base/hash.h"
 #include "ops/functions.h"
+#include "runtime/devices.h"
 #include "runtime/tensor_impl.h"
 
 namespace corten {
@@ -77,8 +78,14 @@ ops::Generator fixed(int64_t seed) {
 int64_t named_site(std::string_view name) { return static_cast<int64_t>(hash64(name) & 0x7fffffff); }
 }  // namespace
 
-Tensor rand(Shape shape) { return wrap(ops::random_uniform(values(), runtime::next_site(), std::move(shape))); }
-Tensor randn(Shape shape) { return wrap(ops::random_normal(values(), runtime::next_site(), std::move(shape))); }
+Tensor rand(Shape shape, const Device& device) {
+  const ir::PlacementScope place(runtime::placement(device));
+  return wrap(ops::random_uniform(values(), runtime::next_site(), std::move(shape)));
+}
+Tensor randn(Shape shape, const Device& device) {
+  const ir::PlacementScope place(runtime::placement(device));
+  return wrap(ops::random_normal(values(), runtime::next_site(), std::move(shape)));
+}
 Tensor dropout(const Tensor& x, double p, bool training) {
   if (!(p >= 0 && p <= 1)) usage_error("[dropout] the probability {} is not between 0 and 1", p);
   if (!training || p == 0) return x;

@@ -10,6 +10,8 @@
 #include "grad/differentiate.h"
 #include "ops/functions.h"
 #include "runtime/allocator.h"
+#include "runtime/devices.h"
+#include "runtime/eager_device.h"
 #include "runtime/null_device.h"
 #include "runtime/tensor_impl.h"
 
@@ -144,8 +146,11 @@ void assign(const Tensor& tensor, Value value, const char* what) {
   const TensorImpl& impl = *tensor.impl();
   if (impl.cell->leaf && ir::grad_enabled() && !impl.detached)
     usage_error("[{}] in-place write to a leaf that requires grad ({}): use a NoGradGuard, or work on a copy", what, to_string(impl.type));
+  const ir::Placement home = ir::placement_of(impl.cell->value);
+  const ir::PlacementScope place(home);
   value = ops::expand(ops::cast(value, impl.type.dtype), impl.type.dims);
   Trace* trace = Trace::active();
+  if (!trace) value = transfer(value, home);
   std::vector<Value> chain{trace ? trace->read(impl.cell) : impl.cell->value};
   for (auto& [op, attrs] : impl.views) chain.push_back(ir::emit(*op, attrs, {chain.back()})[0]);
   for (size_t i = impl.views.size(); i-- > 0;) value = write_view(*impl.views[i].first, impl.views[i].second, chain[i], value, what);
@@ -171,7 +176,26 @@ Value concrete_value(const Tensor& tensor, const char* what, At at) {
   Value v = value_of(tensor);
   if (on_null_device(v))
     usage_error("[{}] a tensor of the null device ({}) has no values, at {}", what, to_string(v.type()), ir::to_string(source(at)));
+  if (const ir::Placement place = ir::placement_of(v); place.kind == ir::DeviceKind::cuda) return open_device(place).download(v);
   return ir::is_contiguous(v->layout, v.dims()) ? v : ops::copy(v);
+}
+
+Value transfer(const Value& value, ir::Placement placement) {
+  const ir::Placement from = ir::placement_of(value);
+  if (from == placement || !value.concrete() || on_null_device(value)) return value;
+  if (from.kind == ir::DeviceKind::cpu && is_number(value)) {
+    const ir::PlacementScope there(placement);
+    return ops::copy(value);
+  }
+  Value out = move_to(value, placement);
+  if (!ir::grad_enabled() || !value.requires_grad()) return out;
+  auto node = std::make_shared<ir::TapeNode>();
+  node->inputs = {value};
+  node->outputs = {*out};
+  node->ordinal = ir::make_leaf().node->ordinal;
+  node->source = ir::current_source();
+  node->rule = [from](const ir::Vjp& vjp) { return Values{transfer(vjp.grads[0], from)}; };
+  return out.with_edge({node, 0});
 }
 
 }  // namespace runtime
@@ -219,6 +243,7 @@ int64_t Tensor::size(int64_t axis) const { return shape()[ir::normalize_axis(axi
 int64_t Tensor::dim() const { return get(*this).type.rank(); }
 int64_t Tensor::numel() const { return get(*this).type.elements(); }
 DType Tensor::dtype() const { return get(*this).type.dtype; }
+Device Tensor::device() const { return runtime::device(ir::placement_of(get(*this).cell->value)); }
 
 namespace {
 template <typename To>
@@ -342,6 +367,7 @@ void Tensor::backward(const Tensor& gradient, bool create_graph, At at) const {
     impl->type = cell->value.type();
     Tensor leaf(std::move(impl)), old = leaf.grad();
     ir::GradScope recording(create_graph);
+    if (!runtime::Trace::active()) grads[i] = runtime::transfer(grads[i], ir::placement_of(cell->value));
     if (!old.defined()) leaf.set_grad(wrap(grads[i]));
     else if (create_graph) leaf.set_grad(wrap(ops::add(value_of(old), grads[i])));
     else assign(old, ops::add(value_of(old), grads[i]), "backward");
@@ -433,6 +459,16 @@ std::vector<Tensor> Tensor::split(int64_t size, int64_t axis) const {
 // ---- Conversions and in-place writes
 
 Tensor Tensor::to(DType dtype) const { return dtype == this->dtype() ? *this : wrap(ops::cast(value_of(*this), dtype)); }
+Tensor Tensor::to(const Device& device, At at) const {
+  if (device == this->device()) return *this;
+  ir::SourceScope source(runtime::source(at));
+  if (runtime::Trace::active())
+    usage_error("[to] a tensor on {} is moved to {} while a function is being compiled, at {}: it runs on one device; move the tensor before",
+                this->device().to_string(), device.to_string(), ir::to_string(ir::current_source()));
+  const Value value = value_of(*this);
+  if (runtime::on_null_device(value)) usage_error("[to] a tensor of the null device ({}) has no values", text(value.type()));
+  return wrap(runtime::transfer(value, runtime::placement(device)));
+}
 Tensor Tensor::clone() const { return wrap(ops::copy(value_of(*this))); }
 Tensor Tensor::contiguous() const { return *this; }
 
@@ -549,20 +585,26 @@ Tensor scalar(double value, DType dtype) {
   }
   internal_error("unknown dtype");
 }
-Tensor full(Shape shape, double value, DType dtype) {
+Tensor full(Shape shape, double value, DType dtype, const Device& device) {
   Value v = ops::full(std::move(shape), dtype, value);
+  // What is being compiled runs on one device.
+  if (device.is_cuda() && v.concrete() && !runtime::on_null_device(v)) {
+    const ir::Placement there = runtime::placement(device);
+    return wrap(value == 0 && !std::signbit(value) ? runtime::open_device(there).zeros(v.type()) : runtime::transfer(v, there));
+  }
   // Ops share one number among all elements; storage has an element each, and zeros take no memory before they are touched.
   if (v.concrete() && !runtime::on_null_device(v) && !ir::is_contiguous(v->layout, v.dims()))
     v = value == 0 && !std::signbit(value) ? ir::make_concrete(v.type(), runtime::allocate_zeros(v.type().bytes())) : ops::copy(v);
   return wrap(std::move(v));
 }
-Tensor zeros(Shape shape, DType dtype) { return full(std::move(shape), 0, dtype); }
-Tensor ones(Shape shape, DType dtype) { return full(std::move(shape), 1, dtype); }
-Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype()); }
-Tensor ones_like(const Tensor& x) { return full(x.shape(), 1, x.dtype()); }
-Tensor arange(int64_t stop) { return arange(0, stop, 1); }
-Tensor arange(int64_t start, int64_t stop, int64_t step) {
+Tensor zeros(Shape shape, DType dtype, const Device& device) { return full(std::move(shape), 0, dtype, device); }
+Tensor ones(Shape shape, DType dtype, const Device& device) { return full(std::move(shape), 1, dtype, device); }
+Tensor zeros_like(const Tensor& x) { return full(x.shape(), 0, x.dtype(), x.device()); }
+Tensor ones_like(const Tensor& x) { return full(x.shape(), 1, x.dtype(), x.device()); }
+Tensor arange(int64_t stop, const Device& device) { return arange(0, stop, 1, device); }
+Tensor arange(int64_t start, int64_t stop, int64_t step, const Device& device) {
   if (step == 0) usage_error("[arange] a step of zero");
+  const ir::PlacementScope place(runtime::placement(device));
   int64_t n = std::max<int64_t>(0, (stop - start + step - (step > 0 ? 1 : -1)) / step);
   Value i = ops::iota({n}, 0);
   if (step != 1) i = ops::mul(i, static_cast<double>(step));

@@ -77,6 +77,9 @@ void assign(const Tensor& tensor, ir::Value value, const char* what);  // writes
 ir::Value concrete_value(const Tensor& tensor, const char* what, At at);
 inline ir::Source source(At at) { return {at.file_name(), static_cast<int>(at.line()), ir::current_source().stage}; }
 
+/// The same values on another device, differentiable. A number becomes storage of its own there.
+ir::Value transfer(const ir::Value& value, ir::Placement placement);
+
 /// Remembered call ordinals and module path for random sites (random.cpp).
 struct RandomState {
   std::string path;

@@ -6,6 +6,7 @@
 #include "base/format.h"
 #include "corten/random.h"
 #include "ops/functions.h"
+#include "ir/placement.h"
 #include "passes/precision.h"
 #include "runtime/tensor_impl.h"
 
@@ -172,7 +173,9 @@ Tensor amin(const Tensor& x, std::vector<int64_t> axes, bool keepdim, At at) {
 }
 Tensor argmax(const Tensor& x, int64_t axis, bool keepdim, At at) {
   SOURCE;
-  return wrap(ops::argmax(value_of(x), axis, keepdim));
+  const Value v = value_of(x);
+  const ir::PlacementScope place(v);
+  return wrap(ops::argmax(v, axis, keepdim));
 }
 Tensor logsumexp(const Tensor& x, int64_t axis, bool keepdim, At at) {
   SOURCE;
@@ -198,11 +201,15 @@ Values promoted(const std::vector<Tensor>& parts) {
 }  // namespace
 Tensor concat(const std::vector<Tensor>& parts, int64_t axis, At at) {
   SOURCE;
-  return wrap(ops::concat(promoted(parts), axis));
+  const Values values = promoted(parts);
+  const ir::PlacementScope place(values.empty() ? Value() : values[0]);
+  return wrap(ops::concat(values, axis));
 }
 Tensor stack(const std::vector<Tensor>& parts, int64_t axis, At at) {
   SOURCE;
-  return wrap(ops::stack(promoted(parts), axis));
+  const Values values = promoted(parts);
+  const ir::PlacementScope place(values.empty() ? Value() : values[0]);
+  return wrap(ops::stack(values, axis));
 }
 Tensor pad(const Tensor& x, std::vector<int64_t> low, std::vector<int64_t> high, double value, At at) {
   SOURCE;
@@ -319,7 +326,8 @@ Tensor embedding(const Tensor& ids, const Tensor& weight, At at) {
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, Reduction reduction, int64_t ignore_index, double label_smoothing, At at) {
   SOURCE;
   Value t = value_of(targets);
-  if (t.concrete() && !is_floating(t.dtype()) && logits.dim() > 0)
+  // Of another device nobody waits for the targets.
+  if (t.concrete() && !targets.is_cuda() && !is_floating(t.dtype()) && logits.dim() > 0)
     for (int64_t target : targets.to(DType::i64).to_vector<int64_t>())
       if (target != ignore_index && (target < 0 || target >= logits.size(-1)))
         usage_error("[cross_entropy] the target {} is none of {} classes (and not ignore_index = {})", target, logits.size(-1), ignore_index);

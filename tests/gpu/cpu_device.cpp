@@ -48,12 +48,23 @@ CpuDevice::~CpuDevice() {
 MakeModules CpuDevice::modules() {
   return [this](std::span<const KernelText> kernels) {
     texts_.emplace_back(kernels.begin(), kernels.end());
-    modules_.push_back(HostModule::compile(texts_.back(), missing));
+    modules_.push_back(batched ? nullptr : HostModule::compile(texts_.back(), missing));
     return std::vector<std::string>{std::to_string(modules_.size() - 1)};
   };
 }
 
+Status CpuDevice::compile_pending() {
+  std::vector<KernelText> pending;
+  for (size_t m = 0; m < modules_.size(); ++m)
+    if (!modules_[m]) pending.insert(pending.end(), texts_[m].begin(), texts_[m].end());
+  const std::shared_ptr<HostModule> compiled = HostModule::compile(pending, missing, false);
+  for (auto& m : modules_)
+    if (!m) m = compiled;
+  return compiled ? "" : missing;
+}
+
 Status CpuDevice::allocate(int64_t bytes, uint64_t& address) {
+  if (allocated_bytes() + bytes > memory_bytes) return "the device is out of memory";
   void* p = std::aligned_alloc(256, static_cast<size_t>((bytes + 511) / 256 * 256));
   std::memset(p, 0xff, static_cast<size_t>(bytes));  // NaN
   address = reinterpret_cast<uint64_t>(p);
@@ -67,7 +78,8 @@ Status CpuDevice::release(uint64_t address) {
   return "";
 }
 Status CpuDevice::memory(int64_t& free, int64_t& total) {
-  free = total = static_cast<int64_t>(info_.memory_bytes);
+  total = memory_bytes;
+  free = total - allocated_bytes();
   return "";
 }
 int64_t CpuDevice::allocated_bytes() const {
@@ -176,7 +188,7 @@ Status CpuDevice::synchronize() {
 
 Status CpuDevice::load_module(const std::string& cubin, uint64_t& module) {
   module = std::stoull(cubin) + 1;
-  return modules_[module - 1] ? "" : missing;
+  return modules_[module - 1] || batched ? "" : missing;
 }
 Status CpuDevice::unload_module(uint64_t) {
   return "";
@@ -184,7 +196,7 @@ Status CpuDevice::unload_module(uint64_t) {
 Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64_t& function) {
   for (const KernelText& t : texts_[module - 1])
     if (t.name == name) {
-      functions_.push_back({modules_[module - 1].get(), &t});
+      functions_.push_back({module - 1, t});
       function = functions_.size();
       return "";
     }
@@ -194,7 +206,7 @@ Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64
 Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** arguments,
                          int shared_bytes) {
   const Function f = functions_[function - 1];
-  if (threads != f.text->threads || blocks <= 0 || shared_bytes != f.text->shared_bytes)
+  if (threads != f.text.threads || blocks <= 0 || shared_bytes != f.text.shared_bytes)
     return format("a launch of {} blocks of {} threads with {} bytes of shared memory", blocks,
                   threads, shared_bytes);
   ++launches;
@@ -202,18 +214,21 @@ Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** 
   std::vector<int64_t> words;
   int64_t* table = nullptr;
   int count = 0;
-  if (f.text->grouped) {
+  if (f.text.grouped) {
     std::memcpy(&table, arguments[0], 8);
     std::memcpy(&count, arguments[1], 4);
   } else {
-    words.resize(static_cast<size_t>(f.text->words));
+    words.resize(static_cast<size_t>(f.text.words));
     std::memcpy(words.data(), arguments[0], words.size() * 8);
   }
-  return work(f.text->name, [=, this]() -> Status {
+  return work(f.text.name, [=, this]() -> Status {
+    if (!modules_[f.module])
+      if (Status s = compile_pending(); !s.empty()) return s;
+    const HostModule& module = *modules_[f.module];
     std::vector<HostModule::Range> memory;
     for (auto& [address, bytes] : memory_) memory.push_back({at<void>(address), bytes});
-    return f.text->grouped ? f.module->run_group(*f.text, table, count, blocks, memory, tracked, 1)
-                           : f.module->run(*f.text, words.data(), blocks, memory, tracked, 1);
+    return f.text.grouped ? module.run_group(f.text, table, count, blocks, memory, tracked, 1)
+                           : module.run(f.text, words.data(), blocks, memory, tracked, 1);
   });
 }
 

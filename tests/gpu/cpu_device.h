@@ -75,12 +75,15 @@ class CpuDevice final : public Device {
   /// Work is done when somebody waits for it, as late as can be: what is read before, or given another
   /// value too early, shows.
   bool lazy = false;
+  /// Kernels are compiled when one is executed, all that are known by then together, without optimisation.
+  bool batched = false;
+  int64_t memory_bytes = int64_t{4} << 30;  ///< that can be allocated
   bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory
 
  private:
   struct Function {
-    const codegen::test::HostModule* module;
-    const codegen::gpu::KernelText* text;
+    size_t module;
+    codegen::gpu::KernelText text;
   };
   using Work = std::function<Status()>;
   using Queue = std::deque<Work>;
@@ -90,11 +93,12 @@ class CpuDevice final : public Device {
   Status ask(Queue& queue, Work what);
   Status drain(Queue& queue, const bool* until = nullptr);
   Status reach(uint64_t event);
+  Status compile_pending();
 
   DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
   std::map<uint64_t, int64_t> memory_;  // address, bytes
   std::vector<std::vector<codegen::gpu::KernelText>> texts_;
-  std::vector<std::unique_ptr<codegen::test::HostModule>> modules_;
+  std::vector<std::shared_ptr<codegen::test::HostModule>> modules_;  // null: not compiled yet
   std::vector<Function> functions_;
   std::vector<std::vector<std::function<Status()>>> graphs_;
   std::vector<TracedWork> traced_;
