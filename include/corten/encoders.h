@@ -146,6 +146,8 @@ class SequenceClassifier : public EncoderModel {
   /// [B, L].
   Tensor loss(const EncoderInput& input, const Tensor& labels);
   int64_t num_labels() const;
+  /// Of the products of `batch` sequences of `tokens` tokens.
+  double forward_flops(int64_t batch, int64_t tokens) const;
   /// As the config says; otherwise regression for one label, and for several of them by the type of
   /// `labels`: classes if they are integers.
   ProblemType problem_type(const Tensor& labels) const;

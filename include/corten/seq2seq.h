@@ -101,6 +101,8 @@ class Seq2SeqLM : public Seq2SeqModel {
   /// generation_config.json where the model was loaded with one.
   std::vector<int64_t> eos_token_ids() const;
   std::optional<int64_t> decoder_start_token_id() const;
+  /// Of the products of `batch` inputs of `tokens` tokens, whose outputs have `decoder_tokens`.
+  virtual double forward_flops(int64_t batch, int64_t tokens, int64_t decoder_tokens) const = 0;
 
   /// Room for `length` tokens of each of `batch` sequences, which continue `inputs` inputs of
   /// `input_tokens` tokens.

@@ -9,7 +9,6 @@
 #include "runtime/device_report.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
-#include "train/model_setup.h"
 
 namespace corten {
 
@@ -45,10 +44,11 @@ ProgramExplanation explain(std::string name, const CompiledFunction& function, c
 std::vector<ProgramExplanation> explain_training(const Config& config, const std::function<void(const std::string&)>& message) {
   if (!config.train.compile) usage_error("a step that runs op by op is not compiled (train.compile = false)");
   default_thread_pool().set_num_threads(static_cast<int>(config.train.threads));
-  const std::string json = planned_model_config(config, message);
+  const Task task = task_of(config);
+  const std::string json = planned_model_config(config, task, message);
   const runtime::NullDeviceScope no_values;
-  const std::unique_ptr<CausalLM> model = build_model(json, "", 0);
-  TrainStep step(*model, step_settings(config));
+  const TrainedModel model(task, json);
+  TrainStep step(model.objective(), step_settings(config, task));
   step.plan();
   step.plan_evaluation();
   return {explain("training step", step.compiled(), step.device_plan()), explain("evaluation", step.compiled_evaluation(), step.device_evaluation())};

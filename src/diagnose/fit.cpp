@@ -44,7 +44,7 @@ class Search {
     if (auto found = plans_.find(key); found != plans_.end()) return found->second;
     if (request_.message)
       request_.message(format("planning batch {}, {} virtual shards, {}", settings.batch, settings.virtual_shards, name(settings.dtype)));
-    return plans_.emplace(key, plan_step(request_.model_config, settings)).first->second;
+    return plans_.emplace(key, plan_step(request_.model_config, settings, request_.task)).first->second;
   }
   void add(std::string name, std::string set, const StepPlan& plan, const Machine& machine, std::string cost) {
     ways_.push_back({std::move(name), std::move(set), true, fits(plan.peak_bytes), plan.peak_bytes, plan.predicted_seconds(machine), std::move(cost)});

@@ -23,6 +23,7 @@ struct WayToFit {
 
 struct FitRequest {
   std::string model_config;
+  Task task = Task::causal_lm;
   StepSettings settings;
   double limit_bytes = 0;
   Machine machine;                                  ///< predicts the times

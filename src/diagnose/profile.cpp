@@ -14,8 +14,9 @@
 #include "runtime/allocator.h"
 #include "runtime/device_function.h"
 #include "runtime/tensor_impl.h"
+#include "train/examples.h"
 #include "train/model_setup.h"
-#include "train/run_data.h"
+#include "train/trained_model.h"
 
 namespace corten {
 namespace {
@@ -45,7 +46,7 @@ class ScratchFolder {
 
 /// What memory holds now, by owner. Tensors that are neither weights nor the optimizer's are told apart by the op and the
 /// line that made them.
-StepMemory memory_now(int64_t step, const CausalLM& model, const TrainStep& train) {
+StepMemory memory_now(int64_t step, const nn::Module& model, const TrainStep& train) {
   StepMemory out{step, {}};
   std::map<std::string, int64_t> others;
   std::map<const void*, std::string> known;
@@ -112,25 +113,25 @@ ProfileResult profile_training(const Config& config, const ProfileOptions& optio
     device = cuda::open_device(0);
   }
   default_thread_pool().set_num_threads(static_cast<int>(config.train.threads));
-  if (config.is_classification())
-    usage_error("profiles are for language models, not for classifiers");
+  const Task task = task_of(config);
   ScratchFolder folder;
   const RunDataCallbacks callbacks{.message = options.message};
   const TokenizerInfo tokenizer = make_tokenizer(config, "", callbacks);
-  prepare_data(config, tokenizer, folder.path(), callbacks);
-  const RunData data = open_data(config, tokenizer, folder.path());
-  const std::string json = model_config_json(config, tokenizer.vocab_size, tokenizer.end_of_text);
-  require_memory(12 * static_cast<uint64_t>(count_parameters(json)), "the training state", "choose a smaller model");
-  const bool pretrained = !config.model.path.empty() && config.model.init != "random";
-  const std::unique_ptr<CausalLM> model = build_model(json, pretrained ? config.model.path : "", config.train.seed);
+  const std::vector<std::string> class_names = read_class_names(config, task);
+  if (task == Task::causal_lm) prepare_data(config, tokenizer, folder.path(), callbacks);
+  const TrainingData data = open_examples(config, task, tokenizer, class_names, folder.path());
+  const std::string json = initial_model_config(config, task, tokenizer, class_names);
+  require_training_memory(json, config);
+  std::vector<std::string> drawn;
+  const TrainedModel model(task, json, initial_weights(config), config.train.seed, drawn);
   manual_seed(config.train.seed);
-  const StepSettings settings = step_settings(config);
-  TrainStep step(*model, settings);
+  const StepSettings settings = step_settings(config, task);
+  TrainStep step(model.objective(), settings);
   if (cuda) step.use_device(device ? std::make_unique<runtime::DeviceState>(*device) : options.cuda_device());
   const optim::LrSchedule schedule = make_schedule(config.optim, std::max<int64_t>(config.train.steps, 1));
 
   auto load = [&](int64_t index) {
-    data.train.fill(static_cast<uint64_t>(index), config.train.batch, 0, config.train.batch, step.ids(), step.targets());
+    data.train->fill(static_cast<uint64_t>(index), config.train.batch, 0, config.train.batch, step.ids(), step.targets());
   };
   if (!settings.compile) record_memory_history(true);
   if (options.message) options.message("warming up");
@@ -151,7 +152,7 @@ ProfileResult profile_training(const Config& config, const ProfileOptions& optio
         RangeScope training("train_step", "user_annotation");
         result.losses.push_back(step.run(schedule.at(i)).loss);
       }
-      result.memory.push_back(memory_now(i, *model, step));
+      result.memory.push_back(memory_now(i, model.module(), step));
       for (auto it = recorder.ranges().rbegin(); it != recorder.ranges().rend(); ++it)
         if (it->parent < 0) {
           result.step_ms.push_back(static_cast<double>(it->end_ns - it->start_ns) / 1e6);
@@ -170,7 +171,7 @@ ProfileResult profile_training(const Config& config, const ProfileOptions& optio
   result.averages = key_averages(named);
   result.growth = growth_report(result.memory);
   if (settings.compile) {
-    result.plan = plan_of(*model, step, settings);
+    result.plan = plan_of(model, step, settings);
     // The times of the last step, kernel by kernel.
     std::vector<double> seconds;
     for (const runtime::RecordedRange& r : result.ranges)

@@ -8,9 +8,7 @@
 #include "runtime/device_report.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
-#include "train/model_setup.h"
 #include "train/run_data.h"
-#include "train/trained_model.h"
 
 namespace corten {
 
@@ -67,11 +65,12 @@ int64_t StepPlan::peak_with(const std::array<double, runtime::kOwners>& parts) c
   return static_cast<int64_t>(weighted(fixed) + arena);
 }
 
-StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSettings& settings) {
+StepPlan plan_of(const TrainedModel& trained, const TrainStep& step, const StepSettings& settings) {
   const runtime::Inspection found = runtime::inspect(step.compiled());
   StepPlan plan;
+  const nn::Module& model = trained.module();
   plan.parameters = model.num_parameters();
-  plan.model_flops = 3 * model.forward_flops(settings.batch, settings.seq);
+  plan.model_flops = 3 * trained.forward_flops(settings.batch, settings);
   plan.info = step.info();
   plan.report = step.device_plan() ? runtime::device_report(*step.device_plan()) : found.program->report();
   plan.workspace_bytes = step.device_workspace_bytes();
@@ -113,35 +112,20 @@ StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSetting
   return plan;
 }
 
-StepPlan plan_step(const std::string& model_config, const StepSettings& settings) {
+StepPlan plan_step(const std::string& model_config, const StepSettings& settings, Task task) {
   const runtime::NullDeviceScope no_values;
-  const std::unique_ptr<CausalLM> model = build_model(model_config, "", 0);
+  const TrainedModel model(task, model_config);
   StepSettings compiled = settings;
   compiled.compile = true;
-  TrainStep step(*model, compiled);
+  TrainStep step(model.objective(), compiled);
   step.plan();
-  return plan_of(*model, step, compiled);
+  return plan_of(model, step, compiled);
 }
 
-StepSettings step_settings(const Config& config) {
-  return {.batch = config.train.batch,
-          .seq = config.data.seq,
-          .virtual_shards = config.train.virtual_shards,
-          .dtype = config.train.dtype,
-          .compile = config.train.compile,
-          .memory_budget = static_cast<int64_t>(config.train.memory_budget_bytes()),
-          .optim = config.optim,
-          .lora = lora_config(config),
-          .lora_seed = config.train.seed,
-          .cuda = config.train.device == "cuda"};
-}
-
-std::string planned_model_config(const Config& config, const std::function<void(const std::string&)>& message) {
-  if (config.is_classification())
-    usage_error("steps of classifiers are planned by corten train --plan");
-  if (config.model.fields.contains("vocab_size") || !config.model.path.empty()) return model_config_json(config, 0, -1);
-  const TokenizerInfo tokenizer = make_tokenizer(config, "", {.message = message});
-  return model_config_json(config, tokenizer.vocab_size, tokenizer.end_of_text);
+std::string planned_model_config(const Config& config, Task task, const std::function<void(const std::string&)>& message) {
+  const bool vocabulary_is_known = config.model.fields.contains("vocab_size") || !config.model.path.empty();
+  const TokenizerInfo tokenizer = vocabulary_is_known ? TokenizerInfo() : make_tokenizer(config, "", {.message = message});
+  return initial_model_config(config, task, tokenizer, read_class_names(config, task));
 }
 
 }  // namespace corten

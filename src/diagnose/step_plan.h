@@ -12,6 +12,7 @@
 #include "runtime/program_report.h"
 #include "train/config.h"
 #include "train/train_step.h"
+#include "train/trained_model.h"
 
 namespace corten {
 
@@ -56,15 +57,13 @@ struct StepPlan {
 };
 
 /// Compiles and plans the step; nothing is allocated for the model and nothing runs.
-StepPlan plan_step(const std::string& model_config, const StepSettings& settings);
+StepPlan plan_step(const std::string& model_config, const StepSettings& settings, Task task = Task::causal_lm);
 /// The plan of a step that exists, compiled. `model` is the one that it trains.
-StepPlan plan_of(const CausalLM& model, const TrainStep& step, const StepSettings& settings);
+StepPlan plan_of(const TrainedModel& model, const TrainStep& step, const StepSettings& settings);
 
-/// The settings that a configuration asks for.
-StepSettings step_settings(const Config& config);
 /// The config.json of the model of a configuration. Its tokenizer is read (or trained) only if the model's vocabulary is not
-/// known without.
-std::string planned_model_config(const Config& config, const std::function<void(const std::string&)>& message);
+/// known without; the texts of a classifier are, for its classes.
+std::string planned_model_config(const Config& config, Task task, const std::function<void(const std::string&)>& message);
 
 /// The memory of one step over time, as PyTorch's tools read it: one segment that holds state, arguments, results and the
 /// arena. `seconds` is the time of each kernel, as predicted or measured.

@@ -14,12 +14,13 @@ TrainingPlan plan_training(const Config& config, const PlanOptions& options) {
     return cuda ? cuda_machine(dtype) : this_machine(dtype, options.measure);
   };
   TrainingPlan plan;
-  plan.settings = step_settings(config);
+  const Task task = task_of(config);
+  plan.settings = step_settings(config, task);
   plan.device = config.train.device;
   plan.ranks = options.ranks;
   plan.machine = machine_for(config.train.dtype);  // an unknown name before any work
-  const std::string model = planned_model_config(config, options.message);
-  plan.step = plan_step(model, plan.settings);
+  const std::string model = planned_model_config(config, task, options.message);
+  plan.step = plan_step(model, plan.settings, task);
   plan.predicted_seconds = plan.step.predicted_seconds(plan.machine);
   plan.limit_bytes = plan.machine.memory_bytes;
   plan.limit = options.machine.empty() && !cuda ? "the available memory of this machine" : format("the memory of one {}", plan.machine.name);
@@ -30,6 +31,7 @@ TrainingPlan plan_training(const Config& config, const PlanOptions& options) {
   plan.fits = static_cast<double>(plan.step.peak_bytes) <= plan.limit_bytes;
   if (!plan.fits || options.always_ways)
     plan.ways = ways_to_fit(plan.step, {.model_config = model,
+                                        .task = task,
                                         .settings = plan.settings,
                                         .limit_bytes = plan.limit_bytes,
                                         .machine = plan.machine,
@@ -82,6 +84,7 @@ Json to_json(const TrainingPlan& plan) {
        {"threads", default_thread_pool().num_threads()},
        {"batch", plan.settings.batch},
        {"seq", plan.settings.seq},
+       {"targets_per_sequence", plan.settings.targets_per_row()},
        {"virtual_shards", plan.settings.virtual_shards},
        {"dtype", name(plan.settings.dtype)},
        {"peak_bytes", step.peak_bytes},

@@ -8,6 +8,7 @@
 #include "corten/encoders.h"
 #include "corten/seq2seq.h"
 #include "corten/vision.h"
+#include "models/auto_seq2seq.h"
 #include "models/gemma2/gemma2.h"
 #include "models/gpt2/config.h"
 #include "models/gpt2/gpt2.h"
@@ -127,7 +128,7 @@ ModelInfo model_info(const Json& config, std::string_view source) {
 }
 
 std::vector<std::string> config_field_names(std::string_view model_type) {
-  std::vector<std::string> names;
+  std::vector<std::string> names = seq2seq_field_names(model_type);
   for (const ModelType& type : types())
     if (type.name == model_type) {
       const Json defaults = type.defaults();

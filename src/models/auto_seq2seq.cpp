@@ -1,4 +1,5 @@
-// Encoder-decoders by the model_type of their config.
+#include "models/auto_seq2seq.h"
+
 #include <algorithm>
 
 #include "base/file.h"
@@ -67,6 +68,34 @@ std::unique_ptr<M> from_folder(const std::string& folder, std::optional<DType> d
 
 std::vector<std::string> seq2seq_model_types() {
   return {"t5"};
+}
+
+bool is_seq2seq_type(std::string_view model_type) {
+  const std::vector<std::string> types = seq2seq_model_types();
+  return std::ranges::find(types, model_type) != types.end();
+}
+
+std::vector<std::string> seq2seq_field_names(std::string_view model_type) {
+  if (!is_seq2seq_type(model_type)) return {};
+  // Those without a default, and all others.
+  std::vector<std::string> names = {"bos_token_id", "decoder_start_token_id",
+                                    "scale_decoder_outputs"};
+  const Json defaults = t5::read_config(Json::object(), "defaults").json;
+  for (const auto& [key, value] : defaults.items()) names.push_back(key);
+  return names;
+}
+
+Seq2SeqInfo seq2seq_info(const Json& config, std::string_view source) {
+  const t5::Config c = read(config, source);
+  return {.model_type = "t5", .vocab_size = c.vocab_size, .num_parameters = c.num_parameters()};
+}
+
+Json seq2seq_folder_config(const std::string& folder) {
+  Json json = read_config_json(folder);
+  const t5::Config config = read(json, join_path(folder, "config.json"));
+  json.set("tie_word_embeddings", is_tied(config, Safetensors::open(folder)));
+  json.set("scale_decoder_outputs", config.scales_outputs());
+  return json;
 }
 
 std::unique_ptr<Seq2SeqLM> AutoModelForSeq2SeqLM::from_pretrained(const std::string& folder,

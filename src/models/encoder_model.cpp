@@ -201,6 +201,16 @@ int64_t SequenceClassifier::num_labels() const {
   return config().num_labels;
 }
 
+double SequenceClassifier::forward_flops(int64_t batch, int64_t tokens) const {
+  const auto B = static_cast<double>(batch), T = static_cast<double>(tokens);
+  const auto C = static_cast<double>(config().hidden_size),
+             F = static_cast<double>(config().intermediate_size);
+  const double layer = 2 * T * (4 * C * C + 2 * C * F) + 4 * T * T * C;
+  // Heads read one state, through a layer of its width.
+  const double head = 2 * C * (C + static_cast<double>(config().num_labels));
+  return B * (static_cast<double>(config().num_hidden_layers) * layer + head);
+}
+
 ProblemType SequenceClassifier::problem_type(const Tensor& labels) const {
   return layers::problem_type(labels_config(config()), labels);
 }

@@ -12,6 +12,7 @@
 #include "base/format.h"
 #include "base/strings.h"
 #include "base/toml.h"
+#include "models/auto_seq2seq.h"
 #include "models/presets.h"
 #include "train/model_setup.h"
 
@@ -244,6 +245,14 @@ void Loader::check_together() const {
     if (tokenizer.vocab_size > 0)
       usage_error("{}: an encoder brings its tokenizer, tokenizer.vocab_size makes another",
                   where("tokenizer.vocab_size"));
+  }
+  if (resolved_.config.names_seq2seq() || is_seq2seq_type(model.model_type)) {
+    if (!data.shards.empty())
+      usage_error("{}: data.shards hold no pairs of source and target: set data.text",
+                  where("data.shards"));
+  } else if (data.target_seq > 0 && model.path.empty()) {
+    usage_error("{}: data.target_seq = {} is for encoder-decoders", where("data.target_seq"),
+                data.target_seq);
   }
   if (tokenizer.vocab_size > 0 && !model.path.empty() && model.init != "random")
     usage_error("{}: tokenizer.vocab_size makes another tokenizer than the one that the weights of "

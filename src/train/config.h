@@ -27,7 +27,8 @@ struct ModelConfig {
   std::string model_type;  ///< architecture described by `fields` alone
   /// "random": fresh weights; "pretrained": those of `path`. Empty: pretrained if `path` is set.
   std::string init;
-  /// "causal-lm": next tokens; "sequence-classification": the label of a text. Empty: the former.
+  /// "causal-lm": next tokens; "sequence-classification": the label of a text; "seq2seq-lm": the
+  /// text that belongs to another. Empty: what models of the type do, the first or the last.
   std::string task;
   /// The Hugging Face config fields that were given, and those of the preset (without vocab_size
   /// and token ids, which the tokenizer decides), in the order of the schema. Merged over the
@@ -41,12 +42,14 @@ struct TokenizerConfig {
 };
 
 struct DataConfig {
-  /// UTF-8 files; empty if `shards` is set. With labels for classification (train/labelled_text.h).
+  /// UTF-8 files; empty if `shards` is set. With labels (train/labelled_text.h) or pairs of source
+  /// and target (train/text_pairs.h) for the tasks that need them.
   std::vector<std::string> text;
   std::string shards;                 ///< folder written by `corten data prepare`
   std::vector<std::string> val_text;  ///< validation files; empty: hold out val_fraction
   double val_fraction = 0.05;
-  int64_t seq = 256;  ///< tokens per sequence
+  int64_t seq = 256;       ///< tokens per sequence
+  int64_t target_seq = 0;  ///< of an encoder-decoder: tokens per target; 0: as many
 };
 
 struct TrainConfig {
@@ -105,6 +108,7 @@ struct Config {
   LoraSection lora;
 
   bool is_classification() const { return model.task == "sequence-classification"; }
+  bool names_seq2seq() const { return model.task == "seq2seq-lm"; }
 };
 
 /// What set a value; a later layer overrides an earlier one.

@@ -9,6 +9,7 @@
 #include "base/strings.h"
 #include "base/toml.h"
 #include "corten/models.h"
+#include "corten/seq2seq.h"
 #include "train/config.h"
 
 namespace corten {
@@ -128,6 +129,12 @@ class Table {
   ConfigField& last() { return fields.back(); }
 };
 
+std::vector<std::string> trained_types() {
+  std::vector<std::string> names = model_types();
+  for (std::string& name : seq2seq_model_types()) names.push_back(std::move(name));
+  return names;
+}
+
 void add_model(Table& t) {
   constexpr auto section = &Config::model;
   using M = ModelConfig;
@@ -139,16 +146,16 @@ void add_model(Table& t) {
       .example("\"folder\"");
   t.add("model.model_type", section, &M::model_type, "or an architecture and its fields below")
       .optional()
-      .choices(model_types())
+      .choices(trained_types())
       .example("\"gpt2\"");
   t.add("model.init", section, &M::init, "weights to start from; by default those of path")
       .optional()
       .choices({"random", "pretrained"})
       .example("\"random\"");
   t.add("model.task", section, &M::task,
-        "what to learn: next tokens, or the labels of texts (needs path)")
+        "what to learn: next tokens, the labels of texts (needs path), or pairs of texts")
       .optional()
-      .choices({"causal-lm", "sequence-classification"})
+      .choices({"causal-lm", "sequence-classification", "seq2seq-lm"})
       .example("\"sequence-classification\"");
   t.model_field("n_layer", Type::Integer, "transformer blocks").range(1, 1e4).example("4");
   t.model_field("n_embd", Type::Integer, "width of the residual stream").range(1, 1e6).example("256");
@@ -221,6 +228,30 @@ void add_model(Table& t) {
   t.model_field("final_logit_softcapping", Type::Number, "gemma2: smooth bound of logits")
       .range(1e-6, 1e6)
       .example("30.0");
+  size("d_model", "t5: width of the residual stream", 1e6, "512");
+  size("d_kv", "t5: size of a head", 1 << 14, "64");
+  size("d_ff", "t5: width of the feed-forward layer", 1e7, "2048");
+  size("num_layers", "t5: blocks of the encoder", 4096, "6");
+  size("num_decoder_layers", "t5: blocks of the decoder; by default num_layers", 4096, "6");
+  size("num_heads", "t5: attention heads", 1 << 16, "8");
+  t.model_field("feed_forward_proj", Type::String, "t5: activation, gated or not")
+      .example("\"gated-gelu\"");
+  t.model_field("dropout_rate", Type::Number, "t5: every dropout").range(0).below(1).example("0.1");
+  t.model_field("initializer_factor", Type::Number, "t5: scale of fresh weights")
+      .range(0, 100)
+      .example("1.0");
+  t.model_field("relative_attention_num_buckets", Type::Integer, "t5: distances told apart")
+      .range(4, 1 << 20)
+      .example("32");
+  t.model_field("relative_attention_max_distance", Type::Integer, "t5: beyond it all are one")
+      .range(3, 1 << 20)
+      .example("128");
+  t.model_field("decoder_start_token_id", Type::Integer, "t5: what outputs begin with")
+      .range(0, 1e8)
+      .example("0");
+  t.model_field("pad_token_id", Type::Integer, "t5: padding; by default the tokenizer's")
+      .range(0, 1e8)
+      .example("0");
   t.model_field("bos_token_id", Type::Integer, "token that begins a text; by default the tokenizer's")
       .range(0, 1e8)
       .example("50256");
@@ -240,7 +271,7 @@ void add_data(Table& t) {
       .example("4096");
   constexpr auto section = &Config::data;
   using D = DataConfig;
-  t.add("data.text", section, &D::text, "UTF-8 text files; with labels: .jsonl or .tsv")
+  t.add("data.text", section, &D::text, "UTF-8 text files; with labels or targets: .jsonl or .tsv")
       .optional()
       .example("[\"book.txt\"]");
   t.add("data.shards", section, &D::shards, "or a folder written by corten data prepare")
@@ -252,6 +283,10 @@ void add_data(Table& t) {
       .range(0)
       .below(1);
   t.add("data.seq", section, &D::seq, "tokens per sequence").range(1, 1e8);
+  t.add("data.target_seq", section, &D::target_seq, "of an encoder-decoder: tokens per target")
+      .optional()
+      .range(1, 1e8)
+      .example("64");
 }
 
 void add_train(Table& t) {

@@ -7,7 +7,7 @@
 
 #include "base/format.h"
 #include "base/strings.h"
-#include "corten/data.h"
+#include "train/paired_lines.h"
 
 namespace corten {
 namespace {
@@ -22,67 +22,17 @@ std::optional<int64_t> as_number(std::string_view label) {
   return value;
 }
 
-void read_json_line(std::string_view line, const std::string& place, LabelledText& out) {
-  const Json json = Json::parse(line, place);
-  for (const char* key : {"text", "label"})
-    if (!json.is_object() || !json.contains(key))
-      usage_error("{}: expected an object with \"text\" and \"label\"", place);
-  const Json& label = json.at("label");
-  out.texts.push_back(json.at("text").as_string(format("{}: \"text\"", place)));
-  out.labels.push_back(label.is_int() ? std::to_string(label.as_int())
-                                      : label.as_string(format("{}: \"label\"", place)));
-}
-
-/// Columns of a file of tab-separated values.
-class Columns {
- public:
-  void read(std::string_view line, const std::string& place, bool first, LabelledText& out) {
-    const size_t tab = line.find('\t');
-    if (tab == line.npos || line.find('\t', tab + 1) != line.npos)
-      usage_error("{}: expected a text, a tab and a label", place);
-    const std::string_view a = line.substr(0, tab), b = line.substr(tab + 1);
-    if (first && ((a == "text" && b == "label") || (a == "label" && b == "text"))) {
-      label_first_ = a == "label";
-      return;
-    }
-    out.texts.emplace_back(label_first_ ? b : a);
-    out.labels.emplace_back(label_first_ ? a : b);
-  }
-
- private:
-  bool label_first_ = false;
-};
-
 }  // namespace
 
 LabelledText read_labelled_text(const std::vector<std::string>& files) {
-  LabelledText out;
-  for (const std::string& file : files) {
-    const bool json = file.ends_with(".jsonl");
-    if (!json && !file.ends_with(".tsv"))
-      usage_error("{}: texts with labels are .jsonl or .tsv files", file);
-    const std::string content = read_text_file(file);
-    Columns columns;
-    size_t number = 0;
-    for (size_t begin = 0; begin < content.size();) {
-      const size_t end = std::min(content.find('\n', begin), content.size());
-      std::string_view line = std::string_view(content).substr(begin, end - begin);
-      if (line.ends_with('\r')) line.remove_suffix(1);
-      begin = end + 1;
-      const std::string place = format("{}:{}", file, ++number);
-      if (line.empty()) continue;
-      if (json)
-        read_json_line(line, place, out);
-      else
-        columns.read(line, place, number == 1, out);
-      if (out.labels.size() > out.places.size()) {
-        if (out.labels.back().empty()) usage_error("{}: the label is empty", place);
-        out.places.push_back(place);
-      }
-    }
-  }
-  if (out.texts.empty()) usage_error("{}: there is no text", fmt::join(files, ", "));
-  return out;
+  PairedLines lines = read_paired_lines(files, {.first = "text",
+                                                .second = "label",
+                                                .other_first = "",
+                                                .files = "texts with labels",
+                                                .integers = true});
+  for (size_t i = 0; i < lines.second.size(); ++i)
+    if (lines.second[i].empty()) usage_error("{}: the label is empty", lines.places[i]);
+  return {std::move(lines.first), std::move(lines.second), std::move(lines.places)};
 }
 
 std::vector<std::string> class_names(const std::vector<std::string>& labels, const Json& config) {

@@ -1,10 +1,6 @@
 // Texts with labels, for training classifiers.
-//
-//   .jsonl   a JSON object on each line: {"text": "...", "label": "good"}; other keys are ignored
-//   .tsv     text, a tab, label on each line; a first line of these two words, in either order,
-//            says which column is which
-//
-// Labels are words or whole numbers from 0 on.
+// Lines of .jsonl or .tsv files (train/paired_lines.h): "text" and "label", which is a word or a
+// whole number from 0 on.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,8 @@
 #include "base/process.h"
 #include "base/strings.h"
 #include "models/auto_model.h"
+#include "models/auto_seq2seq.h"
+#include "models/model_folder.h"
 #include "models/presets.h"
 #include "runtime/allocator.h"
 
@@ -62,6 +64,42 @@ std::string model_config_json(const Config& config, int64_t vocab_size, int64_t 
   return json.dump(2);
 }
 
+std::string seq2seq_config_json(const Config& config, const TokenizerInfo& tokenizer) {
+  const ModelConfig& model = config.model;
+  const bool fresh = model.path.empty() || model.init == "random";
+  Json json = Json::object();
+  if (model.path.empty())
+    json.set("model_type", model.model_type);
+  else
+    json = fresh ? read_config_json(model.path) : seq2seq_folder_config(model.path);
+  for (const auto& [name, value] : model.fields.items()) json.set(name, value);
+  const std::string origin = model.path.empty() ? "model" : model.path;
+  if (!json.contains("vocab_size")) {
+    if (tokenizer.vocab_size == 0)
+      usage_error("the vocabulary size is unknown: set tokenizer.path or model.vocab_size");
+    json.set("vocab_size", tokenizer.vocab_size);
+  }
+  const auto fill = [&](const char* name, std::optional<int64_t> id) {
+    if (!json.contains(name) && id) json.set(name, *id);
+  };
+  if (model.path.empty() && tokenizer.tokenizer) {
+    std::optional<int64_t> end, padding = tokenizer.tokenizer->special_id("pad");
+    if (!padding) padding = tokenizer.tokenizer->token_to_id("<pad>");
+    if (tokenizer.end_of_text >= 0) end = tokenizer.end_of_text;
+    fill("eos_token_id", end);
+    fill("pad_token_id", padding ? padding : end);
+  }
+  if (fresh)
+    if (const Json* padding = json.find("pad_token_id"); padding && padding->is_int())
+      fill("decoder_start_token_id", padding->as_int());
+  const Seq2SeqInfo info = seq2seq_info(json, origin);
+  check_model_fields(model.fields, info.model_type, [](const std::string& key) { return key; });
+  if (info.vocab_size < tokenizer.vocab_size)
+    usage_error("{}: vocab_size = {} is smaller than the tokenizer's {}", origin, info.vocab_size,
+                tokenizer.vocab_size);
+  return json.dump(2);
+}
+
 std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std::string& weights,
                                       int64_t seed) {
   std::unique_ptr<CausalLM> model = make_model(config_json);
@@ -73,7 +111,21 @@ std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std:
 }
 
 int64_t count_parameters(const std::string& config_json) {
-  return model_info(config_json).num_parameters;
+  const Json json = Json::parse(config_json, "config.json");
+  const Json* type = json.is_object() ? json.find("model_type") : nullptr;
+  if (type && type->is_string() && is_seq2seq_type(type->as_string()))
+    return seq2seq_info(json, "config.json").num_parameters;
+  return model_info(json, "config.json").num_parameters;
+}
+
+void require_training_memory(const std::string& config_json, const Config& config) {
+  if (config.is_classification()) return;
+  const auto parameters = static_cast<uint64_t>(count_parameters(config_json));
+  // Weights of four bytes each, and two moments unless they are frozen.
+  require_memory(
+      (config.lora.r > 0 ? 4 : 12) * parameters,
+      format("the training state of {:.1f} M parameters", static_cast<double>(parameters) * 1e-6),
+      "choose a smaller model");
 }
 
 void require_memory(uint64_t bytes, const std::string& what, const std::string& hint) {

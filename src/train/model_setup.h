@@ -8,6 +8,7 @@
 
 #include "corten/models.h"
 #include "train/config.h"
+#include "train/run_data.h"
 
 namespace corten {
 
@@ -22,6 +23,10 @@ void check_model_fields(const Json& fields, const std::string& model_type,
 /// than data.seq, or the vocabulary is known from neither.
 std::string model_config_json(const Config& config, int64_t vocab_size, int64_t end_of_text);
 
+/// The same of an encoder-decoder, whose special tokens are the tokenizer's, too, where neither the
+/// configuration nor weights decide: its end of text, and its padding, which outputs begin with.
+std::string seq2seq_config_json(const Config& config, const TokenizerInfo& tokenizer);
+
 /// The model of a config.json with fresh weights (a function of `seed`), or with those of
 /// `weights`, a folder in Hugging Face layout, if that is not empty.
 std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std::string& weights,
@@ -29,6 +34,10 @@ std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std:
 
 /// Parameters of the model of a config.json, without building it.
 int64_t count_parameters(const std::string& config_json);
+
+/// Resource error unless there is memory for what training keeps of the model of a config.json. That
+/// of a classifier is not counted.
+void require_training_memory(const std::string& config_json, const Config& config);
 
 /// Resource error unless this process can get `bytes` more memory with some to spare. `what` names
 /// who asks: "training state", ...; `hint` says what would make it fit.

@@ -10,12 +10,15 @@
 #include "base/strings.h"
 #include "corten/models.h"
 #include "corten/tokenizer.h"
+#include "train/text_pairs.h"
+#include "train/trained_model.h"
 
 namespace corten {
 namespace {
 
 constexpr const char* kFileName = "tokenizer.json";
 constexpr const char* kSeparator = "<|endoftext|>";  // of documents in a text, and its token
+constexpr const char *kPadding = "<pad>", *kEnd = "</s>";  // of sources and targets
 // Validation sees a fixed sample of its sequences, whatever the seed of the run.
 constexpr uint64_t kValidationSeed = 0;
 
@@ -28,24 +31,30 @@ TokenizerInfo describe(Tokenizer tokenizer) {
   return info;
 }
 
-/// Trains on all documents of data.text.
+/// Trains on all documents of data.text, or on the sources and targets of its pairs.
 Tokenizer train_tokenizer(const Config& config, const RunDataCallbacks& callbacks) {
+  Tokenizer::TrainOptions options;
   std::vector<std::string> texts;
-  uint64_t bytes = 0;
-  for (const std::string& path : config.data.text) {
-    texts.push_back(read_text_file(path));
-    bytes += texts.back().size();
-  }
   std::vector<std::string_view> documents;
-  for (const std::string& text : texts)
-    for (const std::string_view document : split_documents(text, kSeparator))
-      documents.push_back(document);
+  if (task_of(config) == Task::seq2seq_lm) {
+    TextPairs pairs = read_text_pairs(config.data.text);
+    texts = std::move(pairs.sources);
+    texts.insert(texts.end(), pairs.targets.begin(), pairs.targets.end());
+    documents.assign(texts.begin(), texts.end());
+    options.special_tokens = {kPadding, kEnd};
+  } else {
+    for (const std::string& path : config.data.text) texts.push_back(read_text_file(path));
+    for (const std::string& text : texts)
+      for (const std::string_view document : split_documents(text, kSeparator))
+        documents.push_back(document);
+    options.special_tokens = {kSeparator};
+  }
+  uint64_t bytes = 0;
+  for (const std::string& text : texts) bytes += text.size();
   if (callbacks.message)
     callbacks.message(format("training a tokenizer of {} tokens on {}", config.tokenizer.vocab_size,
                              format_bytes(bytes)));
-  Tokenizer::TrainOptions options;
   options.vocab_size = static_cast<size_t>(config.tokenizer.vocab_size);
-  options.special_tokens = {kSeparator};
   options.threads = static_cast<int>(config.train.threads);
   return Tokenizer::train(documents, options);
 }
@@ -86,7 +95,7 @@ TokenizerInfo make_tokenizer(const Config& config, const std::string& folder,
   if (path.empty() && !config.data.text.empty() && !config.model.path.empty() &&
       config.model.init != "random") {
     const std::string file = join_path(config.model.path, "config.json");
-    if (!config.is_classification())
+    if (task_of(config) == Task::causal_lm)
       model_info(read_file(file), file);  // that it is another kind of model comes first
     usage_error("{} has no tokenizer: set tokenizer.path to the one that it was trained with",
                 config.model.path);

@@ -52,7 +52,7 @@ std::vector<Tensor> tensors_of(const StateDict& state) {
 
 }  // namespace
 
-Objective next_tokens(CausalLM& model, int64_t seq) {
+Objective next_tokens(CausalLM& model) {
   const Json config = Json::parse(model.config_json(), "config.json");
   const auto loss = [&model](const Tensor& ids, const Tensor& targets) {
     return model.loss(ids, targets, Reduction::sum);
@@ -61,8 +61,7 @@ Objective next_tokens(CausalLM& model, int64_t seq) {
           .model_type = config.at("model_type").as_string("model_type"),
           .loss = loss,
           .evaluation = [loss](const Tensor& ids,
-                               const Tensor& targets) { return std::vector{loss(ids, targets)}; },
-          .targets_per_row = seq};
+                               const Tensor& targets) { return std::vector{loss(ids, targets)}; }};
 }
 
 TrainStep::TrainStep(const Objective& objective, const StepSettings& settings)
@@ -74,12 +73,10 @@ TrainStep::TrainStep(const Objective& objective, const StepSettings& settings)
       optimizer_(optim::weight_decay_groups(trained_, settings.optim.weight_decay),
                  adamw_options(settings.optim)),
       scaler_({.enabled = settings.dtype == DType::f16}) {
-  const auto tokens = static_cast<size_t>(settings.batch * settings.seq);
-  ids_.resize(tokens);
-  targets_.resize(tokens);
-  const auto eval_tokens = static_cast<size_t>(eval_rows() * settings.seq);
-  eval_ids_.resize(eval_tokens);
-  eval_targets_.resize(eval_tokens);
+  ids_.resize(static_cast<size_t>(settings.batch * settings.seq));
+  targets_.resize(static_cast<size_t>(settings.batch * settings.targets_per_row()));
+  eval_ids_.resize(static_cast<size_t>(eval_rows() * settings.seq));
+  eval_targets_.resize(static_cast<size_t>(eval_rows() * settings.targets_per_row()));
   if (!settings.compile) return;
   compiled_step_ = std::make_unique<CompiledFunction>(
       compile([this](const std::vector<Tensor>& in) { return step(in); },
@@ -134,9 +131,15 @@ std::vector<Tensor> TrainStep::evaluation(const std::vector<Tensor>& in) {
 }
 
 std::vector<Tensor> TrainStep::arguments(double lr) {
-  const Shape shape = {settings_.batch, settings_.seq};
-  return {wrap(ids_, shape), wrap(targets_, shape), scalar(lr),
-          scalar(1.0 / static_cast<double>(settings_.batch * objective_.targets_per_row))};
+  const auto count = std::ssize(targets_) - std::ranges::count(targets_, kIgnoredTarget);
+  return {wrap(ids_, {settings_.batch, settings_.seq}),
+          wrap(targets_, {settings_.batch, settings_.targets_per_row()}), scalar(lr),
+          scalar(1.0 / static_cast<double>(std::max<int64_t>(count, 1)))};
+}
+
+std::vector<Tensor> TrainStep::evaluation_arguments() {
+  return {wrap(eval_ids_, {eval_rows(), settings_.seq}),
+          wrap(eval_targets_, {eval_rows(), settings_.targets_per_row()})};
 }
 
 void TrainStep::use_device(std::unique_ptr<runtime::DeviceState> device) {
@@ -205,11 +208,10 @@ TrainStep::Evaluation TrainStep::evaluate(std::span<const int64_t> ids,
                                           std::span<const int64_t> targets) {
   std::copy(ids.begin(), ids.end(), eval_ids_.begin());
   std::copy(targets.begin(), targets.end(), eval_targets_.begin());
-  const Shape shape = {eval_rows(), settings_.seq};
   const std::vector<Tensor> out =
       call(compiled_eval_.get(), device_eval_.get(),
            [this](const std::vector<Tensor>& in) { return evaluation(in); },
-           {wrap(eval_ids_, shape), wrap(eval_targets_, shape)});
+           evaluation_arguments());
   Evaluation result{out[0].item<double>(), {}};
   if (out.size() > 1) result.right = out[1].item<int64_t>();
   return result;
@@ -229,8 +231,7 @@ const ProgramInfo& TrainStep::plan() {
 
 const ProgramInfo& TrainStep::plan_evaluation() {
   if (!compiled_eval_) usage_error("a step that runs op by op has no plan (train.compile = false)");
-  const Shape shape = {eval_rows(), settings_.seq};
-  const std::vector<Tensor> in = {wrap(eval_ids_, shape), wrap(eval_targets_, shape)};
+  const std::vector<Tensor> in = evaluation_arguments();
   eval_info_ = compiled_eval_->plan(in);
   if (device_eval_)
     device_eval_->plan(in);

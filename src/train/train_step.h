@@ -29,6 +29,7 @@ namespace corten {
 
 struct StepSettings {
   int64_t batch = 0, seq = 0;  ///< sequences per step, tokens per sequence
+  int64_t target_seq = 0;      ///< targets per sequence; 0: as many as tokens
   int64_t virtual_shards = 1;  ///< micro-batches of batch / virtual_shards sequences
   DType dtype = DType::f32;    ///< compute type; the model's weights are f32
   bool compile = true;
@@ -40,9 +41,14 @@ struct StepSettings {
   int64_t lora_seed = 0;
   /// Plans are of programs for a CUDA device, which need not be here.
   bool cuda = false;
+
+  int64_t targets_per_row() const { return target_seq > 0 ? target_seq : seq; }
 };
 
-/// What a model is trained to do. Both functions take a micro-batch [rows, seq] of ids and targets.
+constexpr int64_t kIgnoredTarget = -100;  ///< of what is no target
+
+/// What a model is trained to do. Both functions take a micro-batch: ids [rows, seq] and targets
+/// [rows, targets_per_row], of which those of kIgnoredTarget do not count.
 struct Objective {
   nn::Module* model = nullptr;
   std::string model_type;  ///< of its config.json
@@ -50,13 +56,12 @@ struct Objective {
   std::function<Tensor(const Tensor& ids, const Tensor& targets)> loss;
   /// For evaluation: that sum and, where answers are right or wrong, the number of right ones.
   std::function<std::vector<Tensor>(const Tensor& ids, const Tensor& targets)> evaluation;
-  int64_t targets_per_row = 0;
 };
 /// The cross entropy of next tokens. `model` must outlive it.
-Objective next_tokens(CausalLM& model, int64_t seq);
+Objective next_tokens(CausalLM& model);
 
 struct StepResult {
-  float loss = 0;       ///< mean over the step's tokens, nats
+  float loss = 0;       ///< mean over the step's targets, nats
   float grad_norm = 0;  ///< before clipping
   /// f16: the scaled gradients overflowed, so that weights and moments are as they were.
   bool skipped = false;
@@ -77,12 +82,13 @@ class TrainStep {
   /// The model must outlive this and hold f32 weights. Nothing is compiled yet.
   TrainStep(const Objective& objective, const StepSettings& settings);
   TrainStep(CausalLM& model, const StepSettings& settings)
-      : TrainStep(next_tokens(model, settings.seq), settings) {}
+      : TrainStep(next_tokens(model), settings) {}
   ~TrainStep();
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
 
-  /// Token ids and next tokens of a step, [batch, seq] each, to be filled before run().
+  /// Token ids [batch, seq] and targets [batch, targets_per_row] of a step, to be filled before
+  /// run().
   std::span<int64_t> ids() { return ids_; }
   std::span<int64_t> targets() { return targets_; }
   StepResult run(double lr);
@@ -95,8 +101,7 @@ class TrainStep {
 
   /// Sequences in one call of evaluate().
   int64_t eval_rows() const noexcept { return settings_.batch / settings_.virtual_shards; }
-  /// Of eval_rows() sequences [eval_rows, seq], where targets of -100 do not count. Changes no
-  /// state.
+  /// Of eval_rows() sequences; the loss is a sum. Changes no state.
   struct Evaluation {
     double loss = 0;  ///< sum, in nats
     std::optional<int64_t> right;
@@ -143,6 +148,7 @@ class TrainStep {
   std::vector<Tensor> step(const std::vector<Tensor>& in);
   std::vector<Tensor> evaluation(const std::vector<Tensor>& in);
   std::vector<Tensor> arguments(double lr);
+  std::vector<Tensor> evaluation_arguments();
   struct Begun;  // a step that has not ended
   std::vector<Tensor> call(CompiledFunction* compiled, runtime::DeviceFunction* on_device, const Function& eager,
                            const std::vector<Tensor>& in);

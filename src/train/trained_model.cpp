@@ -1,25 +1,44 @@
 #include "train/trained_model.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <limits>
 
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "corten/ops.h"
+#include "models/auto_seq2seq.h"
 #include "models/model_folder.h"
+#include "train/labelled_text.h"
+#include "train/model_setup.h"
 
 namespace corten {
 namespace {
 
-Tensor classify(SequenceClassifier& model, const Tensor& ids) {
-  const Tensor is_token = ids >= 0.0;
-  return model(
-      {.ids = where(is_token, ids, zeros_like(ids)), .attention_mask = is_token.to(DType::i64)});
+/// Ids with padding below 0 as what a model reads.
+struct Padded {
+  explicit Padded(const Tensor& given) {
+    const Tensor is_token = given >= 0.0;
+    ids = where(is_token, given, zeros_like(given));
+    mask = is_token.to(DType::i64);
+  }
+  Tensor ids, mask;
+};
+
+Tensor classify(SequenceClassifier& model, const Tensor& given) {
+  const Padded in(given);
+  return model({.ids = in.ids, .attention_mask = in.mask});
 }
 Tensor classes_of(const Tensor& targets) {
   return targets.slice(1, 0, 1).reshape({targets.size(0)});
 }
 
-Objective classification(SequenceClassifier& model) {
+Objective objective_of(CausalLM& model) {
+  return next_tokens(model);
+}
+
+Objective objective_of(SequenceClassifier& model) {
   const Json config = Json::parse(model.config_json(), "config.json");
   return {.model = &model,
           .model_type = config.at("model_type").as_string("model_type"),
@@ -32,39 +51,20 @@ Objective classification(SequenceClassifier& model) {
                 const Tensor logits = classify(model, ids), classes = classes_of(targets);
                 const Tensor right = (argmax(logits, 1) == classes).to(DType::i64).sum();
                 return std::vector{cross_entropy(logits, classes, Reduction::sum), right};
-              },
-          .targets_per_row = 1};
+              }};
 }
 
-}  // namespace
-
-nn::Module& TrainedModel::module() const {
-  if (decoder_) return *decoder_;
-  return *classifier_;
-}
-Objective TrainedModel::objective(int64_t seq) const {
-  return decoder_ ? next_tokens(*decoder_, seq) : classification(*classifier_);
-}
-int64_t TrainedModel::vocab_size() const {
-  return decoder_ ? decoder_->vocab_size() : classifier_->vocab_size();
-}
-int64_t TrainedModel::max_positions() const {
-  return decoder_ ? decoder_->max_positions() : classifier_->max_positions();
-}
-std::string TrainedModel::config_json() const {
-  return decoder_ ? decoder_->config_json() : classifier_->config_json();
-}
-double TrainedModel::forward_flops(int64_t batch, int64_t seq) const {
-  return decoder_ ? decoder_->forward_flops(batch, seq) : 0;
-}
-void TrainedModel::save_pretrained(const std::string& folder) const {
-  decoder_ ? decoder_->save_pretrained(folder) : classifier_->save_pretrained(folder);
-}
-void TrainedModel::load_weights(const std::string& folder) const {
-  if (decoder_)
-    decoder_->load_weights(folder);
-  else
-    classifier_->load_weights(folder);
+Objective objective_of(Seq2SeqLM& model) {
+  const Json config = Json::parse(model.config_json(), "config.json");
+  const auto loss = [&model](const Tensor& ids, const Tensor& targets) {
+    const Padded in(ids);
+    return model.loss({.ids = in.ids, .attention_mask = in.mask}, targets, Reduction::sum);
+  };
+  return {.model = &model,
+          .model_type = config.at("model_type").as_string("model_type"),
+          .loss = loss,
+          .evaluation = [loss](const Tensor& ids,
+                               const Tensor& targets) { return std::vector{loss(ids, targets)}; }};
 }
 
 std::string classifier_config_json(const Config& config,
@@ -83,20 +83,117 @@ std::string classifier_config_json(const Config& config,
   return json.dump(2);
 }
 
-std::unique_ptr<SequenceClassifier> build_classifier(const std::string& config_json,
-                                                     const std::string& weights, int64_t seed,
-                                                     std::vector<std::string>& drawn) {
-  auto model = AutoModelForSequenceClassification::from_config(config_json);
-  if (weights.empty()) {
-    model->initialize(seed);
-  } else {
-    const EncoderLoadReport report = model->load_weights(weights, seed, true);
-    drawn.insert(drawn.end(), report.initialized.begin(), report.initialized.end());
-  }
-  return model;
+/// Whether config.json of a folder, if there is one, is that of an encoder-decoder.
+bool holds_encoder_decoder(const std::string& folder) {
+  if (folder.empty() || !file_exists(join_path(folder, "config.json"))) return false;
+  const Json config = read_config_json(folder);
+  const Json* type = config.is_object() ? config.find("model_type") : nullptr;
+  return type && type->is_string() && is_seq2seq_type(type->as_string());
 }
 
-std::optional<LoraConfig> lora_config(const Config& config) {
+}  // namespace
+
+Task task_of(const Config& config) {
+  if (config.is_classification()) return Task::sequence_classification;
+  const ModelConfig& model = config.model;
+  const bool seq2seq = is_seq2seq_type(model.model_type) || holds_encoder_decoder(model.path);
+  if (config.names_seq2seq() && !seq2seq)
+    usage_error("model.task = \"{}\" needs an encoder-decoder, which {} is not", model.task,
+                !model.path.empty()     ? model.path
+                : !model.preset.empty() ? model.preset
+                                        : model.model_type);
+  if (!seq2seq) return Task::causal_lm;
+  if (!model.task.empty() && !config.names_seq2seq())
+    usage_error("model.task = \"{}\" needs a decoder, which {} is not: an encoder-decoder learns "
+                "\"seq2seq-lm\"",
+                model.task, model.path.empty() ? model.model_type : model.path);
+  if (!config.data.shards.empty())
+    usage_error("data.shards = \"{}\" hold no pairs of source and target: set data.text",
+                config.data.shards);
+  return Task::seq2seq_lm;
+}
+
+int64_t targets_per_row(const Config& config, Task task) {
+  if (task == Task::sequence_classification) return 1;
+  if (task == Task::seq2seq_lm && config.data.target_seq > 0) return config.data.target_seq;
+  return config.data.seq;
+}
+
+TrainedModel::TrainedModel(Task task, const std::string& config_json, const std::string& weights,
+                           int64_t seed) {
+  if (task == Task::sequence_classification) {
+    auto model = AutoModelForSequenceClassification::from_config(config_json);
+    if (weights.empty())
+      model->initialize(seed);
+    else
+      drawn_ = model->load_weights(weights, seed, true).initialized;
+    model_ = std::move(model);
+  } else if (task == Task::seq2seq_lm) {
+    auto model = AutoModelForSeq2SeqLM::from_config(config_json);
+    if (weights.empty())
+      model->initialize(seed);
+    else
+      model->load_weights(weights);
+    model_ = std::move(model);
+  } else {
+    model_ = build_model(config_json, weights, seed);
+  }
+}
+TrainedModel::TrainedModel(Task task, const std::string& config_json, const std::string& weights,
+                           int64_t seed, std::vector<std::string>& drawn)
+    : TrainedModel(task, config_json, weights, seed) {
+  drawn.insert(drawn.end(), drawn_.begin(), drawn_.end());
+}
+
+nn::Module& TrainedModel::module() const {
+  return std::visit([](const auto& model) -> nn::Module& { return *model; }, model_);
+}
+Objective TrainedModel::objective() const {
+  return std::visit([](const auto& model) { return objective_of(*model); }, model_);
+}
+int64_t TrainedModel::vocab_size() const {
+  return std::visit([](const auto& model) { return model->vocab_size(); }, model_);
+}
+int64_t TrainedModel::max_positions() const {
+  if (const auto* decoder = std::get_if<std::unique_ptr<CausalLM>>(&model_))
+    return (*decoder)->max_positions();
+  if (const auto* classifier = std::get_if<std::unique_ptr<SequenceClassifier>>(&model_))
+    return (*classifier)->max_positions();
+  return std::numeric_limits<int64_t>::max();  // positions are relative
+}
+double TrainedModel::forward_flops(int64_t rows, const StepSettings& settings) const {
+  if (const auto* decoder = std::get_if<std::unique_ptr<CausalLM>>(&model_))
+    return (*decoder)->forward_flops(rows, settings.seq);
+  if (const auto* classifier = std::get_if<std::unique_ptr<SequenceClassifier>>(&model_))
+    return (*classifier)->forward_flops(rows, settings.seq);
+  return std::get<std::unique_ptr<Seq2SeqLM>>(model_)->forward_flops(rows, settings.seq,
+                                                                     settings.targets_per_row());
+}
+void TrainedModel::save_pretrained(const std::string& folder) const {
+  std::visit([&](const auto& model) { model->save_pretrained(folder); }, model_);
+}
+void TrainedModel::load_weights(const std::string& folder) const {
+  std::visit([&](const auto& model) { model->load_weights(folder); }, model_);
+}
+
+std::vector<std::string> read_class_names(const Config& config, Task task) {
+  if (task != Task::sequence_classification) return {};
+  return class_names(read_labelled_text(config.data.text).labels,
+                     read_config_json(config.model.path));
+}
+
+std::string initial_model_config(const Config& config, Task task, const TokenizerInfo& tokenizer,
+                                 const std::vector<std::string>& class_names) {
+  if (task == Task::sequence_classification) return classifier_config_json(config, class_names);
+  if (task == Task::seq2seq_lm) return seq2seq_config_json(config, tokenizer);
+  return model_config_json(config, tokenizer.vocab_size, tokenizer.end_of_text);
+}
+
+std::string initial_weights(const Config& config) {
+  return config.model.path.empty() || config.model.init == "random" ? "" : config.model.path;
+}
+
+std::optional<LoraConfig> lora_config(const Config& config, Task task) {
   const LoraSection& section = config.lora;
   if (section.r == 0) return std::nullopt;
   LoraConfig out{.r = section.r, .lora_alpha = section.alpha, .lora_dropout = section.dropout};
@@ -104,11 +201,27 @@ std::optional<LoraConfig> lora_config(const Config& config) {
     out.target_pattern = "all-linear";
   else
     out.target_modules = section.target_modules;
-  out.task_type = config.is_classification() ? "SEQ_CLS" : "CAUSAL_LM";
+  out.task_type = task == Task::sequence_classification ? "SEQ_CLS"
+                  : task == Task::seq2seq_lm            ? "SEQ_2_SEQ_LM"
+                                                        : "CAUSAL_LM";
   out.base_model_name_or_path =
       std::filesystem::weakly_canonical(config.model.path.empty() ? "." : config.model.path)
           .string();
   return out;
+}
+
+StepSettings step_settings(const Config& config, Task task) {
+  return {.batch = config.train.batch,
+          .seq = config.data.seq,
+          .target_seq = targets_per_row(config, task),
+          .virtual_shards = config.train.virtual_shards,
+          .dtype = config.train.dtype,
+          .compile = config.train.compile,
+          .memory_budget = static_cast<int64_t>(config.train.memory_budget_bytes()),
+          .optim = config.optim,
+          .lora = lora_config(config, task),
+          .lora_seed = config.train.seed,
+          .cuda = config.train.device == "cuda"};
 }
 
 }  // namespace corten

@@ -46,7 +46,8 @@ class Trainer {
       : config_(resolved.config),
         options_(options),
         callbacks_(callbacks),
-        run_(resolved.config.train.out) {}
+        run_(resolved.config.train.out),
+        task_(task_of(resolved.config)) {}
 
   TrainResult execute();
 
@@ -66,12 +67,9 @@ class Trainer {
   void build(const std::string& config_json, const std::string& weights);
   /// The config.json of the model that the run begins with.
   std::string new_model_config();
-  void read_class_names();
   void make_step(bool compile);
   void check_memory();
   void open_datasets(const std::string& folder);
-  /// Folder of the weights to start from; "" for fresh ones.
-  std::string initial_weights() const;
   int64_t total_steps() const;
 
   // ---- Running
@@ -102,6 +100,7 @@ class Trainer {
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
   RunFolder run_;
+  const Task task_;
   TrainResult result_;
 
   TokenizerInfo tokenizer_;
@@ -110,6 +109,7 @@ class Trainer {
   std::optional<TrainingData> data_;
   std::optional<TrainedModel> model_;
   std::unique_ptr<cuda::Device> device_;  // of train.device = "cuda"
+  StepSettings settings_;
   std::unique_ptr<TrainStep> step_;
   std::unique_ptr<RunLock> lock_;
   std::unique_ptr<MetricsLog> metrics_;
@@ -142,14 +142,7 @@ RunDataCallbacks Trainer::data_callbacks() const {
 
 void Trainer::make_model(const std::string& config_json, const std::string& weights) {
   model_config_ = config_json;
-  if (!config_.is_classification()) {
-    const auto parameters = static_cast<uint64_t>(count_parameters(config_json));
-    // Weights of four bytes each, and two moments unless they are frozen.
-    require_memory(
-        (config_.lora.r > 0 ? 4 : 12) * parameters,
-        format("the training state of {:.1f} M parameters", static_cast<double>(parameters) * 1e-6),
-        "choose a smaller model");
-  }
+  require_training_memory(config_json, config_);
   resident_before_model_ = resident_bytes();
   runtime::reset_peak_memory_stats();
   build(config_json, weights);
@@ -160,12 +153,8 @@ void Trainer::make_model(const std::string& config_json, const std::string& weig
 }
 
 void Trainer::build(const std::string& config_json, const std::string& weights) {
-  if (!config_.is_classification()) {
-    model_.emplace(build_model(config_json, weights, config_.train.seed));
-    return;
-  }
   std::vector<std::string> drawn;
-  model_.emplace(build_classifier(config_json, weights, config_.train.seed, drawn));
+  model_.emplace(task_, config_json, weights, config_.train.seed, drawn);
   if (!drawn.empty()) message(format("new weights: {}", fmt::join(drawn, ", ")));
   if (config_.data.seq > model_->max_positions())
     usage_error("data.seq = {} exceeds the model's {} positions", config_.data.seq,
@@ -173,25 +162,14 @@ void Trainer::build(const std::string& config_json, const std::string& weights) 
 }
 
 std::string Trainer::new_model_config() {
-  if (!config_.is_classification())
-    return model_config_json(config_, tokenizer_.vocab_size, tokenizer_.end_of_text);
-  return classifier_config_json(config_, class_names_);
+  return initial_model_config(config_, task_, tokenizer_, class_names_);
 }
 
 void Trainer::make_step(bool compile) {
-  step_ = std::make_unique<TrainStep>(
-      model_->objective(config_.data.seq),
-      StepSettings{.batch = config_.train.batch,
-                   .seq = config_.data.seq,
-                   .virtual_shards = config_.train.virtual_shards,
-                   .dtype = config_.train.dtype,
-                   .compile = compile,
-                   .detect_anomaly = options_.detect_anomaly,
-                   .memory_budget = static_cast<int64_t>(config_.train.memory_budget_bytes()),
-                   .optim = config_.optim,
-                   .lora = lora_config(config_),
-                   .lora_seed = config_.train.seed,
-                   .cuda = config_.train.device == "cuda"});
+  settings_ = step_settings(config_, task_);
+  settings_.compile = compile;
+  settings_.detect_anomaly = options_.detect_anomaly;
+  step_ = std::make_unique<TrainStep>(model_->objective(), settings_);
   if (config_.train.device != "cuda" || options_.plan_only) return;
   if (options_.cuda_device) return step_->use_device(options_.cuda_device());
   if (!device_) device_ = cuda::open_device(0);
@@ -234,17 +212,8 @@ int64_t Trainer::total_steps() const {
       1, std::llround(std::ceil(sequences / static_cast<double>(config_.train.batch))));
 }
 
-void Trainer::read_class_names() {
-  if (!config_.is_classification()) return;
-  if (!tokenizer_.tokenizer) usage_error("there is no tokenizer for data.text: set tokenizer.path");
-  class_names_ = class_names(read_labelled_text(config_.data.text).labels,
-                             read_config_json(config_.model.path));
-}
-
 void Trainer::open_datasets(const std::string& folder) {
-  data_.emplace(config_.is_classification()
-                    ? labelled_examples(config_, *tokenizer_.tokenizer, class_names_)
-                    : token_windows(open_data(config_, tokenizer_, folder), config_.data.seq));
+  data_.emplace(open_examples(config_, task_, tokenizer_, class_names_, folder));
   steps_ = total_steps();
   schedule_ = make_schedule(config_.optim, steps_);
   const auto examples = static_cast<double>(data_->train->size());
@@ -255,7 +224,7 @@ void Trainer::open_datasets(const std::string& folder) {
 
 TrainResult Trainer::plan_only() {
   tokenizer_ = make_tokenizer(config_, "", data_callbacks());
-  read_class_names();
+  class_names_ = read_class_names(config_, task_);
   // Types are enough, so that models are planned that do not fit this machine.
   const runtime::NullDeviceScope no_values;
   build(new_model_config(), "");
@@ -283,7 +252,7 @@ TrainResult Trainer::plan_only() {
        {"arena_lower_bound", info.arena_lower_bound},
        {"parameters", model_->module().num_parameters()},
        {"trained_parameters", trained},
-       {"flops_per_step", 3 * model_->forward_flops(config_.train.batch, config_.data.seq)},
+       {"flops_per_step", 3 * model_->forward_flops(config_.train.batch, settings_)},
        {"bytes_moved_per_step", info.bytes_moved},
        {"kernels", info.kernels},
        {"matrix_products", info.gemms},
@@ -293,21 +262,17 @@ TrainResult Trainer::plan_only() {
   return std::move(result_);
 }
 
-std::string Trainer::initial_weights() const {
-  return config_.model.path.empty() || config_.model.init == "random" ? "" : config_.model.path;
-}
-
 void Trainer::start() {
   RunSetup setup(run_);
   const RunFolder& staging = setup.staging();
   lock_ = std::make_unique<RunLock>(run_);
   tokenizer_ = make_tokenizer(config_, staging.tokenizer(), data_callbacks());
-  read_class_names();
+  class_names_ = read_class_names(config_, task_);
   const std::string model_config = new_model_config();
-  if (!config_.is_classification())
+  if (task_ == Task::causal_lm)
     prepare_data(config_, tokenizer_, staging.data(), data_callbacks());
   open_datasets(staging.data());
-  make_model(model_config, initial_weights());
+  make_model(model_config, initial_weights(config_));
   make_step(config_.train.compile);
   check_memory();
   write_file_atomic(staging.config(), config_to_toml(config_, false));
@@ -369,7 +334,7 @@ std::optional<TrainResult> Trainer::open() {
   recover_folder(run_.model());
   const Json header = Json::parse(read_file(run_.header()), run_.header());
   tokenizer_ = open_tokenizer(run_.tokenizer());
-  read_class_names();
+  class_names_ = read_class_names(config_, task_);
   open_datasets(run_.data());
   check_header(header);
   load_newest_checkpoint();
@@ -382,7 +347,7 @@ void Trainer::load_newest_checkpoint() {
   std::vector<int64_t> candidates = run_.checkpoint_steps();
   if (candidates.empty()) {
     message(format("the run in {} has no checkpoint: starting at step 0", run_.root()));
-    make_model(new_model_config(), initial_weights());
+    make_model(new_model_config(), initial_weights(config_));
     make_step(config_.train.compile);
     return;
   }
@@ -403,7 +368,7 @@ void Trainer::load_newest_checkpoint() {
   const std::string folder = run_.checkpoint(candidates.back());
   // A checkpoint of adapters holds nothing of the model that they are for.
   if (config_.lora.r > 0)
-    make_model(new_model_config(), initial_weights());
+    make_model(new_model_config(), initial_weights(config_));
   else
     make_model(read_file(join_path(folder, "config.json"), 16 << 20), "");
   make_step(config_.train.compile);
@@ -450,29 +415,32 @@ void Trainer::save() {
 
 bool Trainer::evaluate() {
   const Examples& data = *data_->validation;
-  const int64_t rows = step_->eval_rows(), seq = config_.data.seq;
+  const int64_t rows = step_->eval_rows(), seq = config_.data.seq,
+                per_row = settings_.targets_per_row();
   auto sequences = static_cast<int64_t>(data.size());
   if (config_.train.eval_batches > 0)
     sequences = std::min(sequences, config_.train.eval_batches * config_.train.batch);
-  const auto room = static_cast<size_t>(rows * seq);
-  std::vector<int64_t> ids(room), targets(room);
+  std::vector<int64_t> ids(static_cast<size_t>(rows * seq)),
+      targets(static_cast<size_t>(rows * per_row));
   double sum = 0;
+  int64_t count = 0;  // of targets
   std::optional<int64_t> right;
   for (int64_t first = 0; first < sequences; first += rows) {
     if (first > 0 && stop_requested() != StopSignal::None) return false;
     const int64_t last = std::min(first + rows, sequences);
-    const auto used = static_cast<size_t>((last - first) * seq);
-    data.fill(0, sequences, first, last, std::span(ids).first(used),
-              std::span(targets).first(used));
-    std::fill(ids.begin() + static_cast<int64_t>(used), ids.end(), 0);
-    std::fill(targets.begin() + static_cast<int64_t>(used), targets.end(), kIgnoredTarget);
+    const int64_t used = (last - first) * seq, used_targets = (last - first) * per_row;
+    data.fill(0, sequences, first, last, std::span(ids).first(static_cast<size_t>(used)),
+              std::span(targets).first(static_cast<size_t>(used_targets)));
+    std::fill(ids.begin() + used, ids.end(), 0);
+    std::fill(targets.begin() + used_targets, targets.end(), kIgnoredTarget);
+    count += std::ssize(targets) - std::ranges::count(targets, kIgnoredTarget);
     const TrainStep::Evaluation one = step_->evaluate(ids, targets);
     sum += one.loss;
     if (one.right) right = right.value_or(0) + *one.right;
   }
   EvalInfo info;
   info.step = state_.eval_step = state_.step;
-  info.loss = sum / static_cast<double>(sequences * (config_.is_classification() ? 1 : seq));
+  info.loss = sum / static_cast<double>(count);
   if (right) info.accuracy = static_cast<double>(*right) / static_cast<double>(sequences);
   state_.val_loss = info.loss;
   state_.val_accuracy = info.accuracy;
@@ -514,7 +482,7 @@ void Trainer::report_step(const StepResult& step, double lr, double seconds) {
   info.lr = lr;
   info.grad_norm = step.grad_norm;
   info.tokens_per_s = static_cast<double>(config_.train.batch * config_.data.seq) / seconds;
-  const double flops = 3 * model_->forward_flops(config_.train.batch, config_.data.seq);
+  const double flops = 3 * model_->forward_flops(config_.train.batch, settings_);
   if (auto peak = flops == 0 ? std::nullopt
                              : theoretical_peak_flops(cpu_info().model, config_.train.dtype,
                                                       default_thread_pool().num_threads()))
@@ -564,8 +532,11 @@ void Trainer::take_step() {
     result_.failure = format("step {}: {}", index + 1, error.what());
     return;
   }
-  const BegunStep next{lr, std::ranges::count_if(step_->ids(), [](int64_t id) { return id >= 0; }),
-                       start};
+  const auto count = [](std::span<const int64_t> ids) {
+    return std::ranges::count_if(ids, [](int64_t id) { return id >= 0; });
+  };
+  const int64_t written = task_ == Task::seq2seq_lm ? count(step_->targets()) : 0;
+  const BegunStep next{lr, count(step_->ids()) + written, start};
   settle();
   if (!result_.failure.empty()) return;
   begun_ = next;

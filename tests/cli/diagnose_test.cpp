@@ -1,8 +1,12 @@
 // plan, explain and profile as a user types them.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/file.h"
 #include "base/format.h"
+#include "corten/encoders.h"
+#include "corten/tokenizer.h"
 #include "run_corten.h"
 #include "temp_folder.h"
 
@@ -50,6 +54,54 @@ TEST_F(Diagnose, PlanMeetsTheRun) {
   EXPECT_EQ(text.code, 0) << text.err;
   for (const char* part : {"does not fit", "measured earlier", "smaller batch", "computed again", "GiB"})
     EXPECT_NE(text.out.find(part), std::string::npos) << part << "\n" << text.out;
+}
+
+// A classifier's classes are those of its text.
+TEST_F(Diagnose, ClassifiersAndEncoderDecoders) {
+  std::string labelled, pairs;
+  for (int i = 0; i < 60; ++i) {
+    labelled += format("the number {}\t{}\n", i, i % 3 == 0 ? "fizz" : i % 3 == 1 ? "buzz" : "none");
+    pairs += format("the number {}\tnumber {}\n", i, i);
+  }
+  write_file_atomic(folder_ / "labelled.tsv", labelled);
+  write_file_atomic(folder_ / "pairs.tsv", pairs);
+  const std::string_view texts[] = {labelled};
+  const Tokenizer tokenizer = Tokenizer::train(texts, {.vocab_size = 300, .threads = 1});
+  auto encoder = AutoModel::from_config(format(
+      R"({{"model_type":"bert","vocab_size":{},"hidden_size":16,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":24,"max_position_embeddings":32}})",
+      tokenizer.vocab_size()));
+  encoder->initialize(1);
+  encoder->save_pretrained(folder_ / "bert");
+  tokenizer.save(folder_ / "bert/tokenizer.json");
+  const std::string rest = format("seq = 12\n[train]\nsteps = 2\nbatch = 4\nout = \"{}\"\n", folder_ / "run");
+  const std::vector<std::string> configs = {
+      format("[model]\npath = \"{}\"\ntask = \"sequence-classification\"\n[data]\ntext = [\"{}\"]\n{}", folder_ / "bert", folder_ / "labelled.tsv",
+             rest),
+      format("[model]\nmodel_type = \"t5\"\nd_model = 16\nd_kv = 4\nd_ff = 24\nnum_layers = 1\nnum_heads = 2\n[tokenizer]\nvocab_size = 300\n"
+             "[data]\ntext = [\"{}\"]\ntarget_seq = 7\n{}",
+             folder_ / "pairs.tsv", rest)};
+  for (const std::string& text : configs) {
+    SCOPED_TRACE(text);
+    write_file_atomic(config_, text);
+    const Outcome planned = run({"plan", "--json"}), brief = run({"train", "--plan", "--json"});
+    ASSERT_EQ(planned.code, 0) << planned.err;
+    ASSERT_EQ(brief.code, 0) << brief.err;
+    const Json plan = planned.json();
+    EXPECT_EQ(brief.json().at("planned_peak_bytes"), plan.at("peak_bytes"));
+    EXPECT_EQ(brief.json().at("plan").at("flops_per_step"), plan.at("flops_per_step"));
+    EXPECT_GT(plan.at("flops_per_step").as_double(), 0);
+    EXPECT_FALSE(path_exists(folder_ / "run")) << "a plan leaves no run";
+    const Outcome profile = run({"profile", "--json", "--steps", "2"}), explained = run({"explain", "--json"});
+    ASSERT_EQ(profile.code, 0) << profile.err;
+    EXPECT_EQ(profile.json().at("losses").size(), 2u);
+    ASSERT_EQ(explained.code, 0) << explained.err;
+    EXPECT_EQ(explained.json().at("programs").elements()[0].at("kernels"), plan.at("kernels"));
+    const Outcome trained = run({"train", "--json"});
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    EXPECT_EQ(trained.json().at("planned_peak_bytes"), plan.at("peak_bytes"));
+    EXPECT_LE(trained.json().at("peak_bytes").as_int(), plan.at("peak_bytes").as_int());
+    std::filesystem::remove_all(folder_ / "run");
+  }
 }
 
 TEST_F(Diagnose, BenchRaisesAPeakMeasuredBesideOtherWork) {

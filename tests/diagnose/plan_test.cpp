@@ -50,6 +50,44 @@ TEST(Plan, OwnersAddUpToThePeakOfTheRun) {
     }
 }
 
+// Of classifiers and encoder-decoders, whose targets are of another number than their tokens.
+TEST(Plan, OtherTasksMeetTheirRunsToo) {
+  struct Case {
+    Task task;
+    const char* config;
+    int64_t targets;
+  };
+  for (const Case& one :
+       {Case{Task::sequence_classification,
+             R"({"model_type":"bert","vocab_size":101,"hidden_size":32,"num_hidden_layers":2,"num_attention_heads":2,"intermediate_size":48,
+                 "max_position_embeddings":64,"num_labels":3})",
+             1},
+        Case{Task::seq2seq_lm,
+             R"({"model_type":"t5","vocab_size":101,"d_model":32,"d_kv":8,"d_ff":48,"num_layers":2,"num_heads":4,"decoder_start_token_id":0})", 11}})
+    for (int64_t shards : {1, 4}) {
+      SCOPED_TRACE(format("{}, {} shards", one.config, shards));
+      StepSettings of = settings(4, shards);
+      of.target_seq = one.targets;
+      const int64_t before = memory_allocated();
+      const StepPlan plan = plan_step(one.config, of, one.task);
+      EXPECT_LT(memory_allocated() - before, 1 << 16) << "the weights were allocated";
+      EXPECT_EQ(plan.owners.total(), plan.peak_bytes);
+
+      std::vector<std::string> drawn;
+      const TrainedModel model(one.task, one.config, "", 1, drawn);
+      TrainStep step(model.objective(), of);
+      EXPECT_EQ(std::ssize(step.targets()), 4 * one.targets);
+      for (int64_t& id : step.ids()) id = 1;
+      for (int64_t& id : step.targets()) id = 2;
+      step.run(1e-3);
+      EXPECT_EQ(static_cast<int64_t>(step.planned_bytes()), plan.peak_bytes);
+      EXPECT_EQ(plan.owners[Owner::parameter], 4 * model.module().num_parameters());
+      // What is unpadded and not recomputed is most of what is executed.
+      EXPECT_GT(plan.model_flops, 0.5 * plan.info.flops);
+      EXPECT_LT(plan.model_flops, 1.1 * plan.info.flops);
+    }
+}
+
 // The program for a CUDA device is planned without one.
 TEST(Plan, OfACudaDevice) {
   StepSettings of = settings(8, 1, DType::bf16);

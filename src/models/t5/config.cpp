@@ -113,4 +113,18 @@ int64_t Config::num_parameters() const {
          decoder_layers() * (2 * attention + feed_forward);
 }
 
+double Config::forward_flops(int64_t batch, int64_t tokens, int64_t decoder_tokens) const {
+  const auto B = static_cast<double>(batch), S = static_cast<double>(tokens),
+             T = static_cast<double>(decoder_tokens);
+  const auto C = static_cast<double>(d_model), I = static_cast<double>(inner());
+  const double feed_forward = (is_gated ? 3 : 2) * C * static_cast<double>(d_ff);
+  const double encoder = 2 * S * (4 * C * I + feed_forward) + 4 * S * S * I;
+  // Its own tokens' triangle; of the input keys and values alone.
+  const double own = 2 * T * (4 * C * I + feed_forward) + 4 * (T * (T + 1) / 2) * I;
+  const double cross = 2 * (2 * T + 2 * S) * C * I + 4 * T * S * I;
+  return B * (static_cast<double>(num_layers) * encoder +
+              static_cast<double>(decoder_layers()) * (own + cross) +
+              2 * T * C * static_cast<double>(vocab_size));
+}
+
 }  // namespace corten::t5

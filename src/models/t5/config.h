@@ -36,6 +36,9 @@ struct Config {
   int64_t inner() const { return num_heads * d_kv; }
   /// Of embeddings and layers, without a head.
   int64_t num_parameters() const;
+  /// Of the products of `batch` inputs of `tokens` tokens and outputs of `decoder_tokens`, with a
+  /// head.
+  double forward_flops(int64_t batch, int64_t tokens, int64_t decoder_tokens) const;
 };
 
 /// Usage error "source: ..." with the values for wrong types, impossible sizes and features that

@@ -133,6 +133,9 @@ class ForConditionalGeneration : public Seq2SeqLM {
   std::string config_json() const override { return config_text(parts_.config, type_name()); }
   bool has_decoder() const override { return true; }
   std::string type_name() const override { return "T5ForConditionalGeneration"; }
+  double forward_flops(int64_t batch, int64_t tokens, int64_t decoder_tokens) const override {
+    return parts_.config.forward_flops(batch, tokens, decoder_tokens);
+  }
 
  protected:
   Tensor forward_encoder(const Tensor& ids_BS, const Tensor& mask_BS) override {
