@@ -37,6 +37,10 @@ struct ImageModelOutput {
 class ImageModel : public nn::Module {
  public:
   int64_t num_channels() const;
+  /// Whether ViT takes images of other sizes than the model's, for whose patches its learned
+  /// positions are interpolated (bicubic, in f32); otherwise they are an error. Off at first. Usage
+  /// error for models without positions, which take images of any size.
+  virtual void set_interpolate_pos_encoding(bool interpolate);
   /// Of the weights: what parameters are stored as.
   DType dtype() const;
   /// The model's config.json.

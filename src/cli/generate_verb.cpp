@@ -154,6 +154,8 @@ int run_eval_logits(const Args& args) {
   parser.option("--pixel-values", options.pixel_values,
                 "image models: a safetensors file with pixel_values [images, channels, rows, "
                 "columns], normalised, instead of --input-ids");
+  parser.flag("--interpolate-pos-encoding", options.interpolate_pos_encoding,
+              "vit: images may be of any size, for which positions are interpolated");
   common.add_to(parser);
   if (!parser.parse(args)) {
     print_text(parser.help());

@@ -70,6 +70,9 @@ ImageModel::~ImageModel() = default;
 int64_t ImageModel::num_channels() const {
   return config_->num_channels;
 }
+void ImageModel::set_interpolate_pos_encoding(bool interpolate) {
+  if (interpolate) usage_error("[{}] has no positions to interpolate", type_name());
+}
 DType ImageModel::dtype() const {
   for (const Tensor& parameter : parameters()) return parameter.dtype();
   return DType::f32;

@@ -77,11 +77,13 @@ EvalLogitsResult eval_image_model(const EvalLogitsOptions& options, const std::s
   if (is_headless(config_of(folder))) {
     if (!options.labels.empty()) usage_error("labels need a model with a head, which {} is not", folder);
     auto model = AutoImageModel::from_pretrained(folder, load);
+    model->set_interpolate_pos_encoding(options.interpolate_pos_encoding);
     set_result(result, (*model)(pixels).last_hidden_state);
     result.hidden_state = true;
     return result;
   }
   auto model = AutoModelForImageClassification::from_pretrained(folder, load);
+  model->set_interpolate_pos_encoding(options.interpolate_pos_encoding);
   // Numbers of a head that was drawn at random would say nothing.
   for (const std::string& name : model->load_report().initialized)
     if (!name.ends_with("num_batches_tracked"))

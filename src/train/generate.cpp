@@ -259,6 +259,8 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
       usage_error("an image model reads pixel values and no ids");
     return eval_image_model(options, folder);
   }
+  if (options.interpolate_pos_encoding)
+    usage_error("interpolated positions are for the pixel values of an image model");
   if (tokens == 0) usage_error("there are no input ids");
   if (!options.attention_mask.empty())
     check_row("the attention mask", options.attention_mask, tokens);

@@ -74,6 +74,7 @@ struct EvalLogitsOptions {
   /// Empty: no loss; -100 is ignored. Of sequence classifiers: the class, or a number per label.
   std::vector<int64_t> labels;
   std::string pixel_values;  ///< image models: a safetensors file with the images, instead of ids
+  bool interpolate_pos_encoding = false;  ///< of images of any size, see corten/vision.h
 };
 
 struct EvalLogitsResult {

@@ -1,11 +1,12 @@
 """Makes the tiny folders of tests/models/vision and what PyTorch and transformers compute with them.
 
-Run with the packages of scripts/peers/requirements.txt:  python tests/models/make_vision_goldens.py
+Run with the packages of scripts/peers/requirements.txt:  python tests/models/make_vision_goldens.py [NAME...]
 """
 
 import pathlib
 import re
 import shutil
+import sys
 
 import torch
 from safetensors.torch import save_file
@@ -21,11 +22,14 @@ CONFIGS = {
     "vit_single": ("classes", VIT | dict(patch_size=[2, 4], num_labels=3, hidden_act="gelu_new", num_channels=1)),
     "vit_multi": ("classes", VIT | dict(qkv_bias=False, num_labels=4, num_attention_heads=2,
                                         problem_type="multi_label_classification")),
+    "vit_sizes": ("classes", VIT | dict(num_labels=3, patch_size=2)),
     "resnet_base": ("base", RESNET | dict(layer_type="basic", hidden_sizes=[4, 6])),
     "resnet_single": ("classes", RESNET | dict(num_labels=3)),
     "resnet_regression": ("classes", RESNET | dict(num_labels=1, depths=[1, 1], downsample_in_bottleneck=True,
                                                    downsample_in_first_stage=True, hidden_act="silu", num_channels=2)),
 }
+# Rows and columns of images for which positions are interpolated, some not whole patches.
+SIZES = {"vit_sizes": [(8, 8), (12, 10), (4, 7), (16, 8), (5, 25)]}
 # Names of transformers in memory, and in its files.
 FILE_NAMES = [(r"^(vit\.)?layers\.(\d+)\.", r"\1encoder.layer.\2."), (r"attention\.q_proj\.", "attention.attention.query."),
               (r"attention\.k_proj\.", "attention.attention.key."), (r"attention\.v_proj\.", "attention.attention.value."),
@@ -110,9 +114,14 @@ def make(name, task, fields):
         run(model, task, inputs, golden, "train.")
         for key, b in model.named_buffers():
             golden["train.buffer." + key] = b
+    for rows, columns in SIZES.get(name, []):
+        pixels = torch.randn(3, model.config.num_channels, rows, columns)
+        sized = dict(pixel_values=pixels, labels=inputs["labels"], interpolate_pos_encoding=True)
+        golden[f"{rows}x{columns}.pixel_values"] = pixels
+        run(model, task, sized, golden, f"{rows}x{columns}.")
     save_file({k: v.detach().contiguous().clone() for k, v in golden.items()}, folder / "golden.safetensors")
 
 
 if __name__ == "__main__":
-    for name, (task, fields) in CONFIGS.items():
-        make(name, task, fields)
+    for name in sys.argv[1:] or CONFIGS:
+        make(name, *CONFIGS[name])

@@ -116,6 +116,37 @@ TEST(Vision, LogitsLossesAndGradientsAsTransformers) {
   }
 }
 
+// transformers' interpolate_pos_encoding=True.
+TEST(Vision, PositionsForOtherSizesAsTransformers) {
+  const Golden golden = golden_of("vit_sizes");
+  for (const std::string size : {"8x8", "12x10", "4x7", "16x8", "5x25"}) {
+    SCOPED_TRACE(size);
+    auto model = AutoModelForImageClassification::from_pretrained(folder("vit_sizes"));
+    const Tensor& pixels = golden[size + ".pixel_values"];
+    if (size != "8x8")
+      expect_contains(usage_message([&] { (*model)(pixels); }), "which may be interpolated");
+    model->set_interpolate_pos_encoding(true);
+    const Tensor logits = (*model)(pixels);
+    expect_near(logits, golden[size + ".logits"]);
+    Tensor loss = model->loss(pixels, golden["labels"]);
+    EXPECT_NEAR(loss.item(), golden[size + ".loss"].item(), 1e-5);
+    loss.backward();
+    expect_gradients(*model, golden, size + ".");
+    CompiledFunction compiled = compile([&](const std::vector<Tensor>& in) {
+      const NoGradGuard no_grad;
+      return std::vector{(*model)(in[0])};
+    });
+    EXPECT_TRUE(same_bits(compiled({pixels})[0], logits));
+  }
+  auto vit = AutoModelForImageClassification::from_pretrained(folder("vit_sizes"));
+  vit->set_interpolate_pos_encoding(true);
+  expect_contains(usage_message([&] { (*vit)(ones({1, 3, 1, 8})); }),
+                  "images of 1 x 8 pixels hold no patch of 2 x 2");
+  auto resnet = AutoModelForImageClassification::from_pretrained(folder("resnet_single"));
+  expect_contains(usage_message([&] { resnet->set_interpolate_pos_encoding(true); }),
+                  "has no positions");
+}
+
 TEST(Vision, CompiledEqualsEagerToTheBit) {
   for (const std::string& name : kClasses) {
     SCOPED_TRACE(name);

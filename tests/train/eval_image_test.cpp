@@ -68,6 +68,12 @@ TEST(EvalImage, LogitsAndLoss) {
   EvalLogitsOptions small = options(temp);
   write_state(small.pixel_values, {{"pixel_values", zeros({1, 3, 8, 4})}});
   expect_usage(small, "images of 8 x 4 pixels");
+  small.interpolate_pos_encoding = true;
+  model->set_interpolate_pos_encoding(true);
+  EXPECT_EQ(eval_logits(small).values, (*model)(zeros({1, 3, 8, 4})).to_vector<float>());
+  small.pixel_values.clear();
+  small.input_ids = {1};
+  expect_usage(small, "interpolated positions are for the pixel values");
 }
 
 TEST(EvalImage, HiddenStatesWithoutAHead) {

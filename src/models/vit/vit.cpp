@@ -6,6 +6,7 @@
 #include "models/layers/activation.h"
 #include "models/layers/encoder.h"
 #include "models/vit/config.h"
+#include "models/vit/interpolate.h"
 
 namespace corten::vit {
 namespace {
@@ -35,7 +36,8 @@ class Holder : public nn::Module {
 class Embeddings : public nn::Module {
  public:
   explicit Embeddings(const Config& c)
-      : projection_(c.num_channels, c.hidden_size, {c.patch_size[0], c.patch_size[1]},
+      : patches_{c.image_size[0] / c.patch_size[0], c.image_size[1] / c.patch_size[1]},
+        projection_(c.num_channels, c.hidden_size, {c.patch_size[0], c.patch_size[1]},
                     {.stride = {c.patch_size[0], c.patch_size[1]}}, true,
                     init::normal(0, c.initializer_range)),
         patch_embeddings_("projection", projection_),
@@ -52,10 +54,13 @@ class Embeddings : public nn::Module {
     const int64_t N = grid.size(0), C = grid.size(1), P = grid.size(2) * grid.size(3);
     Tensor x_NPC = grid.reshape({N, C, P}).transpose(1, 2);
     Tensor class_N1C = cls_token_.expand({N, 1, C});
-    return dropout_(concat({class_N1C, x_NPC}, 1) + position_embeddings_);
+    Tensor positions_1TC =
+        interpolate_positions(position_embeddings_, patches_, {grid.size(2), grid.size(3)});
+    return dropout_(concat({class_N1C, x_NPC}, 1) + positions_1TC);
   }
 
  private:
+  std::array<int64_t, 2> patches_;  // that there are positions for: rows, columns
   Tensor cls_token_, position_embeddings_;
   nn::Conv2d projection_;
   Holder patch_embeddings_;
@@ -150,6 +155,7 @@ class Model : public ImageEncoder {
   Model(const ConfigPtr& config, bool with_pooler)
       : ImageEncoder(kFamily, config, "Model"),
         size_(config->image_size),
+        patch_(config->patch_size),
         embeddings_(*config),
         encoder_("layer", layers_),
         layernorm_(config->hidden_size, config->layer_norm_eps) {
@@ -165,9 +171,7 @@ class Model : public ImageEncoder {
     ImageModelOutput out;
     out.last_hidden_state = run({pixels}, [&](const std::vector<Tensor>& in) {
       Tensor images = checked(in[0]);
-      if (images.size(2) != size_[0] || images.size(3) != size_[1])
-        usage_error("[{}] images of {} x {} pixels do not fit the model's positions for {} x {}",
-                    type_name(), images.size(2), images.size(3), size_[0], size_[1]);
+      check_size(images.size(2), images.size(3));
       Tensor x_NTC = embeddings_(images);
       for (size_t i = 0; i < layers_.size(); ++i) {
         if (output_hidden_states) out.hidden_states.push_back(x_NTC);
@@ -180,8 +184,22 @@ class Model : public ImageEncoder {
     return out;
   }
 
+  void set_interpolate_pos_encoding(bool interpolate) override { interpolate_ = interpolate; }
+
  private:
-  std::array<int64_t, 2> size_;
+  void check_size(int64_t rows, int64_t columns) const {
+    if (rows == size_[0] && columns == size_[1]) return;
+    if (!interpolate_)
+      usage_error("[{}] images of {} x {} pixels do not fit the model's positions for {} x {}, which "
+                  "may be interpolated (interpolate_pos_encoding)",
+                  type_name(), rows, columns, size_[0], size_[1]);
+    if (rows < patch_[0] || columns < patch_[1])
+      usage_error("[{}] images of {} x {} pixels hold no patch of {} x {}", type_name(), rows,
+                  columns, patch_[0], patch_[1]);
+  }
+
+  std::array<int64_t, 2> size_, patch_;
+  bool interpolate_ = false;
   Embeddings embeddings_;
   nn::ModuleList<Layer> layers_;
   Holder encoder_;
@@ -197,6 +215,9 @@ class ForImageClassification : public ImageClassifier {
         classifier_(*config, config->hidden_size, config->labels.num_labels) {
     register_module("vit", vit_);
     register_module("classifier", classifier_);
+  }
+  void set_interpolate_pos_encoding(bool interpolate) override {
+    vit_.set_interpolate_pos_encoding(interpolate);
   }
 
  protected:
