@@ -64,6 +64,11 @@ Objective next_tokens(CausalLM& model) {
                                const Tensor& targets) { return std::vector{loss(ids, targets)}; }};
 }
 
+struct TrainStep::Begun {
+  runtime::DeviceFunction::Call call;  // on a device
+  std::vector<Tensor> results;         // elsewhere
+};
+
 TrainStep::TrainStep(const Objective& objective, const StepSettings& settings)
     : objective_(objective),
       settings_(settings),
@@ -161,11 +166,6 @@ std::vector<Tensor> TrainStep::call(CompiledFunction* compiled, runtime::DeviceF
   const AnomalyScope anomaly(settings_.detect_anomaly);
   return eager(in);
 }
-
-struct TrainStep::Begun {
-  runtime::DeviceFunction::Call call;  // on a device
-  std::vector<Tensor> results;         // elsewhere
-};
 
 StepResult TrainStep::run(double lr) {
   begin(lr);
