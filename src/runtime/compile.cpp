@@ -14,6 +14,9 @@
 #include "corten/random.h"
 #include "runtime/allocator.h"
 #include "runtime/compile_reason.h"
+#include "runtime/compiled_on_device.h"
+#include "runtime/device_report.h"
+#include "runtime/devices.h"
 #include "runtime/inspect.h"
 #include "runtime/null_device.h"
 #include "runtime/program.h"
@@ -58,7 +61,9 @@ struct Recorded {
 struct Entry {
   runtime::ProgramKey key;
   Recorded recorded;
-  std::unique_ptr<Program> program;
+  std::unique_ptr<Program> program;  // on the CPU; else the one below
+  std::unique_ptr<runtime::CompiledOnDevice> on_device;
+  ir::Placement home;
   int64_t calls = 0;
   double trace_ms = 0;
 };
@@ -130,6 +135,8 @@ struct CompiledFunction::Impl {
     for (auto it = entries.begin(); it != entries.end(); ++it)
       if (it->key == key) {
         states_changed = it->recorded.states_changed();
+        if (const ir::Placement home = states_changed.empty() ? runtime::home_of(values, it->recorded.states) : it->home; home != it->home)
+          states_changed = format("its state lies on {} now, not on {}", ir::to_string(home), ir::to_string(it->home));
         entries.splice(entries.begin(), entries, it);
         if (states_changed.empty()) return entries.front();
         break;
@@ -145,12 +152,15 @@ struct CompiledFunction::Impl {
     entry.trace_ms = now_ms() - start;
     ir::BuilderScope eager(ir::eager_builder());
     runtime::ProgramOptions planning;
-    if (options.memory_budget > 0) planning.arena_budget = std::max<int64_t>(0, options.memory_budget - bytes_besides_arena(entry.recorded, values));
-    entry.program = std::make_unique<Program>(entry.recorded.graph, planning);
+    entry.home = runtime::home_of(values, entry.recorded.states);
+    if (entry.home.kind == ir::DeviceKind::cuda)
+      entry.on_device = std::make_unique<runtime::CompiledOnDevice>(runtime::open_device(entry.home), entry.recorded.graph, options.memory_budget);
+    else if (options.memory_budget > 0) planning.arena_budget = std::max<int64_t>(0, options.memory_budget - bytes_besides_arena(entry.recorded, values));
+    if (!entry.on_device) entry.program = std::make_unique<Program>(entry.recorded.graph, planning);
     const codegen::CompileStats after = codegen::compile_stats();
     record.trace_ms = entry.trace_ms;
-    record.passes_ms = entry.program->info().passes_ms;
-    record.compile_ms = entry.program->info().compile_ms;
+    record.passes_ms = entry.on_device ? entry.on_device->plan().plan_ms : entry.program->info().passes_ms;
+    record.compile_ms = entry.on_device ? entry.on_device->kernels_ms() : entry.program->info().compile_ms;
     record.kernels_compiled = after.compiled - before.compiled;
     record.kernels_from_disk = after.from_disk - before.from_disk;
     record.kernels_from_memory = after.from_memory - before.from_memory;
@@ -173,7 +183,16 @@ struct CompiledFunction::Impl {
   }
 
   void describe_program(const Entry& entry, const ir::Values& arguments) {
-    info = entry.program->info();
+    if (entry.on_device) {
+      ProgramInfo host;
+      for (const ir::Output& o : entry.recorded.graph.outputs())
+        if (o.alias < 0) host.output_bytes += entry.recorded.graph.type(o.value).bytes();
+      info = runtime::device_info(host, entry.on_device->plan());
+      info.passes_ms = entry.on_device->plan().plan_ms;
+      info.compile_ms = entry.on_device->kernels_ms();
+    } else {
+      info = entry.program->info();
+    }
     info.trace_ms = entry.trace_ms;
     info.state_bytes = info.argument_bytes = 0;
     for (const CellPtr& cell : entry.recorded.states) info.state_bytes += cell->value.type().bytes();
@@ -184,7 +203,12 @@ struct CompiledFunction::Impl {
     if (Trace::active()) usage_error("a compiled function was called while another one is being compiled: call the plain function there");
     ir::Values out;
     ir::GradScope no_grad(false);
-    for (const Tensor& t : arguments) out.push_back(runtime::value_of(t).with_edge({}));
+    for (const Tensor& t : arguments) {
+      out.push_back(runtime::value_of(t).with_edge({}));
+      const ir::Value& v = out.back();
+      // Programs of a GPU copy their arguments to where they read them.
+      if (ir::placement_of(v).kind == ir::DeviceKind::cuda && !ir::is_contiguous(v->layout, v.dims())) out.back() = ops::copy(v);
+    }
     return out;
   }
 
@@ -192,7 +216,7 @@ struct CompiledFunction::Impl {
     static const int64_t check_every = env_int("CORTEN_CHECK_TRACE", 0);
     ir::Values values = concrete(arguments);
     Entry& entry = find(arguments, values);
-    if (options.memory_budget > 0) {
+    if (options.memory_budget > 0 && entry.program) {
       const int64_t least = bytes_besides_arena(entry.recorded, values) + entry.program->info().arena_bytes;
       if (least > options.memory_budget)
         resource_error("a compiled function needs at least {} ({} bytes), however much it computes again; its memory budget is {} ({} bytes)",
@@ -207,14 +231,16 @@ struct CompiledFunction::Impl {
       if (!changed.empty())
         usage_error("a compiled function did not do the same in two calls: {}. Pass what changes from call to call as a tensor (an argument or state)", changed);
     }
+    if (entry.on_device) return call_on_device(entry, values);
     std::vector<void*> in, out;
     auto address = [](const ir::Value& v) {
       if (runtime::on_null_device(v))
         usage_error("a compiled function was called on a tensor of the null device ({}): it can be planned, not run", to_string(v.type()));
       return static_cast<void*>(static_cast<char*>(v->buffer->data()) + v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
     };
-    for (const ir::Value& v : values) in.push_back(address(v));
+    for (ir::Value& v : values) in.push_back(address(v = runtime::transfer(v, entry.home)));
     for (size_t i = 0; i < entry.recorded.states.size(); ++i) {
+      follow(*entry.recorded.states[i], entry.home);
       own(*entry.recorded.states[i], entry.recorded.written[i], values);
       in.push_back(address(entry.recorded.states[i]->value));
     }
@@ -237,10 +263,31 @@ struct CompiledFunction::Impl {
     return tensors;
   }
 
+  std::vector<Tensor> call_on_device(Entry& entry, const ir::Values& values) {
+    if (detect_anomaly)
+      usage_error("[detect_anomaly] programs on {} do not look for NaN: run the function on the cpu", ir::to_string(entry.home));
+    for (size_t i = 0; i < entry.recorded.states.size(); ++i) {
+      follow(*entry.recorded.states[i], entry.home);
+      own(*entry.recorded.states[i], entry.recorded.written[i], values);
+    }
+    std::vector<Tensor> tensors;
+    for (const ir::Value& v : (*entry.on_device)(values, entry.recorded.states)) tensors.push_back(runtime::wrap(v));
+    describe_program(entry, values);
+    return tensors;
+  }
+
+  /// 0-d state (the learning rate, the number of steps, the seed) lies where its function runs.
+  static void follow(Cell& cell, ir::Placement home) {
+    if (ir::placement_of(cell.value) == home) return;
+    const ir::GradEdge edge = cell.value->edge;
+    cell.value = runtime::transfer(cell.value.with_edge({}), home).with_edge(edge);
+  }
+
   /// State lies contiguously in memory of its own before a program writes to it: others that hold its old value keep it.
   static void own(Cell& cell, bool written, const ir::Values& arguments) {
     const ir::Value& v = cell.value;
     bool contiguous = ir::is_contiguous(v->layout, v.dims());
+    if (ir::placement_of(v).kind == ir::DeviceKind::cuda) contiguous &= v->layout.offset == 0;  // where it is aligned
     bool shared = written && (v->buffer.use_count() > 1 || v.use_count() > 1);
     if (written)
       for (const ir::Value& a : arguments)
@@ -259,16 +306,23 @@ const ProgramInfo& CompiledFunction::plan(const std::vector<Tensor>& arguments) 
   impl_->describe_program(impl_->find(arguments, values), values);
   return impl_->info;
 }
-int64_t CompiledFunction::touched_arena_bytes() const { return impl_->entries.empty() ? 0 : impl_->entries.front().program->touched_arena_bytes(); }
+int64_t CompiledFunction::touched_arena_bytes() const { return impl_->entries.empty() || !impl_->entries.front().program ? 0 : impl_->entries.front().program->touched_arena_bytes(); }
 std::string CompiledFunction::explain() const {
   if (impl_->entries.empty()) return "nothing is compiled yet\n";
   const Entry& entry = impl_->entries.front();
+  if (entry.on_device) {
+    std::string out = format("program on {} for arguments {}, traced in {:.1f} ms\n", ir::to_string(entry.home), entry.key.text(), entry.trace_ms);
+    const std::vector<runtime::StepReport> steps = runtime::device_report(entry.on_device->plan()).steps;
+    for (size_t i = 0; i < steps.size(); ++i) out += format("step {:4}  {}  {}\n", i, steps[i].name, steps[i].detail);
+    return out;
+  }
   return format("program for arguments {}, traced in {:.1f} ms\n{}", entry.key.text(), entry.trace_ms, entry.program->explain());
 }
 runtime::Inspection runtime::inspect(const CompiledFunction& function) {
   const CompiledFunction::Impl& impl = *function.impl();
   if (impl.entries.empty()) usage_error("nothing is compiled yet: call the function, or plan() it");
   const Entry& entry = impl.entries.front();
+  if (entry.on_device) usage_error("a compiled function whose state lies on {} is not planned for the cpu: move its state", ir::to_string(entry.home));
   return {entry.program.get(), &entry.recorded.graph, entry.recorded.states, entry.recorded.written, impl.options.memory_budget};
 }
 std::vector<CompileRecord> CompiledFunction::compilations() const { return impl_->history.records(); }

@@ -9,6 +9,7 @@
 #include "passes/precision.h"
 #include "runtime/allocator.h"
 #include "runtime/device_report.h"
+#include "runtime/eager_device.h"
 #include "runtime/recorder.h"
 
 namespace corten::runtime {
@@ -43,7 +44,7 @@ DeviceState::~DeviceState() {
 uint64_t DeviceState::use(const CellPtr& cell) {
   Place& place = places_[cell.get()];
   if (place.known && place.known == cell->value->buffer) return place.address;
-  const ir::Value value = contiguous(cell->value);
+  const ir::Value value = contiguous(move_to(cell->value, {}));
   const int64_t bytes = value.type().bytes();
   if (!place.cell || place.bytes != bytes) {
     if (place.address) raise(device_.release(std::exchange(place.address, 0)));
@@ -120,24 +121,22 @@ DeviceFunction::~DeviceFunction() {
   state_.device().synchronize();
 }
 
-std::unique_ptr<cuda::DevicePlan> DeviceFunction::plan_arena(const Inspection& found) {
+std::unique_ptr<cuda::DevicePlan> plan_within(const ir::Graph& recorded, int64_t memory_budget,
+                                              cuda::Device& device, const cuda::Scratch& scratch) {
   // What the device has got left, now that everything else lies there.
   int64_t free = 0, total = 0;
-  raise(state_.device().memory(free, total));
-  int64_t budget = std::max<int64_t>(0, free + state_.scratch()->bytes() - kReserve);
-  const ir::Graph& recorded = *found.recorded;
-  const int64_t besides =
-      cuda::bytes_besides_arena(recorded, state_.device().info().workspace_bytes);
-  if (found.memory_budget > 0)
-    budget = std::clamp<int64_t>(found.memory_budget - besides, 0, budget);
+  raise(device.memory(free, total));
+  int64_t budget = std::max<int64_t>(0, free + scratch.bytes() - kReserve);
+  const int64_t besides = cuda::bytes_besides_arena(recorded, device.info().workspace_bytes);
+  if (memory_budget > 0) budget = std::clamp<int64_t>(memory_budget - besides, 0, budget);
   std::unique_ptr<cuda::DevicePlan> plan = cuda::plan_for_device(recorded, budget);
   const int64_t least = besides + plan->info().arena_bytes;
-  if (found.memory_budget > 0 && least > found.memory_budget)
+  if (memory_budget > 0 && least > memory_budget)
     resource_error(
         "a compiled function needs at least {} ({} bytes) of the device, however much it computes "
         "again; its memory budget is {} ({} bytes)",
         format_bytes(static_cast<uint64_t>(least)), least,
-        format_bytes(static_cast<uint64_t>(found.memory_budget)), found.memory_budget);
+        format_bytes(static_cast<uint64_t>(memory_budget)), memory_budget);
   return plan;
 }
 
@@ -148,7 +147,7 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   if (place) return *place;
   // Plans of compiled functions are for contiguous arguments here.
   std::vector<Tensor> plain;
-  for (const Tensor& t : arguments) plain.push_back(wrap(contiguous(value_of(t))));
+  for (const Tensor& t : arguments) plain.push_back(wrap(contiguous(move_to(value_of(t), {}))));
   function_.plan(plain);
   const Inspection found = inspect(function_);
   auto entry = std::make_unique<Entry>();
@@ -172,7 +171,8 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   for (const int64_t at : entry->result_at)
     entry->outputs.push_back(at < 0 ? 0 : entry->results->address() + static_cast<uint64_t>(at));
   for (const CellPtr& cell : entry->states) state_.use(cell);
-  entry->program = std::make_unique<cuda::DeviceProgram>(plan_arena(found), device,
+  entry->program = std::make_unique<cuda::DeviceProgram>(
+      plan_within(recorded, found.memory_budget, device, *state_.scratch()), device,
                                                          state_.make_modules(), state_.scratch());
   place = std::move(entry);
   return *place;
@@ -198,7 +198,7 @@ DeviceFunction::Call DeviceFunction::begin(const std::vector<Tensor>& arguments)
                .get();
   std::vector<uint64_t> inputs;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    const ir::Value value = contiguous(value_of(arguments[i]));
+    const ir::Value value = contiguous(move_to(value_of(arguments[i]), {}));
     if (const int64_t bytes = value.type().bytes(); bytes > 0)
       std::memcpy(slot->in.data() + entry.argument_at[i], data(value), static_cast<size_t>(bytes));
     inputs.push_back(entry.arguments->address() + static_cast<uint64_t>(entry.argument_at[i]));

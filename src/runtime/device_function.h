@@ -60,6 +60,11 @@ class DeviceState {
   int64_t bytes_ = 0;
 };
 
+/// The plan of a recorded function for a device: its arena fits what is free there, `scratch` among
+/// it, if it can, and calls keep to a budget of bytes (0: none). Resource error if they cannot.
+std::unique_ptr<cuda::DevicePlan> plan_within(const ir::Graph& recorded, int64_t memory_budget,
+                                              cuda::Device& device, const cuda::Scratch& scratch);
+
 /// A compiled function on a device. What surrounds its calls (Autocast, gradients) must not change
 /// from call to call, nor which tensors its modules hold.
 class DeviceFunction {
@@ -99,7 +104,6 @@ class DeviceFunction {
   void ran_again();
   Entry& find(const std::vector<Tensor>& arguments);
   void record(Entry& entry, Recorder& recorder);
-  std::unique_ptr<cuda::DevicePlan> plan_arena(const Inspection& found);
 
   CompiledFunction& function_;
   DeviceState& state_;

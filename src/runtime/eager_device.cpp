@@ -44,6 +44,7 @@ EagerDevice::EagerDevice(cuda::Device& device, ir::Placement placement, cuda::Ma
       make_modules_(std::move(make_modules)),
       allocator_(std::make_shared<DeviceAllocator>(device, placement)),
       kernels_(std::make_shared<cuda::LoadedKernels>(device, make_modules_)),
+      scratch_(std::make_shared<cuda::Scratch>(device)),
       staging_(std::make_unique<cuda::HostMemory>(device, static_cast<int64_t>(kNumbers * sizeof(uint64_t)))) {}
 
 EagerDevice::~EagerDevice() {
@@ -64,20 +65,31 @@ ir::BufferPtr EagerDevice::number(const Value& host) {
   std::memcpy(&key.bits, static_cast<const char*>(host->buffer->data()) + host->layout.offset * element_size(host), size);
   if (const auto found = numbers_.find(key); found != numbers_.end()) return found->second;
   if (numbers_.size() >= kNumbers) numbers_.clear();
+  const AllocationLabel label("number");
+  ir::BufferPtr buffer = allocator_->allocate(static_cast<int64_t>(size));
+  put_number(host, address(buffer));
+  numbers_[key] = buffer;
+  return buffer;
+}
+
+void EagerDevice::put_number(const Value& host, uint64_t to) {
+  check_thread();
   if (staged_ == kNumbers) {
     raise(device_.synchronize());
     staged_ = 0;
   }
   char* const from = staging_->data() + staged_++ * sizeof(uint64_t);
-  std::memcpy(from, &key.bits, size);
-  const AllocationLabel label("number");
-  ir::BufferPtr buffer = allocator_->allocate(static_cast<int64_t>(size));
-  raise(device_.to_device(address(buffer), from, static_cast<int64_t>(size)));
-  numbers_[key] = buffer;
-  return buffer;
+  std::memcpy(from, static_cast<const char*>(host->buffer->data()) + host->layout.offset * element_size(host), size_of(host.dtype()));
+  raise(device_.to_device(to, from, element_size(host)));
 }
 
-std::shared_ptr<EagerDevice::Program> EagerDevice::compile(const ir::Op& op, const ir::AttrsPtr& attrs, const Values& inputs) {
+void EagerDevice::watch(const std::shared_ptr<Watched>& program) {
+  if (program->program->fault_bytes() == 0) return;
+  program->source = ir::current_source();
+  unchecked_.insert(program);
+}
+
+std::shared_ptr<EagerDevice::Watched> EagerDevice::compile(const ir::Op& op, const ir::AttrsPtr& attrs, const Values& inputs) {
   ir::Graph graph;
   {
     const ir::SourceScope nowhere(ir::Source{});  // it serves calls from everywhere
@@ -89,7 +101,7 @@ std::shared_ptr<EagerDevice::Program> EagerDevice::compile(const ir::Op& op, con
     const ir::BuilderScope builder(graph);
     for (const Value& v : graph.add(op, attrs, in)) graph.output(v);
   }
-  return std::make_shared<Program>(Program{std::make_unique<cuda::DeviceProgram>(cuda::plan_for_device(graph), device_, kernels_), {}});
+  return std::make_shared<Watched>(Watched{std::make_unique<cuda::DeviceProgram>(cuda::plan_for_device(graph), device_, kernels_), {}});
 }
 
 ir::BufferPtr EagerDevice::temporary(int64_t bytes, const char* label) {
@@ -117,7 +129,7 @@ Values EagerDevice::run(const ir::Op& op, const ir::AttrsPtr& attrs, const Value
                   ir::to_string(there), to_string(v.type()), ir::to_string(placement_));
     }
   }
-  std::shared_ptr<Program> found = cache_.find(key);
+  std::shared_ptr<Watched> found = cache_.find(key);
   if (!found) {
     const std::string mine = key;  // planning may run other ops
     found = compile(op, attrs, inputs);
@@ -136,10 +148,7 @@ Values EagerDevice::run(const ir::Op& op, const ir::AttrsPtr& attrs, const Value
   const ir::BufferPtr arena = temporary(program.info().arena_bytes, "scratch of an op");
   const ir::BufferPtr workspace = temporary(program.info().workspace_bytes, "workspace of a product");
   program.run_once(in, out, arena ? address(arena) : 0, workspace ? address(workspace) : 0);
-  if (program.fault_bytes() > 0) {
-    found->source = ir::current_source();
-    unchecked_.insert(found);
-  }
+  watch(found);
   return results;
 }
 
@@ -179,7 +188,7 @@ void EagerDevice::check() {
   raise(device_.synchronize());
   staged_ = 0;
   const auto ran = std::exchange(unchecked_, {});
-  for (const std::shared_ptr<Program>& p : ran) {
+  for (const std::shared_ptr<Watched>& p : ran) {
     try {
       p->program->check();
     } catch (const Error& error) {

@@ -35,18 +35,25 @@ class EagerDevice {
   /// Waits for everything that was asked for. Usage error for an index that was out of range since the last call.
   void check();
 
+  /// A program that may find something wrong while it runs, which the next check() raises.
+  struct Watched {
+    std::unique_ptr<cuda::DeviceProgram> program;
+    ir::Source source;  // of the newest call
+  };
+  void watch(const std::shared_ptr<Watched>& program);
+  /// Copies a number of the host, behind everything that was asked for, without waiting.
+  void put_number(const ir::Value& host, uint64_t to);
+  /// The arena of compiled functions.
+  const std::shared_ptr<cuda::Scratch>& scratch() const { return scratch_; }
+
   /// Programs of single ops that are remembered.
   size_t programs() { return cache_.size(); }
 
  private:
-  struct Program {
-    std::unique_ptr<cuda::DeviceProgram> program;
-    ir::Source source;  // of the newest call
-  };
   /// Calls come from one thread, which the driver's context belongs to.
   void check_thread() const;
   ir::BufferPtr number(const ir::Value& host);
-  std::shared_ptr<Program> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs);
+  std::shared_ptr<Watched> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs);
   ir::BufferPtr temporary(int64_t bytes, const char* label);
 
   cuda::Device& device_;
@@ -55,8 +62,9 @@ class EagerDevice {
   const std::thread::id thread_ = std::this_thread::get_id();
   const std::shared_ptr<DeviceAllocator> allocator_;
   std::shared_ptr<cuda::LoadedKernels> kernels_;
-  ProgramCache<Program> cache_;
-  std::set<std::shared_ptr<Program>> unchecked_;  // ran since the last check(), and may have something to say
+  const std::shared_ptr<cuda::Scratch> scratch_;
+  ProgramCache<Watched> cache_;
+  std::set<std::shared_ptr<Watched>> unchecked_;  // ran since the last check(), and may have something to say
 
   // Numbers by their bytes, and page-locked memory that they are copied from.
   struct Number {

@@ -68,9 +68,10 @@ ShardScope::~ShardScope() {
 }
 
 namespace {
-ops::Generator values() {
+/// A compiled function may have taken the generator to its device.
+ops::Generator values(ir::Placement place) {
   Generator& g = default_generator();
-  return {value_of(g.seed), value_of(g.step)};
+  return {runtime::number_for(value_of(g.seed), place), runtime::number_for(value_of(g.step), place)};
 }
 ops::Generator fixed(int64_t seed) {
   return {value_of(from_bytes(&seed, {}, DType::i64)), value_of(scalar(0, DType::i64))};
@@ -80,16 +81,17 @@ int64_t named_site(std::string_view name) { return static_cast<int64_t>(hash64(n
 
 Tensor rand(Shape shape, const Device& device) {
   const ir::PlacementScope place(runtime::placement(device));
-  return wrap(ops::random_uniform(values(), runtime::next_site(), std::move(shape)));
+  return wrap(ops::random_uniform(values(ir::current_placement()), runtime::next_site(), std::move(shape)));
 }
 Tensor randn(Shape shape, const Device& device) {
   const ir::PlacementScope place(runtime::placement(device));
-  return wrap(ops::random_normal(values(), runtime::next_site(), std::move(shape)));
+  return wrap(ops::random_normal(values(ir::current_placement()), runtime::next_site(), std::move(shape)));
 }
 Tensor dropout(const Tensor& x, double p, bool training) {
   if (!(p >= 0 && p <= 1)) usage_error("[dropout] the probability {} is not between 0 and 1", p);
   if (!training || p == 0) return x;
-  return wrap(ops::dropout(value_of(x), values(), runtime::next_site(), p));
+  const ir::Value v = value_of(x);
+  return wrap(ops::dropout(v, values(ir::placement_of(v)), runtime::next_site(), p));
 }
 Tensor normal_init(Shape shape, double mean, double std, int64_t seed, std::string_view name) {
   NoGradGuard no_grad;

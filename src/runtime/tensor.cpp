@@ -180,6 +180,10 @@ Value concrete_value(const Tensor& tensor, const char* what, At at) {
   return ir::is_contiguous(v->layout, v.dims()) ? v : ops::copy(v);
 }
 
+Value number_for(const Value& value, ir::Placement placement) {
+  return ir::placement_of(value).kind == ir::DeviceKind::cuda ? transfer(value, placement) : value;
+}
+
 Value transfer(const Value& value, ir::Placement placement) {
   const ir::Placement from = ir::placement_of(value);
   if (from == placement || !value.concrete() || on_null_device(value)) return value;

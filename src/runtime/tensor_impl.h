@@ -79,6 +79,8 @@ inline ir::Source source(At at) { return {at.file_name(), static_cast<int>(at.li
 
 /// The same values on another device, differentiable. A number becomes storage of its own there.
 ir::Value transfer(const ir::Value& value, ir::Placement placement);
+/// A 0-d value for ops that run there: those of the CPU serve everywhere.
+ir::Value number_for(const ir::Value& value, ir::Placement placement);
 
 /// Remembered call ordinals and module path for random sites (random.cpp).
 struct RandomState {

@@ -347,7 +347,8 @@ Tensor scaled_dot_product_attention(const Tensor& q, const Tensor& k, const Tens
   int64_t site = 0;
   if (options.dropout_p > 0) {
     Generator& g = default_generator();
-    generator = {value_of(g.seed), value_of(g.step)};
+    const ir::Placement place = ir::placement_of(query);
+    generator = {runtime::number_for(value_of(g.seed), place), runtime::number_for(value_of(g.step), place)};
     site = runtime::next_site();
   }
   return wrap(ops::scaled_dot_product_attention(query, low(k), low(v), mask.defined() ? value_of(mask) : Value(), options.causal, scale,

@@ -337,5 +337,98 @@ TEST_F(OnDevice, TrainsAsTheCpuDoes) {
   for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(bits(got[i]), bits(want[i])) << i;
 }
 
+struct TinyGpt2 {
+  std::unique_ptr<CausalLM> model =
+      make_gpt2({.vocab_size = 61, .n_positions = 16, .n_embd = 32, .n_layer = 2, .n_head = 4});
+  std::unique_ptr<optim::AdamW> optimizer;
+  explicit TinyGpt2(const Device& place) {
+    manual_seed(3);
+    model->initialize(1);
+    model->to(place);
+    optimizer = std::make_unique<optim::AdamW>(optim::weight_decay_groups(*model, 0.1), optim::AdamWOptions{.lr = 1e-2});
+  }
+  std::vector<Tensor> step(const std::vector<Tensor>& in) {
+    const Tensor loss = model->loss(in[0], in[1]);
+    loss.backward();
+    const Tensor norm = optim::clip_grad_norm_(model->parameters(), 1.0);
+    optimizer->step();
+    optimizer->zero_grad();
+    return {loss.detach(), norm};
+  }
+};
+
+// Modules move, optimizers follow; op by op and compiled, on tensors of the device, steps have the same bits but for attention,
+// which is one kernel in the compiled step and in the eager one.
+TEST_F(OnDevice, Gpt2TrainsOpByOpAsCompiled) {
+  const auto train = [](const Device& place, bool compiled) {
+    TinyGpt2 gpt2(place);
+    for (const Tensor& p : gpt2.model->parameters()) EXPECT_EQ(p.device(), place);
+    Function step = [&](const std::vector<Tensor>& in) { return gpt2.step(in); };
+    CompiledFunction program = compile(step);
+    std::vector<Tensor> out;
+    for (uint64_t i = 0; i < 3; ++i) {
+      const std::vector<Tensor> in{tokens({2, 13}, i, 61).to(place), tokens({2, 13}, i + 5, 61).to(place)};
+      for (const Tensor& t : compiled ? program(in) : step(in)) {
+        EXPECT_EQ(t.device(), place);
+        out.push_back(t);
+      }
+    }
+    EXPECT_EQ(gpt2.optimizer->steps_taken(), 3);
+    for (const Tensor& p : gpt2.model->parameters()) {
+      EXPECT_EQ(p.device(), place);
+      out.push_back(p.clone());
+    }
+    return out;
+  };
+  const auto cpu = train("cpu", false), eager = train("cuda", false), compiled = train("cuda", true);
+  EXPECT_GT(device_.graph_launches, 0u) << "the third call is one graph";
+  for (size_t i = 0; i < cpu.size(); ++i) {
+    EXPECT_EQ(bits(eager[i]), bits(compiled[i])) << i;
+    const std::vector<double> a = eager[i].to_vector<double>(), b = cpu[i].to_vector<double>();
+    for (size_t k = 0; k < a.size(); ++k) ASSERT_NEAR(a[k], b[k], 2e-4 * (1 + std::abs(b[k]))) << i;
+  }
+  manual_seed(4);
+  EXPECT_EQ(rand({2}).device(), Device()) << "the generator may be on the device, numbers of the CPU are its own";
+}
+
+TEST_F(OnDevice, CompiledFunctionsRunWhereTheirStateLies) {
+  Tensor state = numbers({4}, 1).cuda(), count = scalar(0, DType::i64);
+  CompiledFunction f = compile([&](const std::vector<Tensor>& in) {
+    NoGradGuard no_grad;
+    count.add_(1.0);
+    state.add_(in[0] * in[1]);
+    return std::vector<Tensor>{state.sum() + count};
+  });
+  const Tensor x = numbers({4, 2}, 2).cuda();
+  Tensor want = numbers({4}, 1);
+  for (int i = 0; i < 4; ++i) {
+    const Tensor got = f({x.select(1, 0), scalar(i)})[0];
+    want.add_(numbers({4, 2}, 2).select(1, 0) * scalar(i));
+    EXPECT_EQ(bits(got), bits(want.sum() + scalar(i + 1)));
+  }
+  EXPECT_EQ(count.item<int>(), 4);
+  EXPECT_EQ(bits(state), bits(want));
+  EXPECT_NE(f.explain().find("program on cuda:0"), std::string::npos);
+  EXPECT_GT(f.info().kernels, 0);
+  EXPECT_EQ(message_of([&] { f({numbers({4}, 2), scalar(1)}); }),
+            "a compiled function runs on one device, but argument 0 (f32[4]) lies on cpu and state 1 (f32[4]) on cuda:0: move one of them");
+}
+
+TEST_F(OnDevice, CompiledFunctionsFollowTheirModule) {
+  nn::Linear layer(3, 2);
+  layer.initialize(1);
+  CompiledFunction f = compile([&](const std::vector<Tensor>& in) { return std::vector<Tensor>{dropout(layer(in[0]), 0.5)}; });
+  const Tensor x = numbers({5, 3}, 2);
+  manual_seed(1);
+  const std::string want = bits(f({x})[0]);
+  layer.cuda();
+  EXPECT_EQ(bits(f({x.cuda()})[0]), want);
+  layer.cpu();
+  EXPECT_EQ(bits(f({x})[0]), want);
+  ASSERT_EQ(f.compilations().size(), 3u);
+  EXPECT_EQ(f.compilations()[1].reason, "its state lies on cuda:0 now, not on cpu");
+  EXPECT_TRUE(default_generator().seed.device().is_cpu()) << "0-d state follows";
+}
+
 }  // namespace
 }  // namespace corten::testing
