@@ -8,6 +8,7 @@
 
 #include "base/format.h"
 #include "base/hash.h"
+#include "ir/placement.h"
 
 namespace corten::ir {
 namespace {
@@ -80,6 +81,8 @@ ValueRef Graph::ref(const Value& value) {
                   to_string(value.type()));
     return {value->node, value->output};
   }
+  if (placement_of(value).kind == DeviceKind::cuda)
+    internal_error("a tensor on {} ({}) became a constant of a graph", to_string(placement_of(value)), to_string(value.type()));
   auto found = captured_.find(&*value);
   if (found != captured_.end()) return found->second;
   ValueRef r{static_cast<int32_t>(nodes_.size()), 0};

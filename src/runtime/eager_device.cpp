@@ -6,7 +6,9 @@
 #include "base/format.h"
 #include "ops/functions.h"
 #include "runtime/devices.h"
+#include "runtime/program.h"
 #include "runtime/recorder.h"
+#include "runtime/tensor_impl.h"
 
 namespace corten::runtime {
 
@@ -149,6 +151,12 @@ Values EagerDevice::run(const ir::Op& op, const ir::AttrsPtr& attrs, const Value
   const ir::BufferPtr workspace = temporary(program.info().workspace_bytes, "workspace of a product");
   program.run_once(in, out, arena ? address(arena) : 0, workspace ? address(workspace) : 0);
   watch(found);
+  if (eager_detects_anomaly())
+    for (const Value& result : results)
+      if (is_floating(result.dtype()) && has_nan(result.type(), download(result)->buffer->data())) {
+        const std::string at = ir::to_string(ir::current_source());
+        usage_error("the first NaN was made by [{}] {}{}", op.name, to_string(result.type()), at.empty() ? "" : ", at " + at);
+      }
   return results;
 }
 

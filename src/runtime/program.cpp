@@ -235,20 +235,24 @@ void Program::execute(std::span<const ProgramStep> group, char* arena, const std
   }
 }
 
+bool has_nan(const ir::Type& type, const void* data) {
+  bool bad = false;
+  for (int64_t i = 0, n = type.elements(); i < n && !bad; ++i) {
+    switch (type.dtype) {
+      case DType::f32: bad = std::isnan(static_cast<const float*>(data)[i]); break;
+      case DType::f64: bad = std::isnan(static_cast<const double*>(data)[i]); break;
+      case DType::bf16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7f80; break;
+      case DType::f16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7c00; break;
+      default: break;
+    }
+  }
+  return bad;
+}
+
 void Program::check(const ProgramStep& step, char* arena, const std::vector<void*>& inputs, const std::vector<void*>& outputs) const {
   for (auto& [operand, type] : step.results) {
     const void* data = address(step.operands[operand], arena, inputs, outputs);
-    bool bad = false;
-    for (int64_t i = 0, n = type.elements(); i < n && !bad; ++i) {
-      switch (type.dtype) {
-        case DType::f32: bad = std::isnan(static_cast<const float*>(data)[i]); break;
-        case DType::f64: bad = std::isnan(static_cast<const double*>(data)[i]); break;
-        case DType::bf16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7f80; break;
-        case DType::f16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7c00; break;
-        default: break;
-      }
-    }
-    if (bad) usage_error("the first NaN was made by {}", what(step));
+    if (has_nan(type, data)) usage_error("the first NaN was made by {}", what(step));
   }
 }
 

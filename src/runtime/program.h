@@ -58,6 +58,9 @@ struct StateCopy {
   int64_t bytes = 0;
 };
 
+/// Whether a contiguous tensor of a floating type has a NaN.
+bool has_nan(const ir::Type& type, const void* data);
+
 struct ProgramOptions {
   bool eager = false;  // one op: its scratch comes from the caching allocator
   int64_t arena_budget = std::numeric_limits<int64_t>::max();  // bytes; if it cannot be met, the least possible is planned
