@@ -9,6 +9,7 @@
 #include "gpu/cpu_device.h"
 #include "gpu/on_device.h"
 #include "gpu/samples.h"
+#include "io/tensor_bytes.h"
 #include "runtime/devices.h"
 #include "runtime/eager_device.h"
 #include "temp_folder.h"
@@ -277,6 +278,59 @@ TEST_F(OnDevice, TrainsAsTheCpuDoes) {
   };
   const auto got = train("cuda"), want = train("cpu");
   for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(bits(got[i]), bits(want[i])) << i;
+}
+
+// Autocast, loss scaling with a step that is skipped, regions that run again, a folder that is saved and read.
+TEST_F(OnDevice, MixedPrecisionAndStateAreTheCpus) {
+  struct Mlp : nn::Module {
+    nn::Linear up{6, 16}, down{16, 3};
+    nn::LayerNorm norm{6};
+    Mlp() { register_module("up", up), register_module("down", down), register_module("norm", norm); }
+    Tensor forward(const Tensor& x) override {
+      return down(checkpoint([&](const Tensor& in) { return dropout(gelu(up(norm(in))), 0.25); }, x));
+    }
+  };
+  TempFolder folder;
+  const auto train = [&](const Device& place) {
+    Mlp mlp;
+    manual_seed(5);
+    mlp.to(place);
+    mlp.initialize(2);
+    optim::SGD optimizer(mlp, {.lr = 0.1, .momentum = 0.9});
+    GradScaler scaler({.init_scale = 256});
+    std::vector<Tensor> out;
+    for (uint64_t step = 0; step < 3; ++step) {
+      Tensor loss;
+      {
+        const Autocast autocast(DType::bf16);
+        loss = cross_entropy(mlp(numbers({4, 6}, step).to(place)), tokens({4}, step, 3).to(place));
+      }
+      scaler.scale(step == 1 ? loss * 1e38 * 1e38 : loss).backward();
+      scaler.step(optimizer);
+      scaler.update();
+      optimizer.zero_grad();
+      out.push_back(loss.detach());
+    }
+    EXPECT_EQ(scaler.get_skipped_steps(), 1);
+    EXPECT_EQ(scaler.get_scale(), 128);
+    const std::string path = folder / (place.is_cuda() ? "cuda.safetensors" : "cpu.safetensors");
+    write_state(path, mlp.state_dict());
+    Mlp again;
+    again.to(place);
+    again.load_state_dict(read_state(path));
+    for (const auto& [name, tensor] : again.state_dict()) {
+      EXPECT_EQ(tensor.device(), place) << name;
+      EXPECT_EQ(bits(tensor), bits(*find_tensor(mlp.state_dict(), name))) << name;
+      out.push_back(tensor.clone());
+    }
+    return out;
+  };
+  const auto got = train("cuda"), want = train("cpu");
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    const std::vector<double> a = got[i].to_vector<double>(), b = want[i].to_vector<double>();
+    for (size_t k = 0; k < a.size(); ++k) ASSERT_NEAR(a[k], b[k], 5e-3 * (1 + std::abs(b[k]))) << i << ": products of bf16 are the library's";
+  }
 }
 
 TEST_F(OnDevice, Gpt2TrainsOpByOpAsCompiled) {
