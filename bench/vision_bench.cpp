@@ -30,12 +30,12 @@ double median_ms(const std::function<void()>& f) {
 }
 
 struct Shape4 {
-  int64_t in, out, kernel, stride, size;
+  int64_t in, out, kernel, stride, size, groups = 1;
 };
 
 void convolution(const Shape4& s, int64_t batch, DType dtype) {
-  Tensor x = randn({batch, s.in, s.size, s.size}).to(dtype), w = randn({s.out, s.in, s.kernel, s.kernel}).to(dtype);
-  const Conv2dOptions options{.stride = s.stride, .padding = s.kernel / 2};
+  Tensor x = randn({batch, s.in, s.size, s.size}).to(dtype), w = randn({s.out, s.in / s.groups, s.kernel, s.kernel}).to(dtype);
+  const Conv2dOptions options{.stride = s.stride, .padding = s.kernel / 2, .groups = s.groups};
   x.set_requires_grad();
   Tensor w_free = w.clone();
   w.set_requires_grad();
@@ -44,7 +44,7 @@ void convolution(const Shape4& s, int64_t batch, DType dtype) {
   const double forward = median_ms([&] { conv2d(x.detach(), w_free, {}, options); });
   const double data = median_ms([&] { grad({y}, {x}, {g}); });
   const double weight = median_ms([&] { grad({z}, {w}, {g}); });
-  const double flops = 2e-6 * static_cast<double>(y.numel() * s.in * s.kernel * s.kernel);
+  const double flops = 2e-6 * static_cast<double>(y.numel() * s.in / s.groups * s.kernel * s.kernel);
   std::printf("%4ldx%4ldx%ld/%ld at %3ld: %8.2f %8.2f %8.2f ms  %6.0f %6.0f %6.0f GFLOP/s\n", s.in, s.out, s.kernel, s.stride, s.size, forward,
               data, weight, flops / forward, flops / data, flops / weight);
 }
@@ -83,11 +83,17 @@ void training(const char* name, const std::string& config, int64_t batch, int64_
 
 int main(int argc, char** argv) {
   int64_t batch = 8;
-  bool bf16 = false;
+  bool bf16 = false, depthwise = false;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     if (arg == "--bf16") bf16 = true;
+    else if (arg == "--depthwise") depthwise = true;
     else if (arg == "--batch" && i + 1 < argc) batch = std::stol(argv[++i]);
+  }
+  if (depthwise) {
+    for (auto [size, channels] : {std::pair<int64_t, int64_t>{56, 96}, {28, 192}, {14, 384}})
+      for (int64_t kernel : {3, 5, 7}) convolution({channels, channels, kernel, 1, size, channels}, batch, bf16 ? DType::bf16 : DType::f32);
+    return 0;
   }
   for (const Shape4& s : {Shape4{3, 64, 7, 2, 224}, {64, 64, 3, 1, 56}, {64, 256, 1, 1, 56}, {128, 128, 3, 1, 28}, {256, 512, 1, 2, 56},
                           {256, 256, 3, 1, 14}, {512, 512, 3, 1, 7}, {2048, 512, 1, 1, 7}})

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/cpu.h"
+#include "convolution/direct.h"
 #include "convolution/patches.h"
 #include "gemm/gemm.h"
 
@@ -18,6 +19,7 @@ namespace {
 
 using convolution_detail::add_patches;
 using convolution_detail::gather_patches;
+using convolution_detail::is_direct;
 using convolution_detail::round_to;
 
 constexpr int64_t kPatchBytes = 512 << 10;  // of patches in workspace: within L2, beside what the product packs
@@ -289,26 +291,36 @@ bool empty(const ConvolutionArgs& a) {
 
 size_t convolution_workspace_bytes(const ConvolutionArgs& a, int threads) {
   if (empty(a)) return 0;
+  if (is_direct(a)) return static_cast<size_t>(threads * convolution_detail::direct_bytes_per_thread(a));
   int64_t bytes = 0;
   for (bool bias : {false, true}) bytes = std::max(bytes, Forward(a, bias).bytes_per_thread());
   return static_cast<size_t>(threads * bytes);
 }
 size_t convolution_data_gradient_workspace_bytes(const ConvolutionArgs& a, int threads) {
-  return empty(a) ? 0 : static_cast<size_t>(threads * DataGradient(a).bytes_per_thread());
+  if (empty(a)) return 0;
+  if (is_direct(a)) return static_cast<size_t>(threads * convolution_detail::direct_data_gradient_bytes_per_thread(a));
+  return static_cast<size_t>(threads * DataGradient(a).bytes_per_thread());
 }
 size_t convolution_weight_gradient_workspace_bytes(const ConvolutionArgs& a, int threads) {
-  return empty(a) ? 0 : static_cast<size_t>(threads * WeightGradient(a).bytes_per_thread());
+  if (empty(a)) return 0;
+  if (is_direct(a)) return static_cast<size_t>(threads * convolution_detail::direct_weight_gradient_bytes_per_thread(a));
+  return static_cast<size_t>(threads * WeightGradient(a).bytes_per_thread());
 }
 
 void convolution(const ConvolutionArgs& a, const void* x, const void* w, const float* bias, void* y, void* workspace,
                  ThreadPool& pool) {
-  if (!empty(a)) Forward(a, bias != nullptr).run(x, w, bias, y, static_cast<char*>(workspace), pool);
+  if (empty(a)) return;
+  auto* memory = static_cast<char*>(workspace);
+  if (is_direct(a)) return convolution_detail::direct(a, x, w, bias, y, memory, pool);
+  Forward(a, bias != nullptr).run(x, w, bias, y, memory, pool);
 }
 void convolution_data_gradient(const ConvolutionArgs& a, const void* g, const void* w, void* dx, void* workspace, ThreadPool& pool) {
+  if (!empty(a) && is_direct(a)) return convolution_detail::direct_data_gradient(a, g, w, dx, static_cast<char*>(workspace), pool);
   if (!empty(a)) return DataGradient(a).run(g, w, dx, static_cast<char*>(workspace), pool);
   std::memset(dx, 0, static_cast<size_t>(a.images * a.channels * a.size[0] * a.size[1] * element_bytes(a)));
 }
 void convolution_weight_gradient(const ConvolutionArgs& a, const void* x, const void* g, float* dw, void* workspace, ThreadPool& pool) {
+  if (!empty(a) && is_direct(a)) return convolution_detail::direct_weight_gradient(a, x, g, dw, static_cast<char*>(workspace), pool);
   if (!empty(a)) return WeightGradient(a).run(x, g, dw, static_cast<char*>(workspace), pool);
   std::memset(dw, 0, static_cast<size_t>(a.filters * a.depth()) * sizeof(float));
 }

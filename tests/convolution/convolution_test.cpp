@@ -8,7 +8,9 @@
 #include <random>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/half.h"
+#include "convolution/direct_kernels.h"
 
 namespace corten::testing {
 namespace {
@@ -50,11 +52,27 @@ std::vector<ConvolutionArgs> problems() {
       problem(1, 1, 1, 1, 1, 1, 1, 0),
       problem(1, 4, 2, 2, 3, 3, 3, 4),               // windows on nothing but padding
   };
+  // Few channels in a group: direct kernels.
+  out.insert(out.end(), {problem(2, 20, 13, 15, 20, 3, 1, 1, 1, 20),
+                         problem(1, 3, 70, 81, 3, 5, 1, 2, 1, 3),        // several bands of rows
+                         problem(1, 2, 9, 150, 2, 7, 1, 3, 1, 2),        // several blocks of columns
+                         problem(2, 4, 15, 14, 4, 3, 2, 1, 1, 4),        // phases
+                         problem(1, 5, 23, 19, 5, 5, 3, 2, 1, 5),
+                         problem(2, 3, 17, 21, 6, 3, 1, 2, 2, 3),        // two filters of each channel, dilation
+                         problem(2, 3, 16, 33, 6, 4, 2, 0, 3, 3),        // a part of the image is never read
+                         problem(2, 8, 11, 12, 4, 3, 1, 1, 1, 4),        // one filter of two channels
+                         problem(1, 8, 40, 37, 8, 3, 2, 1, 1, 2),        // four of four
+                         problem(2, 6, 5, 5, 6, 1, 1, 0, 1, 6),
+                         problem(2, 6, 7, 8, 6, 1, 3, 0, 1, 3),          // gaps between windows
+                         problem(1, 4, 2, 3, 4, 3, 3, 4, 1, 4),          // windows on nothing but padding
+                         problem(3, 2, 64, 64, 2, 3, 1, 0, 1, 2)});      // no padding
   ConvolutionArgs line = problem(3, 6, 1, 40, 8, 1, 1, 0);  // as conv1d
   line.kernel[1] = 4;
   line.padding[1] = 2;
   line.stride[1] = 3;
   line.out[1] = (40 + 4 - 3 - 1) / 3 + 1;
+  out.push_back(line);
+  line.groups = line.filters = 6;
   out.push_back(line);
   return out;
 }
@@ -232,6 +250,37 @@ TEST(Convolution, ReadsStridedImages) {
   const Results got = run(a, view, w, {}, g, 2);
   EXPECT_EQ(got.y, want.y);
   EXPECT_EQ(got.dw, want.dw);
+}
+
+// Direct kernels have no family: their bits are the same for vectors of 8 and of 16.
+TEST(Convolution, DirectKernelsAgreeToTheBit) {
+  using namespace convolution_detail;
+  if (!cpu_features().avx512f) GTEST_SKIP() << "one instruction set only";
+  const DirectKernels &narrow = direct_kernels(Isa::avx2), &wide = direct_kernels(Isa::avx512);
+  std::mt19937 rng(11);
+  std::normal_distribution<float> normal;
+  for (int64_t columns : {1, 7, 14, 16, 31, 40, 65})
+    for (int64_t taps : {1, 3, 9, 15, 49})
+      for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+        const int64_t rows = 11, step = columns + 9;
+        std::vector<float> in(static_cast<size_t>((rows + 8) * step + kOverread)), weights(static_cast<size_t>(taps)), g(static_cast<size_t>(rows * columns));
+        for (auto* values : {&in, &weights, &g})
+          for (float& v : *values) v = normal(rng);
+        std::vector<int64_t> offsets;
+        for (int64_t k = 0; k < taps; ++k) offsets.push_back(k / 7 * step + k % 7);
+        const auto results = [&](const DirectKernels& kernels) {
+          std::vector<char> out(static_cast<size_t>(rows * columns) * size_of(dtype) + 8, 7);
+          kernels.sum_taps({in.data(), step, offsets.data(), weights.data(), taps, rows, columns, 0.5f, true, dtype, out.data(), columns});
+          return out;
+        };
+        const auto sums = [&](const DirectKernels& kernels) {
+          std::vector<float> lanes(static_cast<size_t>(taps * kLanes), 0.25f);
+          kernels.sum_weights({in.data(), step, offsets.data(), taps, g.data(), columns, rows, columns, lanes.data()});
+          return lanes;
+        };
+        EXPECT_EQ(results(narrow), results(wide)) << columns << " columns, " << taps << " taps";
+        EXPECT_EQ(sums(narrow), sums(wide)) << columns << " columns, " << taps << " taps";
+      }
 }
 
 }  // namespace

@@ -1,0 +1,194 @@
+// The kernels of direct_kernels.h for vectors of Simd::kWidth floats: 8 or 16. Everything here has internal linkage, because it is
+// compiled once for each instruction set.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "convolution/direct_kernels.h"
+
+namespace corten::convolution_detail {
+namespace {
+
+using gemm_detail::Simd;
+using F = Simd::F;
+constexpr int kWidth = Simd::kWidth;
+
+// ---- Results
+
+constexpr int kMaxRows = 8, kMaxVectors = 4;
+/// Sums in registers: all but a weight and what is read.
+constexpr int kSums = kWidth == 16 ? 24 : 12;
+constexpr int rows_of(int vectors) { return std::min(kMaxRows, kSums / vectors); }
+
+void store(const TapSums& t, int64_t row, int64_t column, F x, int64_t count) {
+  if (t.has_bias) x = Simd::add(x, Simd::broadcast(t.bias));
+  const int64_t at = row * t.out_step + column;
+  if (t.dtype == DType::f32) {
+    float* to = static_cast<float*>(t.out) + at;
+    count >= kWidth ? Simd::store(to, x) : Simd::store(to, x, static_cast<int>(count));
+  } else {
+    uint16_t* to = static_cast<uint16_t*>(t.out) + at;
+    count >= kWidth ? Simd::store16(to, x, t.dtype) : Simd::store16(to, x, t.dtype, static_cast<int>(count));
+  }
+}
+
+template <int R, int V>
+void sum_block(const TapSums& t, int64_t row, int64_t column) {
+  F sum[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = Simd::zero();
+  const float* in = t.in + row * t.in_step + column;
+  for (int64_t k = 0; k < t.taps; ++k) {
+    const float* p = in + t.offsets[k];
+    const F w = Simd::broadcast(t.weights[k]);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] = Simd::fma(w, Simd::load(p + r * t.in_step + v * kWidth), sum[r][v]);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(t, row + r, column + v * kWidth, sum[r][v], t.columns - column - v * kWidth);
+}
+
+using SumBlock = void (*)(const TapSums&, int64_t, int64_t);
+/// By rows - 1 and vectors - 1; those with more sums than there are registers are never called.
+template <int... kIndex>
+constexpr std::array<SumBlock, sizeof...(kIndex)> sum_blocks(std::integer_sequence<int, kIndex...>) {
+  return {sum_block<std::min(kIndex / kMaxVectors + 1, rows_of(kIndex % kMaxVectors + 1)), kIndex % kMaxVectors + 1>...};
+}
+constexpr auto kSumBlocks = sum_blocks(std::make_integer_sequence<int, kMaxRows * kMaxVectors>());
+
+void sum_taps(const TapSums& t) {
+  for (int64_t column = 0; column < t.columns; column += kMaxVectors * kWidth) {
+    const auto vectors = static_cast<int>(std::min<int64_t>(kMaxVectors, (t.columns - column + kWidth - 1) / kWidth));
+    for (int64_t row = 0; row < t.rows;) {
+      const auto rows = static_cast<int>(std::min<int64_t>(rows_of(vectors), t.rows - row));
+      kSumBlocks[static_cast<size_t>((rows - 1) * kMaxVectors + vectors - 1)](t, row, column);
+      row += rows;
+    }
+  }
+}
+
+// ---- Weights
+
+constexpr int kParts = kLanes / kWidth;
+constexpr int kTaps = kWidth == 16 ? 14 : 5;  // with their lanes in registers
+
+template <int N>
+void sum_some_weights(const WeightSums& t, int64_t first) {
+  F sum[N][kParts];
+  float* lanes = t.lanes + first * kLanes;
+  const float* in[N];
+#pragma GCC unroll 16
+  for (int k = 0; k < N; ++k) {
+    in[k] = t.in + t.offsets[first + k];
+    for (int v = 0; v < kParts; ++v) sum[k][v] = Simd::load(lanes + k * kLanes + v * kWidth);
+  }
+  const int64_t whole = t.columns / kLanes * kLanes, rest = t.columns - whole;
+  for (int64_t row = 0; row < t.rows; ++row) {
+    const float* g = t.g + row * t.g_step;
+    const int64_t at = row * t.in_step;
+    for (int64_t column = 0; column < whole; column += kLanes)
+#pragma GCC unroll 2
+      for (int v = 0; v < kParts; ++v) {
+        const F gv = Simd::load(g + column + v * kWidth);
+#pragma GCC unroll 16
+        for (int k = 0; k < N; ++k) sum[k][v] = Simd::fma(gv, Simd::load(in[k] + at + column + v * kWidth), sum[k][v]);
+      }
+    if (rest == 0) continue;
+#pragma GCC unroll 2
+    for (int v = 0; v < kParts; ++v) {
+      // What is read beyond a row is no part of it, whatever it is.
+      const auto count = static_cast<int>(std::clamp<int64_t>(rest - v * kWidth, 0, kWidth));
+      const F gv = Simd::load(g + whole + v * kWidth, count);
+#pragma GCC unroll 16
+      for (int k = 0; k < N; ++k) sum[k][v] = Simd::fma(gv, Simd::load(in[k] + at + whole + v * kWidth, count), sum[k][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < N; ++k)
+    for (int v = 0; v < kParts; ++v) Simd::store(lanes + k * kLanes + v * kWidth, sum[k][v]);
+}
+
+template <int... kIndex>
+constexpr auto weight_blocks(std::integer_sequence<int, kIndex...>) {
+  using Block = void (*)(const WeightSums&, int64_t);
+  return std::array<Block, sizeof...(kIndex)>{sum_some_weights<kIndex + 1>...};
+}
+constexpr auto kWeightBlocks = weight_blocks(std::make_integer_sequence<int, kTaps>());
+
+void sum_weights(const WeightSums& t) {
+  const int64_t blocks = (t.taps + kTaps - 1) / kTaps;
+  for (int64_t b = 0; b < blocks; ++b) {  // of about the same size
+    const int64_t first = t.taps * b / blocks, last = t.taps * (b + 1) / blocks;
+    kWeightBlocks[static_cast<size_t>(last - first - 1)](t, first);
+  }
+}
+
+// ---- Operands
+
+void widen(const uint16_t* from, DType dtype, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) Simd::store(to + i, Simd::load16(from + i, dtype));
+  if (i < count) Simd::store(to + i, Simd::load16(from + i, dtype, static_cast<int>(count - i)), static_cast<int>(count - i));
+}
+
+/// Columns [begin, end) of a row of floats or 16-bit elements.
+void copy_columns(const PaddedRows& p, int64_t row, int64_t begin, int64_t end, float* to) {
+  const int64_t at = row * p.row_stride + begin;
+  if (p.dtype == DType::f32)
+    std::memcpy(to, static_cast<const float*>(p.plane) + at, static_cast<size_t>(end - begin) * sizeof(float));
+  else
+    widen(static_cast<const uint16_t*>(p.plane) + at, p.dtype, end - begin, to);
+}
+
+void pad_rows(const PaddedRows& p) {
+  // Columns of the plane that the rows hold.
+  const int64_t begin = std::clamp<int64_t>(p.first_column, 0, p.width);
+  const int64_t end = std::clamp<int64_t>(p.first_column + p.columns, begin, p.width);
+  const int64_t left = std::min(begin - p.first_column, p.columns), right = std::max(left, end - p.first_column);
+  for (int64_t r = 0; r < p.rows; ++r) {
+    float* out = p.out + r * p.phases * p.pitch;
+    const int64_t row = p.first_row + r;
+    const bool inside = row >= 0 && row < p.height && begin < end;
+    if (p.phases == 1) {
+      const int64_t from = inside ? left : p.columns, to = inside ? right : p.columns;
+      std::fill(out, out + from, 0.0f);
+      if (inside) copy_columns(p, row, begin, end, out + from);
+      std::fill(out + to, out + p.columns, 0.0f);
+      continue;
+    }
+    const float* source = static_cast<const float*>(p.plane) + row * p.row_stride;
+    if (inside && p.dtype != DType::f32) {
+      copy_columns(p, row, 0, p.width, p.scratch);
+      source = p.scratch;
+    }
+    for (int64_t phase = 0; phase < p.phases; ++phase, out += p.pitch) {
+      const int64_t count = phase < p.columns ? (p.columns - phase + p.phases - 1) / p.phases : 0;
+      // Of the elements at phase + i * phases those in [left, right).
+      const auto first_at = [&](int64_t column) {
+        return std::clamp<int64_t>((column - phase + p.phases - 1) / p.phases, 0, count);
+      };
+      const int64_t from = inside ? first_at(left) : count, to = inside ? std::max(from, first_at(right)) : count;
+      std::fill(out, out + from, 0.0f);
+      const int64_t at = p.first_column + phase;
+      if (p.phases == 2)
+        for (int64_t i = from; i < to; ++i) out[i] = source[at + 2 * i];
+      else
+        for (int64_t i = from; i < to; ++i) out[i] = source[at + i * p.phases];
+      std::fill(out + to, out + count, 0.0f);
+    }
+  }
+}
+
+constexpr DirectKernels kKernels = {sum_taps, sum_weights, pad_rows, widen};
+
+}  // namespace
+}  // namespace corten::convolution_detail
