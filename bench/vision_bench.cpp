@@ -1,5 +1,6 @@
 // Convolutions of ResNet-50 and training steps of image models:
 //   cmake --build build/release --target vision_bench && build/release/vision_bench [--batch N] [--bf16]
+// With --depthwise: depthwise convolutions instead; scripts/peers/time_depthwise.py times PyTorch's.
 //
 // One line per shape: milliseconds and GFLOP/s of the result, of the data gradient and of the weight gradient, each the median of
 // several runs.

@@ -101,7 +101,12 @@ struct Bands {
         }
     return n;
   }
-  int64_t tap_count() const { return planes * rows.taps() * columns.taps(); }
+  /// Tells the kernel where rows of taps are rows of results: in_step apart.
+  void set_grid(TapSums& t) const {
+    if (rows.taps() == 0 || rows.step != 1 || (rows.high - rows.low) != rows.taps() - 1) return;
+    t.grid_rows = rows.taps();
+    t.grid_columns = columns.taps();
+  }
 
   /// Lays out what the results from row `first` on read of a plane.
   void pad(const DirectKernels& kernels, PaddedRows p, int64_t first, int64_t count, int64_t plane, float* memory, float* scratch) const {
@@ -158,13 +163,13 @@ PaddedRows filter_plane(const ConvolutionArgs& a, const void* g, int64_t n, int6
           .width = a.out[1]};
 }
 
-/// Calls f(image, group, worker); several groups of small planes are one task.
+/// Calls f(image, first group, last group, worker); several groups of small planes are one task.
 template <typename F>
 void for_groups(const ConvolutionArgs& a, int64_t results, ThreadPool& pool, F f) {
   const int64_t each = std::clamp<int64_t>(kTaskResults / std::max<int64_t>(results, 1), 1, a.groups), tasks = ceil_div(a.groups, each);
   pool.parallel_for(a.images * tasks, [&](int64_t task, int worker) {
     const int64_t first = task % tasks * each;
-    for (int64_t group = first; group < std::min(first + each, a.groups); ++group) f(task / tasks, group, worker);
+    f(task / tasks, first, std::min(first + each, a.groups), worker);
   });
 }
 
@@ -201,28 +206,30 @@ void direct(const ConvolutionArgs& a, const void* x, const void* w, const float*
   const DirectKernels& kernels = direct_kernels(cpu_isa());
   const Bands bands(forward_axis(a, 0), forward_axis(a, 1), a.group_channels());
   const int64_t bytes = direct_bytes_per_thread(a), depth = a.depth();
-  for_groups(a, a.pixels() * a.group_filters(), pool, [&](int64_t n, int64_t group, int worker) {
+  for_groups(a, a.pixels() * a.group_filters(), pool, [&](int64_t n, int64_t first_group, int64_t last_group, int worker) {
     Scratch scratch(workspace + worker * bytes);
     auto* offsets = scratch.take<int64_t>(depth);
     auto* weights = scratch.take<float>(depth);
     auto* memory = scratch.take<float>(bands.floats());
     auto* row = scratch.take<float>(std::max(a.size[1], a.out[1]));
     TapSums t{.in = memory, .in_step = bands.step(), .offsets = offsets, .weights = weights, .taps = bands.offsets(offsets, nullptr)};
+    bands.set_grid(t);
     t.columns = a.out[1];
     t.has_bias = bias != nullptr;
     t.dtype = a.dtype;
     t.out_step = a.out[1];
-    for (int64_t r = 0; r < a.out[0]; r += bands.results) {
-      t.rows = std::min(bands.results, a.out[0] - r);
-      for (int64_t c = 0; c < bands.planes; ++c)
-        bands.pad(kernels, channel_plane(a, x, n, group * bands.planes + c), r, t.rows, c, memory, row);
-      for (int64_t o = group * a.group_filters(); o < (group + 1) * a.group_filters(); ++o) {
-        for (int64_t k = 0; k < depth; ++k) weights[k] = element(a, w, o * depth + k);
-        if (bias) t.bias = bias[o];
-        t.out = static_cast<char*>(y) + ((n * a.filters + o) * a.pixels() + r * a.out[1]) * element_bytes(a);
-        kernels.sum_taps(t);
+    for (int64_t group = first_group; group < last_group; ++group)
+      for (int64_t r = 0; r < a.out[0]; r += bands.results) {
+        t.rows = std::min(bands.results, a.out[0] - r);
+        for (int64_t c = 0; c < bands.planes; ++c)
+          bands.pad(kernels, channel_plane(a, x, n, group * bands.planes + c), r, t.rows, c, memory, row);
+        for (int64_t o = group * a.group_filters(); o < (group + 1) * a.group_filters(); ++o) {
+          for (int64_t k = 0; k < depth; ++k) weights[k] = element(a, w, o * depth + k);
+          if (bias) t.bias = bias[o];
+          t.out = static_cast<char*>(y) + ((n * a.filters + o) * a.pixels() + r * a.out[1]) * element_bytes(a);
+          kernels.sum_taps(t);
+        }
       }
-    }
   });
 }
 
@@ -230,56 +237,53 @@ void direct_data_gradient(const ConvolutionArgs& a, const void* g, const void* w
   const DirectKernels& kernels = direct_kernels(cpu_isa());
   const int64_t bytes = direct_data_gradient_bytes_per_thread(a), plane = a.size[0] * a.size[1], C = a.group_channels();
   const bool spread = a.stride[0] > 1 || a.stride[1] > 1;
-  for_groups(a, plane * C, pool, [&](int64_t n, int64_t group, int worker) {
-    for (int64_t i = 0; i < std::min(a.stride[0], a.size[0]); ++i)
-      for (int64_t j = 0; j < std::min(a.stride[1], a.size[1]); ++j) {
-        const Bands bands(backward_axis(a, 0, i), backward_axis(a, 1, j), a.group_filters());
-        const int64_t depth = bands.planes * a.taps();
-        Scratch scratch(workspace + worker * bytes);
-        auto* offsets = scratch.take<int64_t>(depth);
-        auto* index = scratch.take<int64_t>(depth);
-        auto* weights = scratch.take<float>(depth);
-        auto* memory = scratch.take<float>(bands.floats());
-        auto* row = scratch.take<float>(std::max(a.size[1], a.out[1]));
-        auto* sums = scratch.take<float>(a.size[1]);
-        TapSums t{.in = memory, .in_step = bands.step(), .offsets = offsets, .weights = weights};
-        t.taps = bands.rows.is_empty() || bands.columns.is_empty() ? 0 : bands.offsets(offsets, index);
-        t.columns = bands.columns.count;
-        for (int64_t r = 0; r < bands.rows.count; r += bands.results) {
-          t.rows = std::min(bands.results, bands.rows.count - r);
-          for (int64_t o = 0; o < bands.planes && t.taps > 0; ++o)
-            bands.pad(kernels, filter_plane(a, g, n, group * bands.planes + o), r, t.rows, o, memory, row);
-          for (int64_t c = 0; c < C; ++c) {
-            for (int64_t k = 0; k < t.taps; ++k) {
-              const int64_t o = index[k] / a.taps(), tap = index[k] % a.taps();
-              weights[k] = element(a, w, ((group * bands.planes + o) * C + c) * a.taps() + tap);
-            }
-            char* to = static_cast<char*>(dx) + (n * a.channels + group * C + c) * plane * element_bytes(a);
-            if (!spread) {
-              t.dtype = a.dtype;
-              t.out = to + r * a.size[1] * element_bytes(a);
-              t.out_step = a.size[1];
-              kernels.sum_taps(t);
-              continue;
-            }
-            TapSums one = t;
-            one.rows = 1;
-            one.out = sums;
-            for (int64_t u = 0; u < t.rows; ++u) {
-              one.in = t.in + u * t.in_step;
-              kernels.sum_taps(one);
-              const int64_t first = (i + (r + u) * a.stride[0]) * a.size[1] + j;
-              if (a.dtype == DType::f32) {
-                float* out = reinterpret_cast<float*>(to) + first;
-                for (int64_t q = 0; q < t.columns; ++q) out[q * a.stride[1]] = sums[q];
-              } else {
-                auto* out = reinterpret_cast<uint16_t*>(to) + first;
-                for (int64_t q = 0; q < t.columns; ++q) out[q * a.stride[1]] = a.dtype == DType::bf16 ? to_bf16(sums[q]) : to_f16(sums[q]);
-              }
-            }
-          }
+  /// Elements (i, j), (i + stride, j), ... of the planes of some groups.
+  const auto run = [&](int64_t n, int64_t first_group, int64_t last_group, int64_t i, int64_t j, Scratch scratch) {
+    const Bands bands(backward_axis(a, 0, i), backward_axis(a, 1, j), a.group_filters());
+    const int64_t depth = bands.planes * a.taps();
+    auto* offsets = scratch.take<int64_t>(depth);
+    auto* index = scratch.take<int64_t>(depth);
+    auto* weights = scratch.take<float>(depth);
+    auto* memory = scratch.take<float>(bands.floats());
+    auto* row = scratch.take<float>(std::max(a.size[1], a.out[1]));
+    auto* sums = scratch.take<float>(a.size[1]);
+    TapSums t{.in = memory, .in_step = bands.step(), .offsets = offsets, .weights = weights, .taps = bands.offsets(offsets, index)};
+    if (t.taps > 0) bands.set_grid(t);
+    // Places in the filters of a group's first channel.
+    for (int64_t k = 0; k < t.taps; ++k) index[k] = index[k] / a.taps() * C * a.taps() + index[k] % a.taps();
+    t.columns = bands.columns.count;
+    t.dtype = spread ? DType::f32 : a.dtype;
+    t.out_step = a.size[1];
+    const auto spread_row = [&](int64_t u, char* to) {
+      TapSums one = t;
+      one.rows = 1;
+      one.in += u * t.in_step;
+      one.out = sums;
+      kernels.sum_taps(one);
+      if (a.dtype == DType::f32)
+        for (int64_t q = 0; q < t.columns; ++q) reinterpret_cast<float*>(to)[q * a.stride[1]] = sums[q];
+      else
+        for (int64_t q = 0; q < t.columns; ++q)
+          reinterpret_cast<uint16_t*>(to)[q * a.stride[1]] = a.dtype == DType::bf16 ? to_bf16(sums[q]) : to_f16(sums[q]);
+    };
+    for (int64_t group = first_group; group < last_group; ++group)
+      for (int64_t r = 0; r < bands.rows.count; r += bands.results) {
+        t.rows = std::min(bands.results, bands.rows.count - r);
+        for (int64_t o = 0; o < bands.planes && t.taps > 0; ++o)
+          bands.pad(kernels, filter_plane(a, g, n, group * bands.planes + o), r, t.rows, o, memory, row);
+        for (int64_t c = 0; c < C; ++c) {
+          for (int64_t k = 0; k < t.taps; ++k) weights[k] = element(a, w, (group * bands.planes * C + c) * a.taps() + index[k]);
+          char* to = static_cast<char*>(dx) + ((n * a.channels + group * C + c) * plane + (i + r * a.stride[0]) * a.size[1] + j) * element_bytes(a);
+          t.out = to;
+          if (!spread) kernels.sum_taps(t);
+          for (int64_t u = 0; spread && u < t.rows; ++u) spread_row(u, to + u * a.stride[0] * a.size[1] * element_bytes(a));
         }
       }
+  };
+  for_groups(a, plane * C, pool, [&](int64_t n, int64_t first_group, int64_t last_group, int worker) {
+    for (int64_t i = 0; i < std::min(a.stride[0], a.size[0]); ++i)
+      for (int64_t j = 0; j < std::min(a.stride[1], a.size[1]); ++j)
+        run(n, first_group, last_group, i, j, Scratch(workspace + worker * bytes));
   });
 }
 

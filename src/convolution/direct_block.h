@@ -65,7 +65,63 @@ constexpr std::array<SumBlock, sizeof...(kIndex)> sum_blocks(std::integer_sequen
 }
 constexpr auto kSumBlocks = sum_blocks(std::make_integer_sequence<int, kMaxRows * kMaxVectors>());
 
+/// R rows of V vectors whose taps are a grid of K rows: what a row of elements holds is read once for all results that need it, each of
+/// which still gets its taps in ascending order.
+template <int K, int V, int R>
+void sum_grid(const TapSums& t, int64_t row, int64_t column) {
+  F sum[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = Simd::zero();
+  const float* in = t.in + row * t.in_step + column;
+  for (int64_t first = 0; first < t.taps; first += K * t.grid_columns) {
+    const float* weights = t.weights + first;
+#pragma GCC unroll 16
+    for (int i = 0; i < R + K - 1; ++i)
+      for (int64_t j = 0; j < t.grid_columns; ++j) {
+        const float* p = in + t.offsets[first + j] + i * t.in_step;
+        F x[V];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) x[v] = Simd::load(p + v * kWidth);
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          if (r > i || r < i - K + 1) continue;  // known when unrolled
+          const F w = Simd::broadcast(weights[(i - r) * t.grid_columns + j]);
+#pragma GCC unroll 4
+          for (int v = 0; v < V; ++v) sum[r][v] = Simd::fma(w, x[v], sum[r][v]);
+        }
+      }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(t, row + r, column + v * kWidth, sum[r][v], t.columns - column - v * kWidth);
+}
+
+/// Planes of images are often of a multiple of 7 rows.
+constexpr int grid_rows_of(int vectors) { return kWidth == 16 || vectors == 1 ? 7 : 5; }
+
+template <int K, int V>
+void sum_grid_columns(const TapSums& t, int64_t column) {
+  constexpr int R = grid_rows_of(V);
+  for (int64_t row = 0; row + R <= t.rows; row += R) sum_grid<K, V, R>(t, row, column);
+  // The last ones, some of them again.
+  if (t.rows % R != 0) sum_grid<K, V, R>(t, t.rows - R, column);
+}
+
+template <int K>
+void sum_grid_taps(const TapSums& t) {
+  for (int64_t column = 0; column < t.columns; column += 2 * kWidth)
+    t.columns - column > kWidth ? sum_grid_columns<K, 2>(t, column) : sum_grid_columns<K, 1>(t, column);
+}
+
 void sum_taps(const TapSums& t) {
+  if (t.rows >= grid_rows_of(1)) {
+    if (t.grid_rows == 3) return sum_grid_taps<3>(t);
+    if (t.grid_rows == 5) return sum_grid_taps<5>(t);
+    if (t.grid_rows == 7) return sum_grid_taps<7>(t);
+  }
   for (int64_t column = 0; column < t.columns; column += kMaxVectors * kWidth) {
     const auto vectors = static_cast<int>(std::min<int64_t>(kMaxVectors, (t.columns - column + kWidth - 1) / kWidth));
     for (int64_t row = 0; row < t.rows;) {

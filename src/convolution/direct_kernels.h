@@ -15,6 +15,9 @@ struct TapSums {
   const int64_t* offsets = nullptr;    ///< of what each tap reads for the first result, in floats
   const float* weights = nullptr;      ///< of each tap
   int64_t taps = 0;
+  /// > 0: taps are planes of this many rows of `grid_columns`, each of which reads in_step behind the former, so that neighbouring
+  /// rows of results share what they read.
+  int64_t grid_rows = 0, grid_columns = 0;
   int64_t rows = 0, columns = 0;       ///< of results; `in` may be read kOverread floats beyond them
   float bias = 0;                      ///< added to the sum, if has_bias
   bool has_bias = false;

@@ -260,17 +260,26 @@ TEST(Convolution, DirectKernelsAgreeToTheBit) {
   std::mt19937 rng(11);
   std::normal_distribution<float> normal;
   for (int64_t columns : {1, 7, 14, 16, 31, 40, 65})
-    for (int64_t taps : {1, 3, 9, 15, 49})
+    for (int64_t taps : {1, 3, 9, 15, 49})  // the last three may be grids of 3 and 7 rows
       for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
         const int64_t rows = 11, step = columns + 9;
         std::vector<float> in(static_cast<size_t>((rows + 8) * step + kOverread)), weights(static_cast<size_t>(taps)), g(static_cast<size_t>(rows * columns));
         for (auto* values : {&in, &weights, &g})
           for (float& v : *values) v = normal(rng);
+        const int64_t grid_columns = taps == 9 ? 3 : taps == 15 ? 5 : 7;
         std::vector<int64_t> offsets;
-        for (int64_t k = 0; k < taps; ++k) offsets.push_back(k / 7 * step + k % 7);
-        const auto results = [&](const DirectKernels& kernels) {
+        for (int64_t k = 0; k < taps; ++k) offsets.push_back(k / grid_columns * step + k % grid_columns);
+        const auto results = [&](const DirectKernels& kernels, bool is_grid) {
           std::vector<char> out(static_cast<size_t>(rows * columns) * size_of(dtype) + 8, 7);
-          kernels.sum_taps({in.data(), step, offsets.data(), weights.data(), taps, rows, columns, 0.5f, true, dtype, out.data(), columns});
+          TapSums t{.in = in.data(), .in_step = step, .offsets = offsets.data(), .weights = weights.data(), .taps = taps};
+          if (is_grid) t.grid_rows = taps / grid_columns, t.grid_columns = grid_columns;
+          t.rows = rows;
+          t.columns = t.out_step = columns;
+          t.bias = 0.5f;
+          t.has_bias = true;
+          t.dtype = dtype;
+          t.out = out.data();
+          kernels.sum_taps(t);
           return out;
         };
         const auto sums = [&](const DirectKernels& kernels) {
@@ -278,8 +287,11 @@ TEST(Convolution, DirectKernelsAgreeToTheBit) {
           kernels.sum_weights({in.data(), step, offsets.data(), taps, g.data(), columns, rows, columns, lanes.data()});
           return lanes;
         };
-        EXPECT_EQ(results(narrow), results(wide)) << columns << " columns, " << taps << " taps";
+        EXPECT_EQ(results(narrow, false), results(wide, false)) << columns << " columns, " << taps << " taps";
         EXPECT_EQ(sums(narrow), sums(wide)) << columns << " columns, " << taps << " taps";
+        if (taps < 9) continue;
+        EXPECT_EQ(results(narrow, true), results(wide, false)) << columns << " columns, " << taps << " taps";
+        EXPECT_EQ(results(wide, true), results(wide, false)) << columns << " columns, " << taps << " taps";
       }
 }
 
