@@ -135,8 +135,8 @@ KernelText Emitter::run() {
     case Shape::scatter:
       emit_scatter();
       break;
-    case Shape::serial:
-      emit_serial();
+    case Shape::walk:
+      emit_walk();
       break;
   }
   close();
@@ -154,6 +154,7 @@ KernelText emit(const Kernel& kernel, const Schedule& s) {
   hasher.update_value(s.steps)
       .update_value(static_cast<int>(s.whole))
       .update_value(static_cast<int>(s.chunks));
+  hasher.update_value(s.own);
   hasher.update_value(static_cast<int>(s.wide)).update_value(static_cast<int>(s.grouped));
   for (bool aligned : s.aligned) hasher.update_value(static_cast<int>(aligned));
   return Emitter(kernel, s, "k_" + hex(hasher.digest64())).run();

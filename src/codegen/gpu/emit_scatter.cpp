@@ -121,23 +121,50 @@ void Emitter::emit_scatter() {
   }
 }
 
-void Emitter::emit_serial() {
+// No other thread has a thread's own coordinates, and thus its places: it goes through all points
+// that have them.
+void Emitter::emit_walk() {
   const Stage& stage = p_.stages.back();
   const ir::Store& store = k_.stores[0];
   const int target = store.access;
   const ir::Access& access = k_.accesses[static_cast<size_t>(target)];
   const DType dtype = k_.operands[static_cast<size_t>(access.operand)].dtype;
   const int dims = k_.outer_rank;
-  line("if (THREAD != 0) return;");
-  open("for ({} point = 0; point < {}; ++point) {{", index_, outer_count(dims));
-  outer_point("point", dims);
+  const auto owns = [&](int d) { return (s_.own >> d & 1) != 0; };
+  const bool owns_column = owns(ir::kMaxOuter);
+  std::vector<std::string> sizes;
+  if (owns_column) sizes.emplace_back("inner");
+  for (int d = 0; d < dims; ++d)
+    if (owns(d)) sizes.push_back(format("n{}", d));
+  const std::string walks = sizes.empty() ? "1" : format("{}", fmt::join(sizes, " * "));
+  line("const {} walk = ({})BLOCK * {} + THREAD;", index_, index_, s_.threads);
+  line("if (walk >= {}) return;", walks);
+  // The last coordinates change fastest from thread to thread.
+  std::string rest = "walk";
+  const auto digit = [&](const std::string& coordinate, const std::string& size) {
+    line("const {} {} = {} % {};", index_, coordinate, rest, size);
+    line("const {} above_{} = {} / {};", index_, coordinate, rest, size);
+    rest = "above_" + coordinate;
+  };
+  if (owns_column) digit("c", "inner");
+  for (int d = dims; d-- > 0;)
+    if (owns(d)) digit(format("o{}", d), format("n{}", d));
+  int loops = 0;
+  for (int d = 0; d < dims; ++d)
+    if (!owns(d)) {
+      open("for ({} o{} = 0; o{} < n{}; ++o{}) {{", index_, d, d, d, d);
+      ++loops;
+    }
   std::set<int> used = accesses_of(stage.varying);
   used.merge(accesses_of(stage.uniform));
   used.insert(target);
   place_accesses(used);
   uniform_nodes(stage);
   gather_rows(stage.varying);
-  open("for ({} c = 0; c < inner; ++c) {{", index_);
+  if (!owns_column) {
+    open("for ({} c = 0; c < inner; ++c) {{", index_);
+    ++loops;
+  }
   elements(stage.varying, 1, "", false, [&] {
     std::string guard = (access.guards & ((1 << dims) - 1)) ? format("g{} && ", target) : "";
     if (const std::string inner = inner_guard(target, "c"); !inner.empty()) guard += inner + " && ";
@@ -157,8 +184,7 @@ void Emitter::emit_serial() {
     }
     close();
   });
-  close();
-  close();
+  while (loops-- > 0) close();
 }
 
 }  // namespace corten::codegen::gpu

@@ -48,7 +48,7 @@ class Emitter {
 
   // emit_scatter.cpp
   void emit_scatter();
-  void emit_serial();
+  void emit_walk();
 
   // emit_elements.cpp: values, loads and stores
   /// Addresses and outer guards of accesses at the outer point, for the accesses that the nodes and

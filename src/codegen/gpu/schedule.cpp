@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 
 #include "base/format.h"
 #include "codegen/plan.h"
@@ -183,13 +184,49 @@ class Chooser {
     s_.threads = launch_.inner / s_.vector > 32 ? 64 : 32;
   }
 
+  // The coordinates that a place determines whatever the indices are: the place's address is a number whose
+  // digits they are, the index among them.
+  int own_coordinates(const Launch::Access& at, int64_t inner_stride) const {
+    constexpr int kIndex = -1;
+    struct Digit {
+      int64_t stride, extent;
+      int bit;
+    };
+    std::vector<Digit> digits;
+    const auto add = [&](int64_t stride, int64_t extent, int bit) {
+      if (stride != 0 && extent > 1) digits.push_back({std::abs(stride), extent, bit});
+    };
+    add(at.index_stride, at.index_bound, kIndex);
+    add(inner_stride, launch_.inner, ir::kMaxOuter);
+    for (int d = 0; d < k_.outer_rank; ++d) add(at.strides[d], launch_.outer[d], d);
+    std::sort(digits.begin(), digits.end(),
+              [](const Digit& a, const Digit& b) { return a.stride < b.stride; });
+    int own = 0;
+    int64_t reach = 0;  // of all smaller digits
+    for (const Digit& digit : digits) {
+      if (digit.stride <= reach) return 0;
+      reach += digit.stride * (digit.extent - 1);
+      if (digit.bit != kIndex) own |= 1 << digit.bit;
+    }
+    return own;
+  }
+
   void scatter() {
-    const ir::Access& target = k_.accesses[k_.stores[0].access];
+    const int store = k_.stores[0].access;
+    const ir::Access& target = k_.accesses[store];
     const Plan& p = plan_;
-    const int32_t index = p.kernel.accesses[k_.stores[0].access].index;
-    if (p.varies[index] || target.inner == InnerStride::zero) {
-      s_.shape = Shape::serial;
-      s_.threads = kWarp;
+    const bool varies = p.varies[p.kernel.accesses[store].index];
+    const Launch::Access& at = launch_.accesses[store];
+    const int64_t inner_stride = target.inner == InnerStride::zero  ? 0
+                                 : target.inner == InnerStride::one ? 1
+                                                                    : at.inner_stride;
+    const int own = own_coordinates(at, inner_stride);
+    // Points that meet at no index are not looked for among each other.
+    const bool apart = (own & ((1 << ir::kMaxOuter) - 1)) != 0;
+    if (apart || varies || target.inner == InnerStride::zero) {
+      s_.shape = Shape::walk;
+      s_.own = own;
+      s_.threads = own ? 64 : kWarp;
       return;
     }
     s_.shape = Shape::scatter;
@@ -259,14 +296,19 @@ int64_t block_count(const Kernel& kernel, const Launch& launch, const Schedule& 
              ceil_div(inner, int64_t{s.vector} * s.threads / s.group);
     case Shape::scatter:
       return points * ceil_div(inner, int64_t{s.vector} * s.threads);
-    case Shape::serial:
-      return points > 0 && inner > 0 ? 1 : 0;
+    case Shape::walk: {
+      if (points == 0 || inner == 0) return 0;
+      int64_t walks = s.own >> ir::kMaxOuter & 1 ? inner : 1;
+      for (int d = 0; d < kernel.outer_rank; ++d)
+        if (s.own >> d & 1) walks *= launch.outer[d];
+      return ceil_div(walks, s.threads);
+    }
   }
   return 0;
 }
 
 std::string to_string(const Schedule& s) {
-  constexpr const char* kNames[] = {"points", "rows", "columns", "scatter", "serial"};
+  constexpr const char* kNames[] = {"points", "rows", "columns", "scatter", "walk"};
   std::string text = format("{}, {} threads", kNames[static_cast<int>(s.shape)], s.threads);
   if (s.shape == Shape::rows) {
     text += format(", {} a row", s.group);
@@ -274,6 +316,7 @@ std::string to_string(const Schedule& s) {
   } else if (s.vector > 1) {
     text += format(", vectors of {}", s.vector);
   }
+  if (s.shape == Shape::walk) text += format(", own {:#x}", s.own);
   if (s.chunks) text += ", all chunks";
   if (s.shape == Shape::columns && s.group > 1) text += format(", {} a column", s.group);
   if (s.wide) text += ", 64-bit";

@@ -15,7 +15,10 @@
 //   points that name the
 //            same place, if its point is the first of them (set: the last), and otherwise none:
 //            every place has one writer, which goes through the points in order.
-//   serial   Scatters whose index varies with c: one thread, in order.
+//   walk     Scatters to places of which some coordinates are no index (planes of images, in the
+//            gradient of pooling): a thread takes one combination of these (`own`) and goes through
+//            all points that have it, in order. Without any, and with an index that varies with c,
+//            that is one thread.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +29,7 @@
 
 namespace corten::codegen::gpu {
 
-enum class Shape : uint8_t { points, rows, columns, scatter, serial };
+enum class Shape : uint8_t { points, rows, columns, scatter, walk };
 
 struct Schedule {
   Shape shape = Shape::points;
@@ -34,6 +37,7 @@ struct Schedule {
   int vector = 1;     ///< see above; rows: 2
   int group = 1;      ///< rows: threads of a row; columns: of a column. A power of two
   int steps = 0;  ///< rows: pairs of elements per thread, kept in registers; 0: rows of any length
+  int own = 0;    ///< walk: bit d: outer dimension d; bit kMaxOuter: c
   bool whole = false;         ///< rows: the threads' pairs cover the row exactly
   bool chunks = false;        ///< columns: a thread combines several chunks
   bool wide = false;          ///< more points than 32 bits count
