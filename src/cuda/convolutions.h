@@ -18,8 +18,8 @@ struct PlannedConvolution {
   bool empty() const;
 };
 
-/// Of a claimed convolution or gradient; nothing for other nodes. Products of float32 operands that were
-/// widened from bf16 or f16 are exact in tf32; others are in tf32 where that is asked for.
+/// Of a claimed convolution or gradient; nothing for other nodes. Products of float32 operands that
+/// were widened from bf16 or f16 are exact in tf32; others are in tf32 where that is asked for.
 std::optional<PlannedConvolution> planned_convolution(const ir::Graph& graph, const ir::Node& node);
 
 }  // namespace corten::cuda

@@ -75,8 +75,9 @@ struct ProductPlan {
   int64_t workspace_bytes = 0;
 };
 
-/// A convolution in two dimensions, or one of its gradients, of contiguous operands: images x [images, channels, size],
-/// a kernel w [filters, channels / groups, kernel], results y [images, filters, out]. Rows come before columns.
+/// A convolution in two dimensions, or one of its gradients, of contiguous operands: images x
+/// [images, channels, size], a kernel w [filters, channels / groups, kernel], results y
+/// [images, filters, out]. Rows come before columns.
 struct Convolution {
   enum class Kind : uint8_t {
     forward,         ///< y of x and w
@@ -158,7 +159,8 @@ class Device {
                                   ProductPlan& plan) {
     return "device " + info().name + " has no convolutions";
   }
-  /// Operands in the order of the kind's description, then the result. All lie at multiples of 16 bytes.
+  /// Operands in the order of the kind's description, then the result. All lie at multiples of 16
+  /// bytes.
   virtual Status run_convolution(const Convolution& convolution, const ProductPlan& plan,
                                  uint64_t a, uint64_t b, uint64_t c, uint64_t workspace) {
     return "device " + info().name + " has no convolutions";

@@ -60,7 +60,8 @@ std::optional<Graph> absorb_biases(const Graph& graph) {
   std::erase_if(found, [&](const auto& entry) {
     const passes::Place& bias = partition.places[entry.second.bias];
     const bool apart = !partition.stored.count(partition.places[{entry.first, 0}].root) ||
-                       bias.layout.strides.back() != 1 || partition.virtual_roots.count(bias.root) ||
+                       bias.layout.strides.back() != 1 ||
+                       partition.virtual_roots.count(bias.root) ||
                        bias.layout.offset * 4 % kBiasAlignment != 0;
     if (!apart) products[entry.second.product] = entry.first;
     return apart;
@@ -79,8 +80,8 @@ std::optional<Graph> absorb_biases(const Graph& graph) {
         g.phase = p.phase;
         ir::Value bias = g.value(rw.at(entry->second.bias));
         if (bias.rank() != 1) bias = ops::reshape(bias, {n.types[0].dims.back()});
-        return {g.ref(ops::gemm(g.value(rw.at(p.inputs[0])), g.value(rw.at(p.inputs[1])), bias,
-                                DType::f32))};
+        return {g.ref(
+            ops::gemm(g.value(rw.at(p.inputs[0])), g.value(rw.at(p.inputs[1])), bias, DType::f32))};
       });
 }
 

@@ -56,7 +56,8 @@ TEST(Biases, AreEpiloguesWhereNothingElseAddsThem) {
   EXPECT_EQ(plain.additions, 0u);
 }
 
-// Read by a kernel alone, which adds it for nothing; the library's bias must be at a multiple of 16 bytes.
+// Read by a kernel alone, which adds it for nothing; the library's bias must be at a multiple of 16
+// bytes.
 TEST(Biases, StayInKernelsThatReadTheProduct) {
   const Tensor w = numbers({40, 24}, 2), all = numbers({80}, 3), x = numbers({7, 24}, 4);
   const Executed fused = run(

@@ -90,8 +90,8 @@ TEST(Convolutions, ArePlanned) {
   const ConvolutionCase& c = convolution_cases()[1];
   const auto types = [&](DType dtype) {
     std::map<Kind, ProductType> out;
-    const auto plan = plan_of(
-        [&](const std::vector<Tensor>& in) { return convolve(c, dtype, in); }, arguments_of(c));
+    const auto plan = plan_of([&](const std::vector<Tensor>& in) { return convolve(c, dtype, in); },
+                              arguments_of(c));
     for (const auto& [step, planned] : plan->convolutions()) {
       out[planned.of.kind] = planned.of.type;
       EXPECT_GT(planned.max_workspace, 0);
@@ -130,7 +130,8 @@ TEST(Convolutions, OfViews) {
   const Tensor w = numbers({4, 3, 3, 3}, 2);
   const auto arguments = [&](int) { return std::vector<Tensor>{numbers({2, 6, 7, 8}, 1)}; };
   const Function function = [&](const std::vector<Tensor>& in) {
-    return std::vector<Tensor>{conv2d(in[0].slice(1, 1, 4), w), conv2d(in[0].slice(3, 1, 8).slice(1, 0, 3), w),
+    return std::vector<Tensor>{conv2d(in[0].slice(1, 1, 4), w),
+                               conv2d(in[0].slice(3, 1, 8).slice(1, 0, 3), w),
                                conv2d(in[0].slice(1, 0, 3).transpose(2, 3), w)};
   };
   Comparison c;
@@ -149,9 +150,9 @@ TEST(Convolutions, WithoutImagesAreNoCalls) {
   const ConvolutionCase c{{0, 3, 5, 5}, {4, 3, 3, 3}, {}};
   Comparison got;
   try {
-    got = compare_with_cpu(
-        [&](const std::vector<Tensor>& in) { return convolve(c, DType::f32, in); },
-        [&](int) { return arguments_of(c); }, 1, device, device.modules());
+    got =
+        compare_with_cpu([&](const std::vector<Tensor>& in) { return convolve(c, DType::f32, in); },
+                         [&](int) { return arguments_of(c); }, 1, device, device.modules());
   } catch (const Error&) {
     if (device.missing.empty()) throw;
     GTEST_SKIP() << device.missing;
@@ -167,8 +168,10 @@ TEST(Convolutions, NeedALibrary) {
   try {
     compare_with_cpu(
         [&](const std::vector<Tensor>& in) { return std::vector<Tensor>{conv2d(in[0], w)}; },
-        [&](int) { return std::vector<Tensor>{numbers({2, 3, 7, 8}, 1)}; }, 1, device,
-        device.modules());
+        [&](int) {
+          return std::vector<Tensor>{numbers({2, 3, 7, 8}, 1)};
+        },
+        1, device, device.modules());
     ADD_FAILURE();
   } catch (const Error& e) {
     if (!device.missing.empty()) GTEST_SKIP() << device.missing;
@@ -182,8 +185,8 @@ TEST(ConvolutionPlans, AreKept) {
   CpuDevice device;
   device.products =
       format("made at {}", std::chrono::system_clock::now().time_since_epoch().count());
-  Convolution c{.images = 2, .channels = 3, .size = {5, 5}, .filters = 4, .kernel = {3, 3},
-                .out = {3, 3}};
+  Convolution c{
+      .images = 2, .channels = 3, .size = {5, 5}, .filters = 4, .kernel = {3, 3}, .out = {3, 3}};
   convolution_plan(device, c, 1 << 20);
   EXPECT_EQ(convolution_plan(device, c, 1 << 20).workspace_bytes, 1 << 20);
   const bool kept = !codegen::object_cache().folder().empty();

@@ -8,7 +8,8 @@
 namespace corten::cuda::test {
 namespace {
 
-// All functions are found where there is a library; an error is one line that names what is missing.
+// All functions are found where there is a library; an error is one line that names what is
+// missing.
 TEST(Cudnn, IsLoadedOrSaysWhatToInstall) {
   std::unique_ptr<Convolutions> convolutions;
   const Status status = make_convolutions(nullptr, convolutions);

@@ -31,7 +31,9 @@ TEST(Gpu, Convolutions) {
           },
           2, *device);
       EXPECT_EQ(got.info.convolutions, 3u);
-      EXPECT_LT(got.difference, dtype == DType::f32 ? 1e-5 : dtype == DType::f16 ? 4e-3 : 0.03)
+      EXPECT_LT(got.difference, dtype == DType::f32   ? 1e-5
+                                : dtype == DType::f16 ? 4e-3
+                                                      : 0.03)
           << name(dtype) << ": " << got.where;
       worst = std::max(worst, got.difference);
     }
@@ -58,8 +60,9 @@ TEST(Gpu, TrainsImageModelsAsTheCpuDoes) {
       }
       EXPECT_EQ(losses[0], losses[1]) << type << ' ' << name(dtype);
       EXPECT_LT(worst, dtype == DType::f32 ? 0.01 : 0.2) << type << ' ' << name(dtype);
-      report(format("20 steps of a small {} in {}: largest difference of a loss", type, name(dtype)),
-             format("{:.1e}", worst));
+      report(
+          format("20 steps of a small {} in {}: largest difference of a loss", type, name(dtype)),
+          format("{:.1e}", worst));
     }
 }
 
@@ -77,8 +80,7 @@ TEST(Gpu, BiasesOfProducts) {
     for (size_t i = 0; i < 5; ++i) raise(device->allocate(4 * sizes[i], memory[i]));
     const std::vector<float> bias = values(n, 3);
     const std::vector<float> operands[2] = {values(m * k, 1), values(k * n, 2)};
-    for (size_t i : {0u, 1u})
-      raise(device->to_device(memory[i], operands[i].data(), 4 * sizes[i]));
+    for (size_t i : {0u, 1u}) raise(device->to_device(memory[i], operands[i].data(), 4 * sizes[i]));
     raise(device->to_device(memory[3], bias.data(), 4 * n));
     std::vector<float> out[2];
     ProductPlan plans[2];

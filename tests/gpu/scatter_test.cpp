@@ -30,7 +30,8 @@ void check(const Function& function, const std::vector<Tensor>& arguments,
   device.tracked = true;
   Comparison c;
   try {
-    c = compare_with_cpu(function, [&](int) { return arguments; }, 2, device, device.modules());
+    c = compare_with_cpu(
+        function, [&](int) { return arguments; }, 2, device, device.modules());
   } catch (const Error&) {
     if (device.missing.empty()) throw;
     GTEST_SKIP() << device.missing;
@@ -65,9 +66,8 @@ Tensor gradient(const Tensor& x, const std::function<Tensor(const Tensor&)>& f) 
 TEST(Scatters, GradientsOfPooling) {
   check(
       [](const std::vector<Tensor>& in) {
-        return std::vector<Tensor>{gradient(in[0], [](const Tensor& x) {
-          return max_pool2d(x, 3, {.stride = 2, .padding = 1});
-        })};
+        return std::vector<Tensor>{gradient(
+            in[0], [](const Tensor& x) { return max_pool2d(x, 3, {.stride = 2, .padding = 1}); })};
       },
       {numbers({3, 4, 9, 8}, 1)}, {"// walk, 64 threads, own 0x1"});
   check(

@@ -52,14 +52,12 @@ struct ImageNetwork {
   std::unique_ptr<optim::AdamW> optimizer;
   DType dtype;
   ImageNetwork(const std::string& type, DType compute) : dtype(compute) {
-    const std::string labels =
-        R"("num_channels": 3, "id2label": {"0": "a", "1": "b", "2": "c"}, )";
+    const std::string labels = R"("num_channels": 3, "id2label": {"0": "a", "1": "b", "2": "c"}, )";
     model = AutoModelForImageClassification::from_config(
         "{" + labels +
-        (type == "resnet"
-             ? R"("model_type": "resnet", "embedding_size": 4, "hidden_sizes": [8, 12],
+        (type == "resnet" ? R"("model_type": "resnet", "embedding_size": 4, "hidden_sizes": [8, 12],
                  "depths": [1, 2], "layer_type": "bottleneck", "hidden_act": "relu"})"
-             : R"("model_type": "vit", "hidden_size": 24, "num_hidden_layers": 2,
+                          : R"("model_type": "vit", "hidden_size": 24, "num_hidden_layers": 2,
                  "num_attention_heads": 3, "intermediate_size": 20, "image_size": 16,
                  "patch_size": 4, "hidden_dropout_prob": 0.0,
                  "attention_probs_dropout_prob": 0.0})"));

@@ -184,8 +184,8 @@ class Chooser {
     s_.threads = launch_.inner / s_.vector > 32 ? 64 : 32;
   }
 
-  // The coordinates that a place determines whatever the indices are: the place's address is a number whose
-  // digits they are, the index among them.
+  // The coordinates that a place determines whatever the indices are: the place's address is a
+  // number whose digits they are, the index among them.
   int own_coordinates(const Launch::Access& at, int64_t inner_stride) const {
     constexpr int kIndex = -1;
     struct Digit {

@@ -12,20 +12,23 @@
 namespace corten::cuda {
 namespace {
 
-// The functions that name an algorithm: their choice can be stored, and their algorithms' names say which
-// of them are deterministic.
-#define CORTEN_CUDNN_FUNCTIONS(X)                                                              \
-  X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream)   \
-  X(cudnnCreateTensorDescriptor) X(cudnnDestroyTensorDescriptor) X(cudnnSetTensor4dDescriptor) \
-  X(cudnnCreateFilterDescriptor) X(cudnnDestroyFilterDescriptor) X(cudnnSetFilter4dDescriptor) \
-  X(cudnnCreateConvolutionDescriptor) X(cudnnDestroyConvolutionDescriptor)                     \
-  X(cudnnSetConvolution2dDescriptor) X(cudnnSetConvolutionGroupCount)                          \
-  X(cudnnSetConvolutionMathType)                                                               \
-  X(cudnnGetConvolutionForwardAlgorithm_v7) X(cudnnConvolutionForward)                         \
-  X(cudnnGetConvolutionBackwardDataAlgorithm_v7) X(cudnnConvolutionBackwardData)               \
-  X(cudnnGetConvolutionBackwardFilterAlgorithm_v7) X(cudnnConvolutionBackwardFilter)           \
-  X(cudnnGetConvolutionForwardWorkspaceSize) X(cudnnGetConvolutionBackwardDataWorkspaceSize)   \
-  X(cudnnGetConvolutionBackwardFilterWorkspaceSize)
+// The functions that name an algorithm: their choice can be stored, and their algorithms' names say
+// which of them are deterministic.
+#define CORTEN_CUDNN_FUNCTIONS(X)                                                                  \
+  X(cudnnGetVersion)                                                                               \
+  X(cudnnGetErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(                       \
+      cudnnCreateTensorDescriptor) X(cudnnDestroyTensorDescriptor) X(cudnnSetTensor4dDescriptor)   \
+      X(cudnnCreateFilterDescriptor) X(cudnnDestroyFilterDescriptor) X(cudnnSetFilter4dDescriptor) \
+          X(cudnnCreateConvolutionDescriptor) X(cudnnDestroyConvolutionDescriptor)                 \
+              X(cudnnSetConvolution2dDescriptor) X(cudnnSetConvolutionGroupCount)                  \
+                  X(cudnnSetConvolutionMathType) X(cudnnGetConvolutionForwardAlgorithm_v7)         \
+                      X(cudnnConvolutionForward) X(cudnnGetConvolutionBackwardDataAlgorithm_v7)    \
+                          X(cudnnConvolutionBackwardData)                                          \
+                              X(cudnnGetConvolutionBackwardFilterAlgorithm_v7)                     \
+                                  X(cudnnConvolutionBackwardFilter)                                \
+                                      X(cudnnGetConvolutionForwardWorkspaceSize)                   \
+                                          X(cudnnGetConvolutionBackwardDataWorkspaceSize)          \
+                                              X(cudnnGetConvolutionBackwardFilterWorkspaceSize)
 
 struct Functions {
 #define CORTEN_X(name) decltype(&::name) name##_ = nullptr;
@@ -47,9 +50,8 @@ struct Functions {
 #undef CORTEN_X
   }
   Status check(cudnnStatus_t status, const char* what) const {
-    return status == CUDNN_STATUS_SUCCESS
-               ? ""
-               : std::string(what) + ": " + cudnnGetErrorString_(status);
+    return status == CUDNN_STATUS_SUCCESS ? ""
+                                          : std::string(what) + ": " + cudnnGetErrorString_(status);
   }
 };
 
@@ -129,8 +131,8 @@ class DnnConvolutions final : public Convolutions {
     return "cuDNN " + std::to_string(functions().cudnnGetVersion_());
   }
 
-  // The first that the library proposes of those that are deterministic and multiply: transforms (Winograd, FFT) round
-  // more, by how the image is cut.
+  // The first that the library proposes of those that are deterministic and multiply: transforms
+  // (Winograd, FFT) round more, by how the image is cut.
   Status plan(const Convolution& c, int64_t max_workspace, ProductPlan& plan) override {
     const Functions& f = functions();
     const Descriptors d(c, math_of(c));
@@ -139,29 +141,27 @@ class DnnConvolutions final : public Convolutions {
       case Convolution::Kind::forward: {
         cudnnConvolutionFwdAlgoPerf_t found[CUDNN_CONVOLUTION_FWD_ALGO_COUNT];
         int count = 0;
-        Status s = f.check(
-            f.cudnnGetConvolutionForwardAlgorithm_v7_(handle_, d.x, d.w, d.convolution, d.y,
-                                                      CUDNN_CONVOLUTION_FWD_ALGO_COUNT, &count,
-                                                      found),
-            "cudnnGetConvolutionForwardAlgorithm");
+        Status s = f.check(f.cudnnGetConvolutionForwardAlgorithm_v7_(
+                               handle_, d.x, d.w, d.convolution, d.y,
+                               CUDNN_CONVOLUTION_FWD_ALGO_COUNT, &count, found),
+                           "cudnnGetConvolutionForwardAlgorithm");
         if (!s.empty()) return s;
-        return choose(
-            c, found, count,
-            {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
-             CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_GEMM},
-            max_workspace, plan, [&](const Descriptors& with, auto algorithm, size_t& bytes) {
-              return f.cudnnGetConvolutionForwardWorkspaceSize_(
-                  handle_, with.x, with.w, with.convolution, with.y, algorithm, &bytes);
-            });
+        return choose(c, found, count,
+                      {CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+                       CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, CUDNN_CONVOLUTION_FWD_ALGO_GEMM},
+                      max_workspace, plan,
+                      [&](const Descriptors& with, auto algorithm, size_t& bytes) {
+                        return f.cudnnGetConvolutionForwardWorkspaceSize_(
+                            handle_, with.x, with.w, with.convolution, with.y, algorithm, &bytes);
+                      });
       }
       case Convolution::Kind::data_gradient: {
         cudnnConvolutionBwdDataAlgoPerf_t found[CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT];
         int count = 0;
-        Status s = f.check(
-            f.cudnnGetConvolutionBackwardDataAlgorithm_v7_(handle_, d.w, d.y, d.convolution, d.x,
-                                                           CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT,
-                                                           &count, found),
-            "cudnnGetConvolutionBackwardDataAlgorithm");
+        Status s = f.check(f.cudnnGetConvolutionBackwardDataAlgorithm_v7_(
+                               handle_, d.w, d.y, d.convolution, d.x,
+                               CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT, &count, found),
+                           "cudnnGetConvolutionBackwardDataAlgorithm");
         if (!s.empty()) return s;
         return choose(c, found, count, {CUDNN_CONVOLUTION_BWD_DATA_ALGO_1}, max_workspace, plan,
                       [&](const Descriptors& with, auto algorithm, size_t& bytes) {
@@ -201,26 +201,23 @@ class DnnConvolutions final : public Convolutions {
     const auto bytes = static_cast<size_t>(plan.workspace_bytes);
     switch (c.kind) {
       case Convolution::Kind::forward:
-        return f.check(
-            f.cudnnConvolutionForward_(
-                handle_, &one, d.x, address(a), d.w, address(b), d.convolution,
-                static_cast<cudnnConvolutionFwdAlgo_t>(algorithm.number), address(workspace),
-                bytes, &zero, d.y, address(to)),
-            "cudnnConvolutionForward");
+        return f.check(f.cudnnConvolutionForward_(
+                           handle_, &one, d.x, address(a), d.w, address(b), d.convolution,
+                           static_cast<cudnnConvolutionFwdAlgo_t>(algorithm.number),
+                           address(workspace), bytes, &zero, d.y, address(to)),
+                       "cudnnConvolutionForward");
       case Convolution::Kind::data_gradient:
-        return f.check(
-            f.cudnnConvolutionBackwardData_(
-                handle_, &one, d.w, address(b), d.y, address(a), d.convolution,
-                static_cast<cudnnConvolutionBwdDataAlgo_t>(algorithm.number), address(workspace),
-                bytes, &zero, d.x, address(to)),
-            "cudnnConvolutionBackwardData");
+        return f.check(f.cudnnConvolutionBackwardData_(
+                           handle_, &one, d.w, address(b), d.y, address(a), d.convolution,
+                           static_cast<cudnnConvolutionBwdDataAlgo_t>(algorithm.number),
+                           address(workspace), bytes, &zero, d.x, address(to)),
+                       "cudnnConvolutionBackwardData");
       case Convolution::Kind::weight_gradient:
-        return f.check(
-            f.cudnnConvolutionBackwardFilter_(
-                handle_, &one, d.x, address(a), d.y, address(b), d.convolution,
-                static_cast<cudnnConvolutionBwdFilterAlgo_t>(algorithm.number),
-                address(workspace), bytes, &zero, d.w, address(to)),
-            "cudnnConvolutionBackwardFilter");
+        return f.check(f.cudnnConvolutionBackwardFilter_(
+                           handle_, &one, d.x, address(a), d.y, address(b), d.convolution,
+                           static_cast<cudnnConvolutionBwdFilterAlgo_t>(algorithm.number),
+                           address(workspace), bytes, &zero, d.w, address(to)),
+                       "cudnnConvolutionBackwardFilter");
     }
     return "";
   }
@@ -248,13 +245,13 @@ class DnnConvolutions final : public Convolutions {
       plan.workspace_bytes = static_cast<int64_t>(bytes);
       return "";
     }
-    const auto pair = [](const int64_t (&sizes)[2]) {
+    const auto pair = [](const int64_t(&sizes)[2]) {
       return std::to_string(sizes[0]) + " x " + std::to_string(sizes[1]);
     };
-    return "cuDNN has no deterministic algorithm for a convolution of " +
-           std::to_string(c.images) + " images of " + std::to_string(c.channels) + " x " +
-           pair(c.size) + " with " + std::to_string(c.filters) + " kernels of " + pair(c.kernel) +
-           " in " + std::to_string(c.groups) + " groups";
+    return "cuDNN has no deterministic algorithm for a convolution of " + std::to_string(c.images) +
+           " images of " + std::to_string(c.channels) + " x " + pair(c.size) + " with " +
+           std::to_string(c.filters) + " kernels of " + pair(c.kernel) + " in " +
+           std::to_string(c.groups) + " groups";
   }
 
   cudnnHandle_t handle_;  // lives as long as the process, as that of products

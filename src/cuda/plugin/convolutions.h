@@ -14,8 +14,7 @@ class Convolutions {
  public:
   virtual ~Convolutions() = default;
   virtual std::string version() const = 0;
-  virtual Status plan(const Convolution& convolution, int64_t max_workspace,
-                      ProductPlan& plan) = 0;
+  virtual Status plan(const Convolution& convolution, int64_t max_workspace, ProductPlan& plan) = 0;
   virtual Status run(const Convolution& convolution, const ProductPlan& plan, uint64_t a,
                      uint64_t b, uint64_t c, uint64_t workspace) = 0;
 };
