@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 #include "convolution/direct_kernels.h"
@@ -196,50 +195,43 @@ void widen(const uint16_t* from, DType dtype, int64_t count, float* to) {
   if (i < count) Simd::store(to + i, Simd::load16(from + i, dtype, static_cast<int>(count - i)), static_cast<int>(count - i));
 }
 
-/// Columns [begin, end) of a row of floats or 16-bit elements.
-void copy_columns(const PaddedRows& p, int64_t row, int64_t begin, int64_t end, float* to) {
-  const int64_t at = row * p.row_stride + begin;
-  if (p.dtype == DType::f32)
-    std::memcpy(to, static_cast<const float*>(p.plane) + at, static_cast<size_t>(end - begin) * sizeof(float));
-  else
-    widen(static_cast<const uint16_t*>(p.plane) + at, p.dtype, end - begin, to);
+/// Rows are short, so that calls of memcpy would show.
+void copy(const float* from, int64_t count, float* to) {
+  int64_t i = 0;
+  for (; i + kWidth <= count; i += kWidth) Simd::store(to + i, Simd::load(from + i));
+  if (i < count) Simd::store(to + i, Simd::load(from + i, static_cast<int>(count - i)), static_cast<int>(count - i));
 }
 
 void pad_rows(const PaddedRows& p) {
-  // Columns of the plane that the rows hold.
-  const int64_t begin = std::clamp<int64_t>(p.first_column, 0, p.width);
-  const int64_t end = std::clamp<int64_t>(p.first_column + p.columns, begin, p.width);
-  const int64_t left = std::min(begin - p.first_column, p.columns), right = std::max(left, end - p.first_column);
-  for (int64_t r = 0; r < p.rows; ++r) {
-    float* out = p.out + r * p.phases * p.pitch;
-    const int64_t row = p.first_row + r;
-    const bool inside = row >= 0 && row < p.height && begin < end;
+  const int64_t pitch = p.phases * p.pitch;
+  std::fill(p.out, p.out + p.rows * pitch, 0.0f);
+  // Rows and columns of the plane that are held.
+  const int64_t top = std::max<int64_t>(p.first_row, 0), bottom = std::min(p.first_row + p.rows, p.height);
+  const int64_t begin = std::max<int64_t>(p.first_column, 0), end = std::min(p.first_column + p.columns, p.width);
+  if (begin >= end) return;
+  for (int64_t row = top; row < bottom; ++row) {
+    float* out = p.out + (row - p.first_row) * pitch;
+    const int64_t at = row * p.row_stride;
+    const float* source = static_cast<const float*>(p.plane) + at;
     if (p.phases == 1) {
-      const int64_t from = inside ? left : p.columns, to = inside ? right : p.columns;
-      std::fill(out, out + from, 0.0f);
-      if (inside) copy_columns(p, row, begin, end, out + from);
-      std::fill(out + to, out + p.columns, 0.0f);
+      float* to = out + begin - p.first_column;
+      p.dtype == DType::f32 ? copy(source + begin, end - begin, to)
+                            : widen(static_cast<const uint16_t*>(p.plane) + at + begin, p.dtype, end - begin, to);
       continue;
     }
-    const float* source = static_cast<const float*>(p.plane) + row * p.row_stride;
-    if (inside && p.dtype != DType::f32) {
-      copy_columns(p, row, 0, p.width, p.scratch);
+    if (p.dtype != DType::f32) {
+      widen(static_cast<const uint16_t*>(p.plane) + at, p.dtype, p.width, p.scratch);
       source = p.scratch;
     }
     for (int64_t phase = 0; phase < p.phases; ++phase, out += p.pitch) {
-      const int64_t count = phase < p.columns ? (p.columns - phase + p.phases - 1) / p.phases : 0;
-      // Of the elements at phase + i * phases those in [left, right).
-      const auto first_at = [&](int64_t column) {
-        return std::clamp<int64_t>((column - phase + p.phases - 1) / p.phases, 0, count);
-      };
-      const int64_t from = inside ? first_at(left) : count, to = inside ? std::max(from, first_at(right)) : count;
-      std::fill(out, out + from, 0.0f);
-      const int64_t at = p.first_column + phase;
-      if (p.phases == 2)
-        for (int64_t i = from; i < to; ++i) out[i] = source[at + 2 * i];
+      // Elements i of the phase are columns `column` + i * phases.
+      const int64_t column = p.first_column + phase;
+      const int64_t from = column >= begin ? 0 : (begin - column + p.phases - 1) / p.phases;
+      const int64_t to = column >= end ? 0 : (end - column + p.phases - 1) / p.phases;
+      if (p.phases == 2)  // the compiler knows shuffles for it
+        for (int64_t i = from; i < to; ++i) out[i] = source[column + 2 * i];
       else
-        for (int64_t i = from; i < to; ++i) out[i] = source[at + i * p.phases];
-      std::fill(out + to, out + count, 0.0f);
+        for (int64_t i = from; i < to; ++i) out[i] = source[column + i * p.phases];
     }
   }
 }
