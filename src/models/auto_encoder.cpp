@@ -26,11 +26,7 @@ const std::vector<const EncoderFamily*>& families() {
 }
 
 const EncoderFamily& family_of(const Json& config, std::string_view source) {
-  const Json* name = config.is_object() ? config.find("model_type") : nullptr;
-  if (!name || name->is_null())
-    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
-                fmt::join(encoder_model_types(), ", "));
-  const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
+  const std::string wanted = model_type_of(config, source, encoder_model_types());
   for (const EncoderFamily* family : families())
     if (family->model_type == wanted) return *family;
   const std::vector<std::string> image_models = image_model_types();
@@ -72,10 +68,7 @@ std::unique_ptr<M> from_folder(const std::string& folder, const EncoderLoadOptio
   EncoderConfig config = family.read(json, path);
   if (options.num_labels) layers::set_num_labels(config, *options.num_labels);
   const StoredWeights stored = stored_weights(folder);
-  // Before a wrong config takes the memory for a model that the file cannot nearly fill.
-  if (const int64_t count = config.encoder_parameters(); count / 2 > stored.elements + (1 << 20))
-    usage_error("{} describes {} parameters, but the weights in {} are {}", path, count, folder,
-                stored.elements);
+  check_parameter_count(config.encoder_parameters(), stored, path, folder);
   std::unique_ptr<M> model = make(family, config);
   if (const DType wanted = options.dtype.value_or(stored.dtype); wanted != DType::f32)
     model->to(wanted);

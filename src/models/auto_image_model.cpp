@@ -42,11 +42,7 @@ Json without_timm(const Json& json, std::string_view source) {
 }
 
 const ImageFamily& family_of(const Json& config, std::string_view source) {
-  const Json* name = config.is_object() ? config.find("model_type") : nullptr;
-  if (!name || name->is_null())
-    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
-                fmt::join(image_model_types(), ", "));
-  const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
+  const std::string wanted = model_type_of(config, source, image_model_types());
   for (const ImageFamily* family : families())
     if (family->model_type == wanted) return *family;
   usage_error("{}: model_type \"{}\" is no image model that Corten knows{} (known: {})", source,
@@ -77,10 +73,7 @@ std::unique_ptr<M> from_folder(const std::string& folder, const EncoderLoadOptio
     config->labels.num_labels = labels;
   }
   const StoredWeights stored = stored_weights(folder);
-  // Before a wrong config takes the memory for a model that the file cannot nearly fill.
-  if (const int64_t count = config->parameters(); count / 2 > stored.elements + (1 << 20))
-    usage_error("{} describes {} parameters, but the weights in {} are {}", path, count, folder,
-                stored.elements);
+  check_parameter_count(config->parameters(), stored, path, folder);
   std::unique_ptr<M> model = (family.*make)(config);
   if (const DType wanted = options.dtype.value_or(stored.dtype); wanted != DType::f32)
     model->to(wanted);

@@ -86,11 +86,7 @@ std::string nearest(std::string_view name) {
 }
 
 const ModelType& model_type(const Json& config, std::string_view source) {
-  const Json* name = config.find("model_type");
-  if (!config.is_object() || !name || name->is_null())
-    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
-                fmt::join(model_types(), ", "));
-  const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
+  const std::string wanted = model_type_of(config, source, model_types());
   for (const ModelType& type : types())
     if (type.name == wanted) return type;
   const std::vector<std::string> encoders = encoder_model_types();
@@ -184,11 +180,7 @@ std::unique_ptr<CausalLM> load_model(const std::string& folder, const LoadOption
     stored.dtype = config_dtype(json).value_or(DType::bf16);
   }
   json.erase("quantization_config");  // the model's own fields remain
-  // Before a wrong config takes the memory for a model that the file cannot nearly fill.
-  if (const int64_t count = type.info(json, config).num_parameters;
-      count / 2 > stored.elements + (1 << 20))
-    usage_error("{} describes {} parameters, but the weights in {} are {}", config, count, folder,
-                stored.elements);
+  check_parameter_count(type.info(json, config).num_parameters, stored, config, folder);
   std::unique_ptr<CausalLM> model = type.make(json, config);
   if (quantization) quantize_model(*model, *quantization, false);
   if (const DType wanted = options.dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);

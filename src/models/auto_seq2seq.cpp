@@ -15,11 +15,7 @@ namespace corten {
 namespace {
 
 t5::Config read(const Json& json, std::string_view source) {
-  const Json* name = json.is_object() ? json.find("model_type") : nullptr;
-  if (!name || name->is_null())
-    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
-                fmt::join(seq2seq_model_types(), ", "));
-  const std::string& wanted = name->as_string(format("{}: \"model_type\"", source));
+  const std::string wanted = model_type_of(json, source, seq2seq_model_types());
   if (wanted != "t5")
     usage_error("{}: model_type \"{}\" is no encoder-decoder that Corten knows{} (known: {})",
                 source, wanted, did_you_mean(wanted, seq2seq_model_types()),
@@ -50,10 +46,8 @@ std::unique_ptr<M> from_folder(const std::string& folder, std::optional<DType> d
   const Json json = read_config_json(folder);
   const t5::Config config = read(json, path);
   const StoredWeights stored = stored_weights(folder);
-  // Before a wrong config takes the memory for a model that the file cannot nearly fill.
-  if (const int64_t count = config.num_parameters(); count / 8 > stored.elements + (1 << 20))
-    usage_error("{} describes {} parameters, but the weights in {} are {}", path, count, folder,
-                stored.elements);
+  // An encoder alone may be of a config with a decoder.
+  check_parameter_count(config.num_parameters(), stored, path, folder, 8);
   std::unique_ptr<M> model = make(config, json);
   if (const DType wanted = dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
   model->load_weights(folder);

@@ -18,6 +18,15 @@ Json read_config_json(const std::string& folder) {
   return Json::parse(read_file(path, kMaxConfigBytes), path);
 }
 
+std::string model_type_of(const Json& config, std::string_view source,
+                          const std::vector<std::string>& known) {
+  const Json* name = config.is_object() ? config.find("model_type") : nullptr;
+  if (!name || name->is_null())
+    usage_error("{}: expected an object with a \"model_type\" (known: {})", source,
+                fmt::join(known, ", "));
+  return name->as_string(format("{}: \"model_type\"", source));
+}
+
 void save_model(const std::string& folder, Json config, DType dtype, const StateDict& state,
                 uint64_t max_shard_size) {
   create_folders(folder);

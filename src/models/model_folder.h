@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/json.h"
 #include "corten/dtype.h"
@@ -15,6 +16,9 @@ namespace corten {
 std::string_view config_dtype_name(DType dtype);
 /// config.json of `folder`. Usage error if there is none.
 Json read_config_json(const std::string& folder);
+/// The "model_type" of a config. Usage error "source: ..." naming the `known` ones if it has none.
+std::string model_type_of(const Json& config, std::string_view source,
+                          const std::vector<std::string>& known);
 /// Writes config.json, with the type of the weights, and the weights (io/sharded.h), each file
 /// atomically, into `folder`, which is made if there is none.
 void save_model(const std::string& folder, Json config, DType dtype, const StateDict& state,

@@ -11,6 +11,13 @@
 
 namespace corten {
 
+void check_parameter_count(int64_t parameters, const StoredWeights& stored, const std::string& path,
+                           const std::string& folder, int64_t times) {
+  if (parameters / times > stored.elements + (1 << 20))
+    usage_error("{} describes {} parameters, but the weights in {} are {}", path, parameters, folder,
+                stored.elements);
+}
+
 StoredWeights stored_weights(const std::string& folder) {
   std::optional<DType> widest;
   StoredWeights out;

@@ -18,6 +18,10 @@ struct StoredWeights {
 };
 /// Of the .safetensors files in `folder`.
 StoredWeights stored_weights(const std::string& folder);
+/// Usage error if the config `path` describes more than `times` the parameters that the files hold, before
+/// the model takes the memory.
+void check_parameter_count(int64_t parameters, const StoredWeights& stored, const std::string& path,
+                           const std::string& folder, int64_t times = 2);
 
 /// Copies the tensors of `file` into those of `state` that `map` names ("": to leave out). Usage
 /// error "[what] folder: ..." listing missing, unexpected and misshapen ones; then nothing was

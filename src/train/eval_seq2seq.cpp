@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "corten/seq2seq.h"
+#include "models/auto_seq2seq.h"
 #include "models/model_folder.h"
 
 namespace corten {
@@ -30,8 +31,7 @@ void check_labels(const Seq2SeqLM& model, const EvalLogitsOptions& options) {
 bool holds_seq2seq(const std::string& folder) {
   const Json config = read_config_json(folder);
   const Json* type = config.is_object() ? config.find("model_type") : nullptr;
-  const std::vector<std::string> known = seq2seq_model_types();
-  return type && type->is_string() && std::ranges::find(known, type->as_string()) != known.end();
+  return type && type->is_string() && is_seq2seq_type(type->as_string());
 }
 
 EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const ModelPlace& place) {

@@ -10,6 +10,7 @@
 #include "corten/ops.h"
 #include "models/auto_seq2seq.h"
 #include "models/model_folder.h"
+#include "train/eval_seq2seq.h"
 #include "train/labelled_text.h"
 #include "train/model_setup.h"
 
@@ -83,20 +84,14 @@ std::string classifier_config_json(const Config& config,
   return json.dump(2);
 }
 
-/// Whether config.json of a folder, if there is one, is that of an encoder-decoder.
-bool holds_encoder_decoder(const std::string& folder) {
-  if (folder.empty() || !file_exists(join_path(folder, "config.json"))) return false;
-  const Json config = read_config_json(folder);
-  const Json* type = config.is_object() ? config.find("model_type") : nullptr;
-  return type && type->is_string() && is_seq2seq_type(type->as_string());
-}
-
 }  // namespace
 
 Task task_of(const Config& config) {
   if (config.is_classification()) return Task::sequence_classification;
   const ModelConfig& model = config.model;
-  const bool seq2seq = is_seq2seq_type(model.model_type) || holds_encoder_decoder(model.path);
+  const bool seq2seq = is_seq2seq_type(model.model_type) ||
+                       (!model.path.empty() && file_exists(join_path(model.path, "config.json")) &&
+                        holds_seq2seq(model.path));
   if (config.names_seq2seq() && !seq2seq)
     usage_error("model.task = \"{}\" needs an encoder-decoder, which {} is not", model.task,
                 !model.path.empty()     ? model.path

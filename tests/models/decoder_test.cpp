@@ -10,6 +10,7 @@ namespace {
 
 using testing::difference;
 using testing::Golden;
+using testing::largest;
 using testing::same_bits;
 using testing::shifted;
 using testing::TempFolder;
@@ -26,9 +27,6 @@ std::string folder(const std::string& name) {
 }
 Golden golden_of(const std::string& name) {
   return Golden("decoders/" + name);
-}
-double largest(const Tensor& t) {
-  return abs(t).amax().item();
 }
 
 TEST(Decoders, LogitsLossAndGradientsAsTransformers) {

@@ -54,6 +54,36 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
          std::ranges::equal(TensorBytes(a).span(), TensorBytes(b).span());
 }
 
+inline double largest(const Tensor& t) {
+  return abs(t).amax().item();
+}
+/// Relative to the largest value, which is one worth comparing.
+inline void expect_near(const Tensor& got, const Tensor& expected, double tolerance = 1e-5) {
+  EXPECT_GT(largest(expected), 0.05);
+  EXPECT_LT(difference(got, expected), tolerance * largest(expected));
+}
+
+/// Gradients of every parameter, after backward(), against "<prefix>grad.<name>"; what the model does
+/// not use has none on both sides. A bias of all keys moves no softmax: its gradient is zero but for
+/// rounding of the others' size, of which `of_all` is allowed.
+inline void expect_gradients(const nn::Module& model, const Golden& golden,
+                             const std::string& prefix = "", double tolerance = 1e-4,
+                             double of_all = 1e-6) {
+  size_t compared = 0, stored = 0;
+  double scale = 0;
+  for (const auto& [name, tensor] : golden.all())
+    if (name.starts_with(prefix + "grad.")) scale = std::max(scale, largest(tensor)), ++stored;
+  for (const auto& [parameter, tensor] : model.named_parameters()) {
+    const Tensor* expected = find_tensor(golden.all(), prefix + "grad." + parameter);
+    ASSERT_EQ(tensor.grad().defined(), expected != nullptr) << parameter;
+    if (!expected) continue;
+    EXPECT_LT(difference(tensor.grad(), *expected), tolerance * largest(*expected) + of_all * scale)
+        << parameter;
+    ++compared;
+  }
+  EXPECT_EQ(compared, stored);
+}
+
 /// Labels of transformers to targets: shifted by one, nothing after the last token.
 inline Tensor shifted(const Tensor& labels) {
   const int64_t rows = labels.size(0), tokens = labels.size(1);

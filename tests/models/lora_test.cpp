@@ -16,6 +16,7 @@ namespace {
 using testing::difference;
 using testing::expect_contains;
 using testing::Golden;
+using testing::largest;
 using testing::same_bits;
 using testing::TempFolder;
 using testing::usage_message;
@@ -27,9 +28,6 @@ std::string adapter(const std::string& name) {
 }
 Json parse_file(const std::string& path) {
   return Json::parse(read_file(path), path);
-}
-double largest(const Tensor& t) {
-  return abs(t).amax().item();
 }
 
 /// The base of a case, and what it computes.
