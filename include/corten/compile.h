@@ -7,7 +7,7 @@
 // that change from call to call must be tensors (arguments or state). The first two calls are traced, and a constant that
 // differs between them is a Usage error that names its line; CORTEN_CHECK_TRACE=n repeats the check every n calls. Reading
 // a value (item) while tracing and values that outlive the trace are Usage errors. New argument shapes are traced anew.
-// The gradients of leaves live inside the call: grad() is what it was before.
+// The gradients of leaves live inside the call: grad() is what it was before. It runs on the device where its state lies.
 #pragma once
 
 #include <functional>

@@ -92,7 +92,7 @@ class Module {
   /// optimizers and compiled functions made before keep the old ones.
   void to(DType dtype);
   /// Moves parameters, buffers and gradients. The tensors stay the same, so that optimizers keep theirs; their own state is made
-  /// where the parameters lie: move a module first. Usage error for a module with quantised weights, and for compiled functions.
+  /// where the parameters lie: move a module first. Compiled functions follow. Usage error for quantised weights.
   void to(const Device& device);
   void cuda(int index = 0) { to(Device(DeviceType::cuda, index)); }
   void cpu() { to(Device()); }

@@ -202,7 +202,9 @@ class DeviceProgram::Impl {
   }
 
   /// 256 bytes of zeros.
-  uint64_t nothing() const { return kernels_of_all_ ? kernels_of_all_->zeros() : nothing_->address(); }
+  uint64_t nothing() const {
+    return kernels_of_all_ ? kernels_of_all_->zeros() : nothing_->address();
+  }
 
   void upload_constants() {
     if (!kernels_of_all_) {
@@ -349,9 +351,9 @@ class DeviceProgram::Impl {
   }
   // Of an interval of the arena, if there is one.
   uint64_t workspace_at(int32_t interval) const {
-    return interval < 0 ? 0
-                        : arena_ + static_cast<uint64_t>(
-                                       plan_.offsets[static_cast<size_t>(interval)]);
+    return interval < 0
+               ? 0
+               : arena_ + static_cast<uint64_t>(plan_.offsets[static_cast<size_t>(interval)]);
   }
 
   bool has_index(const GpuLaunch& l) const {

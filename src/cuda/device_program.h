@@ -70,8 +70,8 @@ class DeviceProgram {
   void copy_faults(void* to);
   void raise_faults(const void* from);
 
-  /// Launches of the graph with the addresses of the last run: milliseconds of each, between events.
-  /// Waits for the last one only.
+  /// Launches of the graph with the addresses of the last run: milliseconds of each, between
+  /// events. Waits for the last one only.
   std::vector<double> time(int runs);
   /// Executes once more with the addresses of the last run, and waits.
   DeviceProfile profile();

@@ -10,9 +10,12 @@ using cuda::raise;
 
 namespace {
 
-uint64_t address(const ir::BufferPtr& buffer) { return reinterpret_cast<uint64_t>(buffer->data()); }
+uint64_t address(const ir::BufferPtr& buffer) {
+  return reinterpret_cast<uint64_t>(buffer->data());
+}
 uint64_t address(const ir::Value& v) {
-  return address(v->buffer) + static_cast<uint64_t>(v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
+  return address(v->buffer) +
+         static_cast<uint64_t>(v->layout.offset * static_cast<int64_t>(size_of(v.dtype())));
 }
 
 }  // namespace
@@ -31,8 +34,10 @@ ir::Placement home_of(const ir::Values& arguments, const std::vector<CellPtr>& s
       first = what;
       home = place;
     } else if (place != home) {
-      usage_error("a compiled function runs on one device, but {} lies on {} and {} on {}: move one of them", first, ir::to_string(home), what,
-                  ir::to_string(place));
+      usage_error(
+          "a compiled function runs on one device, but {} lies on {} and {} on {}: move one of "
+          "them",
+          first, ir::to_string(home), what, ir::to_string(place));
     }
   };
   for (size_t i = 0; i < arguments.size(); ++i) look(arguments[i], "argument", i);
@@ -40,17 +45,23 @@ ir::Placement home_of(const ir::Values& arguments, const std::vector<CellPtr>& s
   return home;
 }
 
-CompiledOnDevice::CompiledOnDevice(EagerDevice& device, const ir::Graph& recorded, int64_t memory_budget) : device_(device) {
+CompiledOnDevice::CompiledOnDevice(EagerDevice& device, const ir::Graph& recorded,
+                                   int64_t memory_budget)
+    : device_(device) {
   const AllocationLabel label("arguments and results of a compiled function");
-  device_.allocator().empty_cache();  // what made the state will not be needed by a program that has its own memory
+  device_.allocator().empty_cache();  // what made the state will not be needed by a program that
+                                      // has its own memory
   program_ = std::make_shared<EagerDevice::Watched>();
-  program_->program = std::make_unique<cuda::DeviceProgram>(plan_within(recorded, memory_budget, device_.device(), *device_.scratch()),
-                                                            device_.device(), device_.make_modules(), device_.scratch());
+  program_->program = std::make_unique<cuda::DeviceProgram>(
+      plan_within(recorded, memory_budget, device_.device(), *device_.scratch()), device_.device(),
+      device_.make_modules(), device_.scratch());
   for (const ir::Output& o : recorded.outputs())
-    results_.push_back(o.alias < 0 ? device_.allocator().allocate(recorded.type(o.value).bytes()) : nullptr);
+    results_.push_back(o.alias < 0 ? device_.allocator().allocate(recorded.type(o.value).bytes())
+                                   : nullptr);
 }
 
-ir::Values CompiledOnDevice::operator()(const ir::Values& arguments, const std::vector<CellPtr>& states) {
+ir::Values CompiledOnDevice::operator()(const ir::Values& arguments,
+                                        const std::vector<CellPtr>& states) {
   cuda::Device& device = device_.device();
   cuda::DeviceProgram& program = *program_->program;
   std::vector<uint64_t> in, out;

@@ -10,13 +10,20 @@
 namespace corten::runtime {
 namespace {
 
-int64_t round_up(int64_t bytes, int64_t to) { return (bytes + to - 1) / to * to; }
-const void* pointer(uint64_t address) { return reinterpret_cast<const void*>(address); }
-std::string text(int64_t bytes) { return format_bytes(static_cast<uint64_t>(std::max<int64_t>(bytes, 0))); }
+int64_t round_up(int64_t bytes, int64_t to) {
+  return (bytes + to - 1) / to * to;
+}
+const void* pointer(uint64_t address) {
+  return reinterpret_cast<const void*>(address);
+}
+std::string text(int64_t bytes) {
+  return format_bytes(static_cast<uint64_t>(std::max<int64_t>(bytes, 0)));
+}
 
 }  // namespace
 
-DeviceAllocator::DeviceAllocator(cuda::Device& device, ir::Placement placement) : device_(&device), placement_(placement) {}
+DeviceAllocator::DeviceAllocator(cuda::Device& device, ir::Placement placement)
+    : device_(&device), placement_(placement) {}
 
 ir::BufferPtr DeviceAllocator::allocate(int64_t bytes) {
   std::lock_guard lock(mutex_);
@@ -30,20 +37,27 @@ ir::BufferPtr DeviceAllocator::allocate(int64_t bytes) {
   block.used = true;
   if (small ? rest >= kBlock : rest > kSmall) {
     block.size = size;
-    enter_free(blocks_.emplace(address + static_cast<uint64_t>(size), Block{rest, block.segment, small, false}).first);
+    enter_free(blocks_
+                   .emplace(address + static_cast<uint64_t>(size),
+                            Block{rest, block.segment, small, false})
+                   .first);
   }
   ledger_.enter_block(pointer(address), block.size, bytes, small);
   return std::make_shared<ir::Buffer>(
       reinterpret_cast<void*>(address), bytes,
-      [self = shared_from_this()](void* data) { self->give(reinterpret_cast<uint64_t>(data)); }, placement_);
+      [self = shared_from_this()](void* data) { self->give(reinterpret_cast<uint64_t>(data)); },
+      placement_);
 }
 
 // A free block, from a new segment if there is none.
 DeviceAllocator::Blocks::iterator DeviceAllocator::find(int64_t size, bool small) {
   Free& pool = small ? free_small_ : free_large_;
-  if (const auto best = pool.lower_bound({size, 0}); best != pool.end()) return blocks_.find(best->second);
+  if (const auto best = pool.lower_bound({size, 0}); best != pool.end())
+    return blocks_.find(best->second);
   if (!device_) resource_error("{} was closed", ir::to_string(placement_));
-  const int64_t segment = small ? kSmallSegment : size < kMiddle ? kLargeSegment : round_up(size, kSegmentStep);
+  const int64_t segment = small            ? kSmallSegment
+                          : size < kMiddle ? kLargeSegment
+                                           : round_up(size, kSegmentStep);
   uint64_t address = 0;
   cuda::Status status = device_->allocate(segment, address);
   if (!status.empty() && !segments_.empty()) {
@@ -82,7 +96,8 @@ void DeviceAllocator::give(uint64_t address) {
 
 // Whether two neighbours in the order of addresses are free parts of one segment.
 bool DeviceAllocator::joined(Blocks::const_iterator a, Blocks::const_iterator b) const {
-  return b != blocks_.end() && !a->second.used && !b->second.used && a->second.segment == b->second.segment;
+  return b != blocks_.end() && !a->second.used && !b->second.used &&
+         a->second.segment == b->second.segment;
 }
 bool DeviceAllocator::whole(Blocks::const_iterator block) const {
   return block->second.size == segments_.at(block->second.segment);
@@ -128,15 +143,20 @@ void DeviceAllocator::out_of_memory(int64_t asked, int64_t segment, const std::s
   if (asked > total)
     advice.push_back("it is more than the device has: split it");
   else if (used + asked <= total / 2 && available < segment)
-    advice.push_back("most of the device is not held by this process's tensors: see what else runs there");
-  if (cached >= asked) advice.push_back("free pieces are large enough together, not one by one: compile() plans memory ahead");
+    advice.push_back(
+        "most of the device is not held by this process's tensors: see what else runs there");
+  if (cached >= asked)
+    advice.push_back(
+        "free pieces are large enough together, not one by one: compile() plans memory ahead");
   if (ir::grad_enabled()) advice.push_back("use a NoGradGuard if no gradient is wanted");
   advice.push_back("lower the batch or the sequence length");
   if (ir::grad_enabled()) advice.push_back("let checkpoint() compute activations again");
   advice.push_back("compute in bf16 with Autocast");
-  resource_error("out of memory on {}: {} were asked for, {} of {} are free; tensors hold {} (peak {}), free pieces of their segments {}; {} ({})",
-                 ir::to_string(placement_), text(asked), text(available), text(total), text(used), text(c.allocated_bytes.all.peak), text(cached),
-                 fmt::join(advice, "; or "), status);
+  resource_error(
+      "out of memory on {}: {} were asked for, {} of {} are free; tensors hold {} (peak {}), free "
+      "pieces of their segments {}; {} ({})",
+      ir::to_string(placement_), text(asked), text(available), text(total), text(used),
+      text(c.allocated_bytes.all.peak), text(cached), fmt::join(advice, "; or "), status);
 }
 
 void DeviceAllocator::empty_cache() {

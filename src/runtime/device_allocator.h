@@ -1,11 +1,12 @@
-// Memory of a GPU for tensors: segments of it, split into blocks that are kept for reuse, with the size classes of PyTorch's
-// caching allocator, so that its statistics and snapshots mean the same here.
+// Memory of a GPU for tensors: segments of it, split into blocks that are kept for reuse, with the
+// size classes of PyTorch's caching allocator, so that its statistics and snapshots mean the same
+// here.
 //
-// A block is free when its last tensor goes, and may be given away at once: all work of a device is done in the order in which it
-// was asked for, so that whoever gets the block writes it behind those that still read it.
+// A block is free when its last tensor goes, and may be given away at once: all work of a device is
+// done in the order in which it was asked for, so that whoever gets the block writes it behind
+// those that still read it.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,8 +24,9 @@ class DeviceAllocator : public std::enable_shared_from_this<DeviceAllocator> {
   DeviceAllocator(cuda::Device& device, ir::Placement placement);
   DeviceAllocator(const DeviceAllocator&) = delete;
 
-  /// At least `bytes`, aligned to 512, contents undefined. When the device has no more, what is cached is given back to it
-  /// first. Resource error with what was asked for, what is in use, and what would help, the most likely first.
+  /// At least `bytes`, aligned to 512, contents undefined. When the device has no more, what is
+  /// cached is given back to it first. Resource error with what was asked for, what is in use, and
+  /// what would help, the most likely first.
   ir::BufferPtr allocate(int64_t bytes);
   /// Gives segments without a block in use back to the device. Waits for it.
   void empty_cache();
@@ -38,12 +40,13 @@ class DeviceAllocator : public std::enable_shared_from_this<DeviceAllocator> {
   void record(bool enabled, int64_t max_entries);
   MemorySnapshot snapshot();
 
-  static constexpr int64_t kBlock = 512;                  // sizes are multiples of it
-  static constexpr int64_t kSmall = 1 << 20;              // blocks up to this size are of the small pool
-  static constexpr int64_t kSmallSegment = 2 << 20;       // of which segments are this large
-  static constexpr int64_t kMiddle = 10 << 20;            // larger blocks have segments of their own size,
-  static constexpr int64_t kLargeSegment = 20 << 20;      // others of the large pool share segments of this one
-  static constexpr int64_t kSegmentStep = 2 << 20;        // which own sizes are rounded up to
+  static constexpr int64_t kBlock = 512;             // sizes are multiples of it
+  static constexpr int64_t kSmall = 1 << 20;         // blocks up to this size are of the small pool
+  static constexpr int64_t kSmallSegment = 2 << 20;  // of which segments are this large
+  static constexpr int64_t kMiddle = 10 << 20;  // larger blocks have segments of their own size,
+  static constexpr int64_t kLargeSegment =
+      20 << 20;  // others of the large pool share segments of this one
+  static constexpr int64_t kSegmentStep = 2 << 20;  // which own sizes are rounded up to
 
  private:
   /// A part of a segment; its neighbours there are the entries beside it in blocks_.
@@ -52,8 +55,9 @@ class DeviceAllocator : public std::enable_shared_from_this<DeviceAllocator> {
     uint64_t segment = 0;  // address
     bool small = false, used = false;
   };
-  using Blocks = std::map<uint64_t, Block>;  // by address
-  using Free = std::set<std::pair<int64_t, uint64_t>>;  // {size, address}: the smallest that fits, the first of these
+  using Blocks = std::map<uint64_t, Block>;             // by address
+  using Free = std::set<std::pair<int64_t, uint64_t>>;  // {size, address}: the smallest that fits,
+                                                        // the first of these
 
   Blocks::iterator find(int64_t size, bool small);
   void give(uint64_t address);

@@ -97,8 +97,8 @@ struct DeviceFunction::Slot {
         arrived(device),
         done(device) {}
   cuda::HostMemory in, out, faults;
-  cuda::DeviceMemory staged;    // arguments, until the device has time for them
-  cuda::Event arrived, done;    // of the arguments; of the results
+  cuda::DeviceMemory staged;  // arguments, until the device has time for them
+  cuda::Event arrived, done;  // of the arguments; of the results
   bool busy = false;
 };
 
@@ -111,8 +111,8 @@ struct DeviceFunction::Entry {
   std::vector<uint64_t> outputs;  // addresses
   std::unique_ptr<cuda::DeviceProgram> program;
   std::vector<std::unique_ptr<Slot>> slots;
-  std::vector<uint64_t> inputs;      // of the last run
-  std::vector<StepReport> reports;   // by step, for recordings
+  std::vector<uint64_t> inputs;     // of the last run
+  std::vector<StepReport> reports;  // by step, for recordings
 };
 
 DeviceFunction::DeviceFunction(CompiledFunction& function, DeviceState& state)
@@ -173,7 +173,7 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   for (const CellPtr& cell : entry->states) state_.use(cell);
   entry->program = std::make_unique<cuda::DeviceProgram>(
       plan_within(recorded, found.memory_budget, device, *state_.scratch()), device,
-                                                         state_.make_modules(), state_.scratch());
+      state_.make_modules(), state_.scratch());
   place = std::move(entry);
   return *place;
 }
@@ -192,9 +192,8 @@ DeviceFunction::Call DeviceFunction::begin(const std::vector<Tensor>& arguments)
     if (!s->busy) slot = s.get();
   if (!slot)
     slot = entry.slots
-               .emplace_back(std::make_unique<Slot>(device, entry.argument_bytes,
-                                                    entry.result_bytes,
-                                                    entry.program->fault_bytes()))
+               .emplace_back(std::make_unique<Slot>(
+                   device, entry.argument_bytes, entry.result_bytes, entry.program->fault_bytes()))
                .get();
   std::vector<uint64_t> inputs;
   for (size_t i = 0; i < arguments.size(); ++i) {

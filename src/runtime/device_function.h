@@ -1,10 +1,10 @@
 // Compiled functions whose calls are executed by a GPU, and their state there.
 //
 // Tensors stay on the host for everybody else: arguments are copied to the device by each call,
-// results from it, through page-locked memory. Calls may be begun before those before them have ended:
-// what they take is copied beside their work, and nobody waits before the results are asked for. State
-// is copied when it is first used, and again if the host gives it a new
-// value; what calls write stays on the device until it is fetched.
+// results from it, through page-locked memory. Calls may be begun before those before them have
+// ended: what they take is copied beside their work, and nobody waits before the results are asked
+// for. State is copied when it is first used, and again if the host gives it a new value; what
+// calls write stays on the device until it is fetched.
 #pragma once
 
 #include <map>
@@ -75,22 +75,23 @@ class DeviceFunction {
   DeviceFunction(const DeviceFunction&) = delete;
 
   /// Executes the function; waits for the results. The first call with arguments of new types makes
-  /// a program. Usage error for what has no implementation for GPUs; resource error if the function's
-  /// memory budget, or the device's memory, is too small however much is computed again.
+  /// a program. Usage error for what has no implementation for GPUs; resource error if the
+  /// function's memory budget, or the device's memory, is too small however much is computed again.
   std::vector<Tensor> operator()(const std::vector<Tensor>& arguments);
   /// Begins a call: nothing waits, and the arguments may change afterwards. While a Recorder lives,
   /// calls wait and the time of every launch is recorded.
   class Call;
   Call begin(const std::vector<Tensor>& arguments);
-  /// Waits for a call, and raises what went wrong in it. Calls end in the order in which they began.
+  /// Waits for a call, and raises what went wrong in it. Calls end in the order in which they
+  /// began.
   std::vector<Tensor> end(Call call);
   /// Makes the program for arguments of these types, without executing it.
   void plan(const std::vector<Tensor>& arguments);
   /// Of the program that was made or used last.
   const cuda::DeviceProgramInfo& info() const;
   const cuda::DevicePlan* device_plan() const;  ///< null before the first
-  /// Executes what was called last `runs` times more, with the arguments that it had, without waiting
-  /// in between: milliseconds of each by the device's clock.
+  /// Executes what was called last `runs` times more, with the arguments that it had, without
+  /// waiting in between: milliseconds of each by the device's clock.
   std::vector<double> time(int runs);
   /// Executes what was called last once more, with the arguments that it had, and waits: where its
   /// time goes.

@@ -41,7 +41,8 @@ ir::Placement placement(const Device& device) {
   return {ir::DeviceKind::cuda, static_cast<int16_t>(device.index)};
 }
 Device device(ir::Placement placement) {
-  return placement.kind == ir::DeviceKind::cuda ? Device(DeviceType::cuda, placement.index) : Device();
+  return placement.kind == ir::DeviceKind::cuda ? Device(DeviceType::cuda, placement.index)
+                                                : Device();
 }
 
 EagerDevice* find_device(ir::Placement placement) {
@@ -51,7 +52,8 @@ EagerDevice* find_device(ir::Placement placement) {
   return found == r.devices.end() ? nullptr : found->second.eager.get();
 }
 EagerDevice& open_device(ir::Placement placement) {
-  if (placement.kind != ir::DeviceKind::cuda) internal_error("{} is no device to open", ir::to_string(placement));
+  if (placement.kind != ir::DeviceKind::cuda)
+    internal_error("{} is no device to open", ir::to_string(placement));
   if (EagerDevice* known = find_device(placement)) return *known;
   Opened fresh;
   fresh.own = cuda::open_device(placement.index);
@@ -70,10 +72,12 @@ void record_device_history(bool enabled, int64_t max_entries) {
   std::lock_guard lock(r.mutex);
   r.recording = enabled;
   r.max_entries = max_entries;
-  for (const auto& [index, opened] : r.devices) opened.eager->allocator().record(enabled, max_entries);
+  for (const auto& [index, opened] : r.devices)
+    opened.eager->allocator().record(enabled, max_entries);
 }
 
-InstalledDevice::InstalledDevice(int index, cuda::Device& device, cuda::MakeModules make_modules) : index_(index) {
+InstalledDevice::InstalledDevice(int index, cuda::Device& device, cuda::MakeModules make_modules)
+    : index_(index) {
   const ir::Placement place{ir::DeviceKind::cuda, static_cast<int16_t>(index)};
   if (find_device(place)) internal_error("{} is in use", ir::to_string(place));
   Opened opened;
@@ -95,15 +99,21 @@ EagerDevice& InstalledDevice::eager() const {
 
 Device::Device(std::string_view text) {
   const size_t colon = text.find(':');
-  const std::string_view kind = text.substr(0, colon), number = colon == text.npos ? "0" : text.substr(colon + 1);
+  const std::string_view kind = text.substr(0, colon),
+                         number = colon == text.npos ? "0" : text.substr(colon + 1);
   const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), index);
   type = kind == "cuda" ? DeviceType::cuda : DeviceType::cpu;
-  const bool good = (kind == "cpu" || kind == "cuda") && error == std::errc() && end == number.data() + number.size() && !number.empty() &&
-                    index >= 0 && index <= 999 && (kind == "cuda" || index == 0);
+  const bool good = (kind == "cpu" || kind == "cuda") && error == std::errc() &&
+                    end == number.data() + number.size() && !number.empty() && index >= 0 &&
+                    index <= 999 && (kind == "cuda" || index == 0);
   if (!good) usage_error("\"{}\" is no device: \"cpu\", \"cuda\" and \"cuda:1\" are", text);
 }
-std::string Device::to_string() const { return is_cuda() ? format("cuda:{}", index) : "cpu"; }
-std::ostream& operator<<(std::ostream& out, const Device& device) { return out << device.to_string(); }
+std::string Device::to_string() const {
+  return is_cuda() ? format("cuda:{}", index) : "cpu";
+}
+std::ostream& operator<<(std::ostream& out, const Device& device) {
+  return out << device.to_string();
+}
 
 namespace cuda {
 namespace {
@@ -115,7 +125,9 @@ runtime::EagerDevice& gpu(const corten::Device& device, const char* what) {
 
 }  // namespace
 
-bool is_available() { return !runtime::opened_devices().empty() || missing_device().empty(); }
+bool is_available() {
+  return !runtime::opened_devices().empty() || missing_device().empty();
+}
 int device_count() {
   const int opened = static_cast<int>(runtime::opened_devices().size());
   if (!missing_device().empty()) return opened;
@@ -123,9 +135,16 @@ int device_count() {
 }
 DeviceProperties get_device_properties(const corten::Device& device) {
   const DeviceInfo& info = gpu(device, "get_device_properties").device().info();
-  return {info.name, info.major, info.minor, static_cast<int64_t>(info.memory_bytes), info.multiprocessors, info.l2_bytes};
+  return {info.name,
+          info.major,
+          info.minor,
+          static_cast<int64_t>(info.memory_bytes),
+          info.multiprocessors,
+          info.l2_bytes};
 }
-void synchronize(const corten::Device& device) { gpu(device, "synchronize").check(); }
+void synchronize(const corten::Device& device) {
+  gpu(device, "synchronize").check();
+}
 std::pair<int64_t, int64_t> mem_get_info(const corten::Device& device) {
   std::pair<int64_t, int64_t> out;
   raise(gpu(device, "mem_get_info").device().memory(out.first, out.second));

@@ -1,4 +1,5 @@
-// The GPUs that this process has opened, and what it takes to put something else in the place of one.
+// The GPUs that this process has opened, and what it takes to put something else in the place of
+// one.
 #pragma once
 
 #include <vector>
@@ -22,7 +23,8 @@ std::vector<EagerDevice*> opened_devices();
 /// The history of memory (corten/memory.h) of all devices, those that are opened later too.
 void record_device_history(bool enabled, int64_t max_entries);
 
-/// As long as one lives, a device that the caller has is "cuda:<index>" for this process. Tensors there must go before.
+/// As long as one lives, a device that the caller has is "cuda:<index>" for this process. Tensors
+/// there must go before.
 class InstalledDevice {
  public:
   InstalledDevice(int index, cuda::Device& device, cuda::MakeModules make_modules = {});

@@ -20,8 +20,12 @@ namespace {
 
 constexpr uint64_t kAlignment = 16;  // of the addresses that programs take
 
-uint64_t address(const ir::BufferPtr& buffer) { return reinterpret_cast<uint64_t>(buffer->data()); }
-int64_t element_size(const Value& v) { return static_cast<int64_t>(size_of(v.dtype())); }
+uint64_t address(const ir::BufferPtr& buffer) {
+  return reinterpret_cast<uint64_t>(buffer->data());
+}
+int64_t element_size(const Value& v) {
+  return static_cast<int64_t>(size_of(v.dtype()));
+}
 
 /// Where a program finds an operand: an address that is a multiple of 16, and elements behind it.
 struct Place {
@@ -37,17 +41,20 @@ Place place(const Value& v, const ir::BufferPtr& buffer) {
 
 bool is_number(const Value& value) {
   const ir::Dims& strides = value->layout.strides;
-  return value.concrete() && value.type().elements() > 0 && std::all_of(strides.begin(), strides.end(), [](int64_t s) { return s == 0; });
+  return value.concrete() && value.type().elements() > 0 &&
+         std::all_of(strides.begin(), strides.end(), [](int64_t s) { return s == 0; });
 }
 
-EagerDevice::EagerDevice(cuda::Device& device, ir::Placement placement, cuda::MakeModules make_modules)
+EagerDevice::EagerDevice(cuda::Device& device, ir::Placement placement,
+                         cuda::MakeModules make_modules)
     : device_(device),
       placement_(placement),
       make_modules_(std::move(make_modules)),
       allocator_(std::make_shared<DeviceAllocator>(device, placement)),
       kernels_(std::make_shared<cuda::LoadedKernels>(device, make_modules_)),
       scratch_(std::make_shared<cuda::Scratch>(device)),
-      staging_(std::make_unique<cuda::HostMemory>(device, static_cast<int64_t>(kNumbers * sizeof(uint64_t)))) {}
+      staging_(std::make_unique<cuda::HostMemory>(
+          device, static_cast<int64_t>(kNumbers * sizeof(uint64_t)))) {}
 
 EagerDevice::~EagerDevice() {
   device_.synchronize();
@@ -57,14 +64,19 @@ EagerDevice::~EagerDevice() {
 
 void EagerDevice::check_thread() const {
   if (std::this_thread::get_id() != thread_)
-    usage_error("tensors on {} are used by the thread that used it first, and by no other", ir::to_string(placement_));
+    usage_error("tensors on {} are used by the thread that used it first, and by no other",
+                ir::to_string(placement_));
 }
 
-// A number's place on the device. What an optimizer counts changes with every step: the copy must not wait.
+// A number's place on the device. What an optimizer counts changes with every step: the copy must
+// not wait.
 ir::BufferPtr EagerDevice::number(const Value& host) {
   const auto size = static_cast<size_t>(element_size(host));
   Number key{host.dtype(), 0};
-  std::memcpy(&key.bits, static_cast<const char*>(host->buffer->data()) + host->layout.offset * element_size(host), size);
+  std::memcpy(
+      &key.bits,
+      static_cast<const char*>(host->buffer->data()) + host->layout.offset * element_size(host),
+      size);
   if (const auto found = numbers_.find(key); found != numbers_.end()) return found->second;
   if (numbers_.size() >= kNumbers) numbers_.clear();
   const AllocationLabel label("number");
@@ -81,7 +93,10 @@ void EagerDevice::put_number(const Value& host, uint64_t to) {
     staged_ = 0;
   }
   char* const from = staging_->data() + staged_++ * sizeof(uint64_t);
-  std::memcpy(from, static_cast<const char*>(host->buffer->data()) + host->layout.offset * element_size(host), size_of(host.dtype()));
+  std::memcpy(
+      from,
+      static_cast<const char*>(host->buffer->data()) + host->layout.offset * element_size(host),
+      size_of(host.dtype()));
   raise(device_.to_device(to, from, element_size(host)));
 }
 
@@ -91,19 +106,23 @@ void EagerDevice::watch(const std::shared_ptr<Watched>& program) {
   unchecked_.insert(program);
 }
 
-std::shared_ptr<EagerDevice::Watched> EagerDevice::compile(const ir::Op& op, const ir::AttrsPtr& attrs, const Values& inputs) {
+std::shared_ptr<EagerDevice::Watched> EagerDevice::compile(const ir::Op& op,
+                                                           const ir::AttrsPtr& attrs,
+                                                           const Values& inputs) {
   ir::Graph graph;
   {
     const ir::SourceScope nowhere(ir::Source{});  // it serves calls from everywhere
     Values in;
     for (const Value& v : inputs) {
       const bool host = v->buffer->placement() != placement_;
-      in.push_back(graph.input(v.type(), "", ir::Layout{host ? 0 : place(v, v->buffer).offset, v->layout.strides}));
+      in.push_back(graph.input(
+          v.type(), "", ir::Layout{host ? 0 : place(v, v->buffer).offset, v->layout.strides}));
     }
     const ir::BuilderScope builder(graph);
     for (const Value& v : graph.add(op, attrs, in)) graph.output(v);
   }
-  return std::make_shared<Watched>(Watched{std::make_unique<cuda::DeviceProgram>(cuda::plan_for_device(graph), device_, kernels_), {}});
+  return std::make_shared<Watched>(Watched{
+      std::make_unique<cuda::DeviceProgram>(cuda::plan_for_device(graph), device_, kernels_), {}});
 }
 
 ir::BufferPtr EagerDevice::temporary(int64_t bytes, const char* label) {
@@ -127,8 +146,9 @@ Values EagerDevice::run(const ir::Op& op, const ir::AttrsPtr& attrs, const Value
       in.push_back(address(number(v)));
       key += '\0';
     } else {
-      usage_error("[{}] operands lie on {} and {} ({}): move one with to(\"{}\") or cpu()", op.name, ir::to_string(placement_),
-                  ir::to_string(there), to_string(v.type()), ir::to_string(placement_));
+      usage_error("[{}] operands lie on {} and {} ({}): move one with to(\"{}\") or cpu()", op.name,
+                  ir::to_string(placement_), ir::to_string(there), to_string(v.type()),
+                  ir::to_string(placement_));
     }
   }
   std::shared_ptr<Watched> found = cache_.find(key);
@@ -148,14 +168,16 @@ Values EagerDevice::run(const ir::Op& op, const ir::AttrsPtr& attrs, const Value
     }
   }
   const ir::BufferPtr arena = temporary(program.info().arena_bytes, "scratch of an op");
-  const ir::BufferPtr workspace = temporary(program.info().workspace_bytes, "workspace of a product");
+  const ir::BufferPtr workspace =
+      temporary(program.info().workspace_bytes, "workspace of a product");
   program.run_once(in, out, arena ? address(arena) : 0, workspace ? address(workspace) : 0);
   watch(found);
   if (eager_detects_anomaly())
     for (const Value& result : results)
       if (is_floating(result.dtype()) && has_nan(result.type(), download(result)->buffer->data())) {
         const std::string at = ir::to_string(ir::current_source());
-        usage_error("the first NaN was made by [{}] {}{}", op.name, to_string(result.type()), at.empty() ? "" : ", at " + at);
+        usage_error("the first NaN was made by [{}] {}{}", op.name, to_string(result.type()),
+                    at.empty() ? "" : ", at " + at);
       }
   return results;
 }
@@ -167,7 +189,8 @@ Value EagerDevice::upload(const Value& host) {
   const int64_t bytes = from.type().bytes();
   Value out = ir::make_concrete(from.type(), allocator_->allocate(bytes));
   if (bytes == 0) return out;
-  const char* data = static_cast<const char*>(from->buffer->data()) + from->layout.offset * element_size(from);
+  const char* data =
+      static_cast<const char*>(from->buffer->data()) + from->layout.offset * element_size(from);
   raise(device_.to_device(address(out->buffer), data, bytes));
   raise(device_.synchronize());
   return out;
@@ -179,7 +202,10 @@ Value EagerDevice::download(const Value& value) {
   const int64_t bytes = from.type().bytes();
   Value out = ir::make_concrete(from.type(), allocate(bytes));
   if (bytes > 0)
-    raise(device_.to_host(out->buffer->data(), address(from->buffer) + static_cast<uint64_t>(from->layout.offset * element_size(from)), bytes));
+    raise(device_.to_host(
+        out->buffer->data(),
+        address(from->buffer) + static_cast<uint64_t>(from->layout.offset * element_size(from)),
+        bytes));
   check();
   return out;
 }

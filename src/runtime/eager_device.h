@@ -1,8 +1,9 @@
-// Eager ops on a GPU: an op call is a program of one op, as on the CPU, that is planned, compiled and remembered, and asked for
-// without waiting for it. Operands and results lie in the device's caching allocator.
+// Eager ops on a GPU: an op call is a program of one op, as on the CPU, that is planned, compiled
+// and remembered, and asked for without waiting for it. Operands and results lie in the device's
+// caching allocator.
 #pragma once
 
-#include <array>
+#include <map>
 #include <set>
 #include <thread>
 
@@ -24,15 +25,17 @@ class EagerDevice {
   const cuda::MakeModules& make_modules() const { return make_modules_; }
   DeviceAllocator& allocator() const { return *allocator_; }
 
-  /// Executes an op. Operands of the host are uploaded if they are numbers (is_number); usage error for others, and for those of
-  /// other devices.
+  /// Executes an op. Operands of the host are uploaded if they are numbers (is_number); usage error
+  /// for others, and for those of other devices.
   ir::Values run(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs);
-  /// Contiguous copies. upload() waits until the host's memory may go; download() for everything that was asked for.
+  /// Contiguous copies. upload() waits until the host's memory may go; download() for everything
+  /// that was asked for.
   ir::Value upload(const ir::Value& host);
   ir::Value download(const ir::Value& value);
   /// The bytes of all elements are zero.
   ir::Value zeros(const ir::Type& type);
-  /// Waits for everything that was asked for. Usage error for an index that was out of range since the last call.
+  /// Waits for everything that was asked for. Usage error for an index that was out of range since
+  /// the last call.
   void check();
 
   /// A program that may find something wrong while it runs, which the next check() raises.
@@ -53,7 +56,8 @@ class EagerDevice {
   /// Calls come from one thread, which the driver's context belongs to.
   void check_thread() const;
   ir::BufferPtr number(const ir::Value& host);
-  std::shared_ptr<Watched> compile(const ir::Op& op, const ir::AttrsPtr& attrs, const ir::Values& inputs);
+  std::shared_ptr<Watched> compile(const ir::Op& op, const ir::AttrsPtr& attrs,
+                                   const ir::Values& inputs);
   ir::BufferPtr temporary(int64_t bytes, const char* label);
 
   cuda::Device& device_;
@@ -64,7 +68,8 @@ class EagerDevice {
   std::shared_ptr<cuda::LoadedKernels> kernels_;
   const std::shared_ptr<cuda::Scratch> scratch_;
   ProgramCache<Watched> cache_;
-  std::set<std::shared_ptr<Watched>> unchecked_;  // ran since the last check(), and may have something to say
+  std::set<std::shared_ptr<Watched>>
+      unchecked_;  // ran since the last check(), and may have something to say
 
   // Numbers by their bytes, and page-locked memory that they are copied from.
   struct Number {

@@ -8,7 +8,9 @@ namespace {
 thread_local std::string_view t_label;
 
 int64_t now_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 std::vector<MemoryFrame> frames(const ir::Source& source, std::string_view label) {
@@ -18,8 +20,12 @@ std::vector<MemoryFrame> frames(const ir::Source& source, std::string_view label
 
 }  // namespace
 
-AllocationLabel::AllocationLabel(std::string_view label) : previous_(t_label) { t_label = label; }
-AllocationLabel::~AllocationLabel() { t_label = previous_; }
+AllocationLabel::AllocationLabel(std::string_view label) : previous_(t_label) {
+  t_label = label;
+}
+AllocationLabel::~AllocationLabel() {
+  t_label = previous_;
+}
 
 void MemoryLedger::enter_segment(const void* segment, int64_t size, bool small) {
   ++counters.num_device_alloc;
@@ -63,7 +69,8 @@ void MemoryLedger::reset_peaks() {
 }
 void MemoryLedger::reset_totals() {
   counters.each([](MemoryStat& s) { s.allocated = s.freed = 0; });
-  counters.num_alloc_retries = counters.num_ooms = counters.num_device_alloc = counters.num_device_free = 0;
+  counters.num_alloc_retries = counters.num_ooms = counters.num_device_alloc =
+      counters.num_device_free = 0;
 }
 
 void MemoryLedger::event(MemoryEvent::Action action, const void* address, int64_t size) {
@@ -88,8 +95,12 @@ std::vector<MemoryEvent> MemoryLedger::history() const {
   std::vector<MemoryEvent> out;
   for (size_t i = 0; i < history_.size(); ++i) {
     const Event& e = history_[(oldest_ + i) % history_.size()];
-    out.push_back({.action = e.action, .address = reinterpret_cast<int64_t>(e.address), .size = e.size, .time_us = e.time_us,
-                   .frames = frames(e.source, e.label), .user_metadata = std::string(e.label)});
+    out.push_back({.action = e.action,
+                   .address = reinterpret_cast<int64_t>(e.address),
+                   .size = e.size,
+                   .time_us = e.time_us,
+                   .frames = frames(e.source, e.label),
+                   .user_metadata = std::string(e.label)});
   }
   return out;
 }

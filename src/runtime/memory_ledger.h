@@ -1,5 +1,5 @@
-// What a caching allocator writes down: counters, blocks in use, and the history of events. Not thread-safe: the allocator
-// has a lock.
+// What a caching allocator writes down: counters, blocks in use, and the history of events. Not
+// thread-safe: the allocator has a lock.
 #pragma once
 
 #include <string>
@@ -19,7 +19,8 @@ class MemoryLedger {
   /// Memory that was taken from the system or given back to it.
   void enter_segment(const void* segment, int64_t size, bool small);
   void leave_segment(const void* segment, int64_t size, bool small);
-  /// A block that is in use from now on, for what this thread's AllocationLabel and source line say; and until now.
+  /// A block that is in use from now on, for what this thread's AllocationLabel and source line
+  /// say; and until now.
   void enter_block(const void* block, int64_t size, int64_t requested, bool small);
   void leave_block(const void* block);
   /// A request that could not be met.

@@ -46,10 +46,16 @@ class ProgramCache {
   std::unordered_map<std::string, typename decltype(order_)::iterator> map_;
 };
 
-/// Everything that a program of one op depends on, as bytes. Whoever depends on where operands begin adds that.
-inline void make_program_key(const ir::Op& op, const ir::Attrs& attrs, const ir::Values& inputs, std::string& key) {
-  auto bytes = [&key](const auto& value) { key.append(reinterpret_cast<const char*>(&value), sizeof value); };
-  auto dims = [&key](const ir::Dims& d) { key.append(reinterpret_cast<const char*>(d.data()), d.size() * sizeof(int64_t)); };
+/// Everything that a program of one op depends on, as bytes. Whoever depends on where operands
+/// begin adds that.
+inline void make_program_key(const ir::Op& op, const ir::Attrs& attrs, const ir::Values& inputs,
+                             std::string& key) {
+  auto bytes = [&key](const auto& value) {
+    key.append(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  auto dims = [&key](const ir::Dims& d) {
+    key.append(reinterpret_cast<const char*>(d.data()), d.size() * sizeof(int64_t));
+  };
   key.clear();
   bytes(&op);
   bytes(default_thread_pool().num_threads());

@@ -228,7 +228,7 @@ Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** 
     std::vector<HostModule::Range> memory;
     for (auto& [address, bytes] : memory_) memory.push_back({at<void>(address), bytes});
     return f.text.grouped ? module.run_group(f.text, table, count, blocks, memory, tracked, 1)
-                           : module.run(f.text, words.data(), blocks, memory, tracked, 1);
+                          : module.run(f.text, words.data(), blocks, memory, tracked, 1);
   });
 }
 
@@ -292,9 +292,7 @@ Status CpuDevice::run_convolution(const Convolution& c, const ProductPlan& plan,
   if (c.type == ProductType::f64 || (half && c.kind == Kind::weight_gradient))
     return "a convolution that was not to be asked for";
   ConvolutionArgs args;
-  args.dtype = !half                           ? DType::f32
-               : c.type == ProductType::bf16 ? DType::bf16
-                                             : DType::f16;
+  args.dtype = !half ? DType::f32 : c.type == ProductType::bf16 ? DType::bf16 : DType::f16;
   args.images = c.images;
   args.channels = c.channels;
   args.filters = c.filters;

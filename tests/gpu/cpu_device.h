@@ -69,13 +69,14 @@ class CpuDevice final : public Device {
   int64_t allocated_bytes() const;
   size_t launches = 0, graph_launches = 0, planned_products = 0, planned_convolutions = 0;
   std::string products = "cpu";  ///< the version of the library
-  std::string missing;   ///< why there are no modules
-  std::string no_convolutions;  ///< why there is no library of them; "": there is one
-  std::string no_trace;  ///< the answer of begin_trace(), "": there are traces
-  /// Work is done when somebody waits for it, as late as can be: what is read before, or given another
-  /// value too early, shows.
+  std::string missing;           ///< why there are no modules
+  std::string no_convolutions;   ///< why there is no library of them; "": there is one
+  std::string no_trace;          ///< the answer of begin_trace(), "": there are traces
+  /// Work is done when somebody waits for it, as late as can be: what is read before, or given
+  /// another value too early, shows.
   bool lazy = false;
-  /// Kernels are compiled when one is executed, all that are known by then together, without optimisation.
+  /// Kernels are compiled when one is executed, all that are known by then together, without
+  /// optimisation.
   bool batched = false;
   int64_t memory_bytes = int64_t{4} << 30;  ///< that can be allocated
   bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory

@@ -1,4 +1,5 @@
-// The caching allocator of devices: sizes and splits as PyTorch's, reuse, statistics, snapshots, the end of memory.
+// The caching allocator of devices: sizes and splits as PyTorch's, reuse, statistics, snapshots,
+// the end of memory.
 #include "runtime/device_allocator.h"
 
 #include <gtest/gtest.h>
@@ -50,7 +51,8 @@ TEST(DeviceAllocator, HasPyTorchsSizes) {
 
 TEST(DeviceAllocator, SplitsAndJoins) {
   Allocator a;
-  ir::BufferPtr first = a.is->allocate(1000), second = a.is->allocate(600), third = a.is->allocate(1);
+  ir::BufferPtr first = a.is->allocate(1000), second = a.is->allocate(600),
+                third = a.is->allocate(1);
   const auto at = [](const ir::BufferPtr& b) { return reinterpret_cast<uint64_t>(b->data()); };
   EXPECT_EQ(at(second), at(first) + 1024);
   EXPECT_EQ(at(third), at(second) + 1024);
@@ -173,7 +175,8 @@ TEST(DeviceAllocator, GivesBackWhatIsCachedAndTriesAgain) {
     a.is->allocate(100 * kMiB);
     ADD_FAILURE();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("more than the device has"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("more than the device has"), std::string::npos)
+        << e.what();
   }
 }
 

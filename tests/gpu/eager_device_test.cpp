@@ -1,4 +1,5 @@
-// Tensors on a device, and ops on them one by one, with a CPU in the place of the GPU: kernels are the text of the GPU's.
+// Tensors on a device, and ops on them one by one, with a CPU in the place of the GPU: kernels are
+// the text of the GPU's.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -58,7 +59,8 @@ TEST(Device, HasAName) {
   EXPECT_EQ(Device("cuda:3").index, 3);
   EXPECT_EQ(Device("cuda:3").to_string(), "cuda:3");
   EXPECT_EQ(Device().to_string(), "cpu");
-  for (const char* wrong : {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "cpu:1", "cuda:99999", "CUDA"})
+  for (const char* wrong :
+       {"", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1 ", "cpu:1", "cuda:99999", "CUDA"})
     EXPECT_EQ(message_of([&] { Device(wrong).to_string(); }),
               "\"" + std::string(wrong) + "\" is no device: \"cpu\", \"cuda\" and \"cuda:1\" are");
 }
@@ -102,7 +104,8 @@ TEST_F(OnDevice, RandomNumbersAreTheCpus) {
   manual_seed(7);
   const Tensor a = rand({5, 3}), b = randn({1000}), mask = dropout(ones({40, 40}), 0.3);
   manual_seed(7);
-  const Tensor x = rand({5, 3}, "cuda"), y = randn({1000}, "cuda"), z = dropout(ones({40, 40}, DType::f32, "cuda"), 0.3);
+  const Tensor x = rand({5, 3}, "cuda"), y = randn({1000}, "cuda"),
+               z = dropout(ones({40, 40}, DType::f32, "cuda"), 0.3);
   EXPECT_TRUE(x.is_cuda() && y.is_cuda() && z.is_cuda());
   EXPECT_EQ(bits(x), bits(a));
   EXPECT_EQ(bits(y), bits(b));
@@ -137,17 +140,22 @@ TEST_F(OnDevice, InPlaceWritesAreSeenByViews) {
 
 TEST_F(OnDevice, DevicesDoNotMix) {
   const Tensor x = numbers({2, 3}, 1), y = x.cuda();
-  EXPECT_EQ(message_of([&] { x + y; }), "[add] operands lie on cuda:0 and cpu (f32[2,3]): move one with to(\"cuda:0\") or cpu()");
-  EXPECT_EQ(message_of([&] { matmul(y, x.t()); }).substr(0, 40), "[matmul] operands lie on cuda:0 and cpu ");
+  EXPECT_EQ(
+      message_of([&] { x + y; }),
+      "[add] operands lie on cuda:0 and cpu (f32[2,3]): move one with to(\"cuda:0\") or cpu()");
+  EXPECT_EQ(message_of([&] { matmul(y, x.t()); }).substr(0, 40),
+            "[matmul] operands lie on cuda:0 and cpu ");
   // Numbers of the CPU may be anywhere, as in PyTorch.
   EXPECT_EQ(bits(y * scalar(1.5)), bits(x * 1.5));
   EXPECT_EQ(bits(scalar(2) - y), bits(2.0 - x));
   EXPECT_TRUE((scalar(2) * scalar(3)).device().is_cpu());
-  EXPECT_EQ(message_of([] { zeros({2}, DType::f32, "cuda:7"); }).find("no error"), std::string::npos);
+  EXPECT_EQ(message_of([] { zeros({2}, DType::f32, "cuda:7"); }).find("no error"),
+            std::string::npos);
 }
 
 TEST_F(OnDevice, IndicesOutOfRangeAreRaised) {
-  const Tensor table = numbers({5, 3}, 1).cuda(), ids = from_vector(std::vector<int64_t>{0, 7}, {2}).cuda();
+  const Tensor table = numbers({5, 3}, 1).cuda(),
+               ids = from_vector(std::vector<int64_t>{0, 7}, {2}).cuda();
   const Tensor rows = embedding(ids, table);
   const std::string message = message_of([&] { rows.cpu(); });
   EXPECT_NE(message.find("index 7 is out of range 0..4"), std::string::npos) << message;
@@ -157,7 +165,9 @@ TEST_F(OnDevice, IndicesOutOfRangeAreRaised) {
   EXPECT_THROW(cuda::synchronize(), Error);
 }
 
-TEST_F(OnDevice, OpsHaveTheCpusBits) { ops_have_the_cpus_bits(); }
+TEST_F(OnDevice, OpsHaveTheCpusBits) {
+  ops_have_the_cpus_bits();
+}
 
 // Operands that begin anywhere, and products of them.
 TEST_F(OnDevice, ViewsAreReadWhereTheyLie) {
@@ -227,7 +237,8 @@ TEST_F(OnDevice, MemoryIsCounted) {
   EXPECT_EQ(read_file(folder / "device.pickle").substr(0, 2), "\x80\x02");
   bool named = false;
   for (const MemoryEvent& e : snapshot.trace)
-    for (const MemoryFrame& f : e.frames) named |= f.name == "softmax" && f.filename.ends_with("eager_device_test.cpp");
+    for (const MemoryFrame& f : e.frames)
+      named |= f.name == "softmax" && f.filename.ends_with("eager_device_test.cpp");
   EXPECT_TRUE(named);
   EXPECT_EQ(memory_allocated("cuda:5"), 0) << "asking does not open a device";
 }
@@ -254,10 +265,12 @@ TEST_F(OnDevice, OneThreadUsesADevice) {
   const Tensor x = numbers({2}, 1).cuda();
   std::string message;
   std::thread([&] { message = message_of([&] { x + 1.0; }); }).join();
-  EXPECT_EQ(message, "tensors on cuda:0 are used by the thread that used it first, and by no other");
+  EXPECT_EQ(message,
+            "tensors on cuda:0 are used by the thread that used it first, and by no other");
 }
 
-// Training steps op by op: modules, dropout, clipping and optimizers, with the CPU's bits where no attention is involved.
+// Training steps op by op: modules, dropout, clipping and optimizers, with the CPU's bits where no
+// attention is involved.
 TEST_F(OnDevice, TrainsAsTheCpuDoes) {
   const auto train = [](const Device& place) {
     Network network;
@@ -265,12 +278,16 @@ TEST_F(OnDevice, TrainsAsTheCpuDoes) {
       p = p.detach().to(place).clone();
       p.set_requires_grad();
     }
-    network.table = network.parameters[0], network.w1 = network.parameters[1], network.b1 = network.parameters[2];
-    network.w2 = network.parameters[3], network.gain = network.parameters[4], network.shift = network.parameters[5];
-    network.optimizer = std::make_unique<optim::AdamW>(network.parameters, optim::AdamWOptions{.weight_decay = 0.1});
+    network.table = network.parameters[0], network.w1 = network.parameters[1],
+    network.b1 = network.parameters[2];
+    network.w2 = network.parameters[3], network.gain = network.parameters[4],
+    network.shift = network.parameters[5];
+    network.optimizer = std::make_unique<optim::AdamW>(network.parameters,
+                                                       optim::AdamWOptions{.weight_decay = 0.1});
     std::vector<Tensor> out;
     for (uint64_t step = 0; step < 3; ++step) {
-      const auto results = network.step({tokens({3, 7}, step, 50).to(place), tokens({3, 7}, step + 9, 10).to(place), scalar(0.01)});
+      const auto results = network.step({tokens({3, 7}, step, 50).to(place),
+                                         tokens({3, 7}, step + 9, 10).to(place), scalar(0.01)});
       out.insert(out.end(), results.begin(), results.end());
     }
     out.insert(out.end(), network.parameters.begin(), network.parameters.end());
@@ -280,14 +297,18 @@ TEST_F(OnDevice, TrainsAsTheCpuDoes) {
   for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(bits(got[i]), bits(want[i])) << i;
 }
 
-// Autocast, loss scaling with a step that is skipped, regions that run again, a folder that is saved and read.
+// Autocast, loss scaling with a step that is skipped, regions that run again, a folder that is
+// saved and read.
 TEST_F(OnDevice, MixedPrecisionAndStateAreTheCpus) {
   struct Mlp : nn::Module {
     nn::Linear up{6, 16}, down{16, 3};
     nn::LayerNorm norm{6};
-    Mlp() { register_module("up", up), register_module("down", down), register_module("norm", norm); }
+    Mlp() {
+      register_module("up", up), register_module("down", down), register_module("norm", norm);
+    }
     Tensor forward(const Tensor& x) override {
-      return down(checkpoint([&](const Tensor& in) { return dropout(gelu(up(norm(in))), 0.25); }, x));
+      return down(
+          checkpoint([&](const Tensor& in) { return dropout(gelu(up(norm(in))), 0.25); }, x));
     }
   };
   TempFolder folder;
@@ -329,7 +350,9 @@ TEST_F(OnDevice, MixedPrecisionAndStateAreTheCpus) {
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < got.size(); ++i) {
     const std::vector<double> a = got[i].to_vector<double>(), b = want[i].to_vector<double>();
-    for (size_t k = 0; k < a.size(); ++k) ASSERT_NEAR(a[k], b[k], 5e-3 * (1 + std::abs(b[k]))) << i << ": products of bf16 are the library's";
+    for (size_t k = 0; k < a.size(); ++k)
+      ASSERT_NEAR(a[k], b[k], 5e-3 * (1 + std::abs(b[k])))
+          << i << ": products of bf16 are the library's";
   }
 }
 
@@ -357,14 +380,19 @@ TEST_F(OnDevice, CompiledFunctionsRunWhereTheirStateLies) {
   EXPECT_EQ(bits(state), bits(want));
   EXPECT_NE(f.explain().find("program on cuda:0"), std::string::npos);
   EXPECT_GT(f.info().kernels, 0);
-  EXPECT_EQ(message_of([&] { f({numbers({4}, 2), scalar(1)}); }),
-            "a compiled function runs on one device, but argument 0 (f32[4]) lies on cpu and state 1 (f32[4]) on cuda:0: move one of them");
+  EXPECT_EQ(message_of([&] {
+              f({numbers({4}, 2), scalar(1)});
+            }),
+            "a compiled function runs on one device, but argument 0 (f32[4]) lies on cpu and state "
+            "1 (f32[4]) on cuda:0: move one of them");
 }
 
 TEST_F(OnDevice, CompiledFunctionsFollowTheirModule) {
   nn::Linear layer(3, 2);
   layer.initialize(1);
-  CompiledFunction f = compile([&](const std::vector<Tensor>& in) { return std::vector<Tensor>{dropout(layer(in[0]), 0.5)}; });
+  CompiledFunction f = compile([&](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{dropout(layer(in[0]), 0.5)};
+  });
   const Tensor x = numbers({5, 3}, 2);
   manual_seed(1);
   const std::string want = bits(f({x})[0]);

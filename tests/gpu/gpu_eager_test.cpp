@@ -20,7 +20,8 @@ double us_per_call(const std::function<void()>& f, int calls) {
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < calls; ++i) f();
   synchronize();
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count() /
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+             .count() /
          calls;
 }
 
@@ -43,7 +44,8 @@ TEST(Gpu, EagerOverhead) {
   {
     const Tensor x = numbers({64, 64}, 1).cuda(), y = numbers({64, 64}, 2).cuda();
     NoGradGuard no_grad;
-    report("eager add of 64 x 64 (us per call)", format("{:.1f}", us_per_call([&] { x + y; }, 2000)));
+    report("eager add of 64 x 64 (us per call)",
+           format("{:.1f}", us_per_call([&] { x + y; }, 2000)));
     report("eager matmul of 64 x 64 (us per call)",
            format("{:.1f}", us_per_call([&] { matmul(x, y); }, 2000)));
     report("copy of one element to the host (us)",

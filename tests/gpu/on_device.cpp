@@ -29,7 +29,8 @@ void ops_have_the_cpus_bits() {
     std::vector<Tensor> x, out;
     for (size_t i = 0; i < c.operands.size(); ++i) {
       x.push_back(operand(c, i, dtype).to(place));
-      if (c.differentiable && dtype == DType::f32 && c.operands[i].classes == 0) x.back().set_requires_grad();
+      if (c.differentiable && dtype == DType::f32 && c.operands[i].classes == 0)
+        x.back().set_requires_grad();
     }
     out.push_back(c.run(x));
     if (!c.differentiable || dtype != DType::f32) return out;
@@ -50,7 +51,9 @@ void ops_have_the_cpus_bits() {
       try {
         d.got = run(c, dtype, "cuda");
       } catch (const Error& e) {
-        EXPECT_NE(std::string(e.what()).find("has no implementation for the GPU"), std::string::npos) << c.name << ": " << e.what();
+        EXPECT_NE(std::string(e.what()).find("has no implementation for the GPU"),
+                  std::string::npos)
+            << c.name << ": " << e.what();
         ++without;
         continue;
       }
@@ -66,15 +69,18 @@ void ops_have_the_cpus_bits() {
       EXPECT_TRUE(d.got[i].is_cuda()) << what << ", result " << i;
       EXPECT_EQ(d.got[i].dtype(), d.want[i].dtype()) << what << ", result " << i;
       // Products and attention are the family's.
-      const bool family = d.c->name.find("matmul") == 0 || d.c->name.find("linear") != std::string::npos ||
+      const bool family = d.c->name.find("matmul") == 0 ||
+                          d.c->name.find("linear") != std::string::npos ||
                           d.c->name.find("attention") == 0 || d.c->name.find("conv") == 0;
       if (!family) {
         EXPECT_EQ(bits(d.got[i]), bits(d.want[i])) << what << ", result " << i;
         continue;
       }
-      const std::vector<double> got = d.got[i].to_vector<double>(), want = d.want[i].to_vector<double>();
+      const std::vector<double> got = d.got[i].to_vector<double>(),
+                                want = d.want[i].to_vector<double>();
       const double unit = d.dtype == DType::bf16 ? 0.03 : 1e-5;
-      for (size_t k = 0; k < got.size(); ++k) ASSERT_NEAR(got[k], want[k], unit * (1 + std::abs(want[k]))) << what << ", result " << i;
+      for (size_t k = 0; k < got.size(); ++k)
+        ASSERT_NEAR(got[k], want[k], unit * (1 + std::abs(want[k]))) << what << ", result " << i;
     }
   }
 }
@@ -89,7 +95,8 @@ struct TinyGpt2 {
     manual_seed(3);
     model->initialize(1);
     model->to(place);
-    optimizer = std::make_unique<optim::AdamW>(optim::weight_decay_groups(*model, 0.1), optim::AdamWOptions{.lr = 1e-2});
+    optimizer = std::make_unique<optim::AdamW>(optim::weight_decay_groups(*model, 0.1),
+                                               optim::AdamWOptions{.lr = 1e-2});
   }
   std::vector<Tensor> step(const std::vector<Tensor>& in) {
     const Tensor loss = model->loss(in[0], in[1]);
@@ -111,7 +118,8 @@ void gpt2_trains_op_by_op_as_compiled() {
     CompiledFunction program = compile(step);
     std::vector<Tensor> out;
     for (uint64_t i = 0; i < 3; ++i) {
-      const std::vector<Tensor> in{tokens({2, 13}, i, 61).to(place), tokens({2, 13}, i + 5, 61).to(place)};
+      const std::vector<Tensor> in{tokens({2, 13}, i, 61).to(place),
+                                   tokens({2, 13}, i + 5, 61).to(place)};
       for (const Tensor& t : compiled ? program(in) : step(in)) {
         EXPECT_EQ(t.device(), place);
         out.push_back(t);
@@ -124,14 +132,16 @@ void gpt2_trains_op_by_op_as_compiled() {
     }
     return out;
   };
-  const auto cpu = train("cpu", false), eager = train("cuda", false), compiled = train("cuda", true);
+  const auto cpu = train("cpu", false), eager = train("cuda", false),
+             compiled = train("cuda", true);
   for (size_t i = 0; i < cpu.size(); ++i) {
     EXPECT_EQ(bits(eager[i]), bits(compiled[i])) << i;
     const std::vector<double> a = eager[i].to_vector<double>(), b = cpu[i].to_vector<double>();
     for (size_t k = 0; k < a.size(); ++k) ASSERT_NEAR(a[k], b[k], 2e-4 * (1 + std::abs(b[k]))) << i;
   }
   manual_seed(4);
-  EXPECT_EQ(rand({2}).device(), Device()) << "the generator may be on the device, numbers of the CPU are its own";
+  EXPECT_EQ(rand({2}).device(), Device())
+      << "the generator may be on the device, numbers of the CPU are its own";
 }
 
 }  // namespace corten::testing

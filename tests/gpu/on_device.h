@@ -1,4 +1,5 @@
-// What tensors on "cuda:0" must do, whatever stands there: a CPU in tests, a card where there is one.
+// What tensors on "cuda:0" must do, whatever stands there: a CPU in tests, a card where there is
+// one.
 #pragma once
 
 #include <string>
@@ -10,12 +11,12 @@ namespace corten::testing {
 /// Every element, of any dtype, with one NaN.
 std::string bits(const Tensor& t);
 
-/// Every op of the table with its gradients, op by op: pointwise ops and reductions have the CPU's bits, products and attention
-/// are near.
+/// Every op of the table with its gradients, op by op: pointwise ops and reductions have the CPU's
+/// bits, products and attention are near.
 void ops_have_the_cpus_bits();
 
-/// Modules move, optimizers follow; op by op and compiled, on tensors of the device, steps have the same bits, as attention is
-/// one kernel in both; the CPU's are near.
+/// Modules move, optimizers follow; op by op and compiled, on tensors of the device, steps have the
+/// same bits, as attention is one kernel in both; the CPU's are near.
 void gpt2_trains_op_by_op_as_compiled();
 
 }  // namespace corten::testing
