@@ -48,8 +48,10 @@ struct Loaded {
     if (missing.empty())
       missing = env_string("CORTEN_CUDA_PLUGIN")
                     ? format("CORTEN_CUDA_PLUGIN names no file: {}", places[0])
-                    : "this build has no CUDA plug-in: configure with -DCORTEN_CUDA=ON where the "
-                      "CUDA toolkit is installed";
+                    : format("no CUDA plug-in: {} is neither in {} nor in {}../lib/ nor on the "
+                             "library path; set CORTEN_CUDA_PLUGIN to where it is, or configure "
+                             "Corten with -DCORTEN_CUDA=ON where the CUDA toolkit is installed",
+                             kName, own_folder(), own_folder());
   }
 };
 
