@@ -204,6 +204,7 @@ class Linear : public Quantizable {
   Tensor forward(const Tensor& x) override;
   std::string extra_repr() const override;
   Tensor bias;
+  bool float8 = false;  ///< multiplies by float8_linear(): convert_to_float8_training(), corten/float8.h
 };
 
 /// y = x weight + bias with weight [in, out], as GPT-2 stores it; weight starts as N(0, 0.02^2),
@@ -214,6 +215,7 @@ class Conv1D : public Quantizable {
   Tensor forward(const Tensor& x) override;
   std::string extra_repr() const override;
   Tensor bias;
+  bool float8 = false;  ///< as Linear's
 };
 
 /// Rows of weight [count, dim] by integer ids [...]: [..., dim]; weight starts as N(0, 1). Quantised to 8 bits only.

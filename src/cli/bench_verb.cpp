@@ -33,6 +33,7 @@ int run_bench_train(const Args& args) {
   parser.option("--steps", options.steps, "steps to measure", {1, 1e7});
   parser.option("--virtual-shards", options.virtual_shards, "micro-batches per step", {1, 1e6});
   parser.option("--memory-budget", budget, "bytes the step may use (\"2GiB\"); as train.memory_budget");
+  parser.flag("--float8", options.float8, "linear layers multiply 8-bit floats; as train.float8");
   parser.flag("--no-compile", no_compile, "run op by op");
   common.add_to(parser);
   if (!parser.parse(args)) {

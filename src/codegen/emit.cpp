@@ -128,8 +128,8 @@ void Emitter::emit_invariants() {
     const auto arg = [&](int i) { return n.arg[i] >= 0 ? invariant_[n.arg[i]] : nullptr; };
     if (n.op == ScalarOp::param)
       invariant_[id] = params_[static_cast<size_t>(n.imm)];
-    else if (n.op == ScalarOp::round_bf16)
-      invariant_[id] = from_memory(DType::bf16, bf16_bits(arg(0), 1), 1);
+    else if (const auto rounded = ir::rounded_type(n.op))
+      invariant_[id] = from_memory(*rounded, to_memory(*rounded, arg(0), 1), 1);
     else
       invariant_[id] =
           op(n, n.arg[0] >= 0 ? node(n.arg[0]).type : n.type, arg(0), arg(1), arg(2), 1);
@@ -160,8 +160,8 @@ void Emitter::begin_stage(Row& row, const Stage& stage) {
     } else if (n.op == ScalarOp::load || n.op == ScalarOp::index) {
       place_access(row, static_cast<int>(n.imm));
       row.scalar[id] = load_scalar(row, n);
-    } else if (n.op == ScalarOp::round_bf16) {
-      row.scalar[id] = from_memory(DType::bf16, bf16_bits(arg(0), 1), 1);
+    } else if (const auto rounded = ir::rounded_type(n.op)) {
+      row.scalar[id] = from_memory(*rounded, to_memory(*rounded, arg(0), 1), 1);
     } else {
       row.scalar[id] =
           op(n, n.arg[0] >= 0 ? node(n.arg[0]).type : n.type, arg(0), arg(1), arg(2), 1);
@@ -235,9 +235,14 @@ void Emitter::evaluate_node(Row& row, Lanes& lanes, int32_t id) {
           lanes.value[id] = b_.CreateLoad(type(n.type, kLanes), tile_address(r, i64(0), lanes.c));
       break;
     case ScalarOp::round_bf16:
-      lanes.bits[id] = bf16_bits(arg(0), kLanes);
-      lanes.value[id] = from_memory(DType::bf16, lanes.bits[id], kLanes);
+    case ScalarOp::round_f16:
+    case ScalarOp::round_e4m3:
+    case ScalarOp::round_e5m2: {
+      const DType rounded = *ir::rounded_type(n.op);
+      lanes.bits[id] = to_memory(rounded, arg(0), kLanes);
+      lanes.value[id] = from_memory(rounded, lanes.bits[id], kLanes);
       break;
+    }
     default:
       lanes.value[id] =
           op(n, n.arg[0] >= 0 ? node(n.arg[0]).type : n.type, arg(0), arg(1), arg(2), kLanes);

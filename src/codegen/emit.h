@@ -17,7 +17,7 @@ namespace corten::codegen {
 
 /// Part of the key of cached objects: raise it with every change of what is emitted or of
 /// support.h.
-inline constexpr int kEmitterVersion = 4;
+inline constexpr int kEmitterVersion = 5;
 
 /// The instructions that kernels may use.
 struct Target {

@@ -22,6 +22,8 @@ llvm::Type* Emitter::memory_type(DType dtype, int lanes) {
       return with_lanes(b_.getInt16Ty(), lanes);
     case DType::u8:
     case DType::boolean:
+    case DType::f8_e4m3:
+    case DType::f8_e5m2:
       return with_lanes(b_.getInt8Ty(), lanes);
     default:
       return type(dtype, lanes);
@@ -41,6 +43,9 @@ Value* Emitter::from_memory(DType dtype, Value* raw, int lanes) {
       return b_.CreateZExt(raw, type(DType::i32, lanes));
     case DType::boolean:
       return b_.CreateICmpNE(raw, llvm::Constant::getNullValue(raw->getType()));
+    case DType::f8_e4m3:
+    case DType::f8_e5m2:
+      return from_float8(dtype, raw, lanes);
     default:
       return raw;
   }
@@ -57,16 +62,19 @@ Value* Emitter::to_memory(DType dtype, Value* x, int lanes) {
       return b_.CreateTrunc(x, memory_type(dtype, lanes));
     case DType::boolean:
       return b_.CreateZExt(x, memory_type(dtype, lanes));
+    case DType::f8_e4m3:
+    case DType::f8_e5m2:
+      return float8_bits(dtype, x, lanes);
     default:
       return x;
   }
 }
 
-// A node as elements of an operand. Storing a value that was just rounded to bf16 is one
+// A node as elements of an operand. Storing a value that was just rounded to bf16 or to 8 bits is one
 // conversion, not two.
 Value* Emitter::memory_value(DType dtype, Row& row, Lanes* lanes, int32_t id) {
   if (!lanes) return to_memory(dtype, scalar(row, id), 1);
-  if (dtype == DType::bf16 && lanes->bits[id]) return lanes->bits[id];
+  if (lanes->bits[id] && lanes->bits[id]->getType() == memory_type(dtype, kLanes)) return lanes->bits[id];
   return to_memory(dtype, vector(row, *lanes, id), kLanes);
 }
 

@@ -263,8 +263,6 @@ Value* Emitter::float_op(const ScalarNode& n, Value* a, Value* b, Value* c, int 
     case ScalarOp::cos:
       CORTEN_CHECK(n.type == DType::f64);
       return library_call(n.op, a, lanes);
-    case ScalarOp::round_f16:
-      return b_.CreateFPExt(b_.CreateFPTrunc(a, with_lanes(b_.getHalfTy(), lanes)), t);
     default:
       internal_error("scalar op {} has no meaning for {}", ir::name(n.op), corten::name(n.type));
   }

@@ -41,7 +41,7 @@ class Emitter {
     Value* mask = nullptr;      // <kLanes x i1> of those inside the row; null: all
     Value* count = nullptr;     // how many they are
     std::vector<Value*> value;  // by node
-    std::vector<Value*> bits;   // by node: bf16 bits of round_bf16 nodes
+    std::vector<Value*> bits;   // by node: what round_* nodes are in memory
   };
   struct Streamed {
     Value *address, *value, *aligned;
@@ -127,6 +127,10 @@ class Emitter {
   Value* extremum(bool maximum, Value* a, Value* b);
   Value* library_call(ir::ScalarOp op, Value* x, int lanes);
   Value* bf16_bits(Value* x, int lanes);
+  struct Float8;
+  static const Float8& float8(DType dtype);
+  Value* float8_bits(DType dtype, Value* x, int lanes);
+  Value* from_float8(DType dtype, Value* raw, int lanes);
   Value* scaled(Value* x, Value* n, int lanes);
   Value* constant(const ir::ScalarNode& node, int lanes);
 

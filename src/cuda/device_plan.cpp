@@ -137,16 +137,23 @@ void DevicePlan::plan_products() {
         partition_.steps[static_cast<size_t>(step.library)].members[0])];
     const bool sums = n.op->name == "gemm_continue";
     const bool biased = n.op->name == "gemm" && n.inputs.size() == 3;
-    if (!sums && !biased && (n.op->name != "gemm" || n.inputs.size() != 2))
+    const bool scaled = n.op->name == "scaled_matmul";
+    if (!sums && !biased && !scaled && (n.op->name != "gemm" || n.inputs.size() != 2))
       usage_error("[{}] has no implementation for the GPU", n.op->name);
     const passes::Place &a = partition_.places[n.inputs[0]], &b = partition_.places[n.inputs[1]];
     ProductCalls calls =
         product_calls(n, graph.type(n.inputs[0]), a.layout, graph.type(n.inputs[1]), b.layout);
     calls.product.accumulate = sums;
     calls.product.bias = biased;
-    if (biased)
-      calls.bias = partition_.places[n.inputs[2]].layout.offset *
-                   static_cast<int64_t>(size_of(graph.type(n.inputs[2]).dtype));
+    const auto start = [&](size_t input) {
+      return partition_.places[n.inputs[input]].layout.offset *
+             static_cast<int64_t>(size_of(graph.type(n.inputs[input]).dtype));
+    };
+    if (biased) calls.bias = start(2);
+    if (scaled) {
+      calls.scale_a = start(2);
+      calls.scale_b = start(3);
+    }
     products_.emplace(step.library, std::move(calls));
   }
 }
@@ -331,7 +338,8 @@ passes::Timeline DevicePlan::timeline() const {
   return kernel::timeline(partition_, steps, arena);
 }
 
-std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, int64_t arena_budget) {
+std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, bool has_float8,
+                                            int64_t arena_budget) {
   using Clock = std::chrono::steady_clock;
   const auto ms_since = [](Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -343,7 +351,9 @@ std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, int64_t a
                                         !disabled.count("plan"));
   };
   std::vector<passes::PassRecord> records;
-  ir::Graph graph = passes::run_pipeline(recorded, disabled, &records, passes::Families::gpu);
+  ir::Graph graph = passes::run_pipeline(
+      recorded, disabled, &records,
+      has_float8 ? passes::Families::gpu_float8 : passes::Families::gpu);
   if (!disabled.count("fuse"))
     if (auto with_biases = absorb_biases(graph)) graph = std::move(*with_biases);
   std::unique_ptr<DevicePlan> out = plan(std::move(graph));

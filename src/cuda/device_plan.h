@@ -118,8 +118,10 @@ std::string describe(const ir::Graph& graph, ir::ValueRef value);
 int64_t bytes_besides_arena(const ir::Graph& recorded, int64_t workspace_bytes);
 
 /// Runs the passes for GPUs and plans; computes again what must be for the arena to keep to a
-/// budget, if it can. Usage error for what has no implementation for GPUs.
+/// budget, if it can. `has_float8`: as DeviceInfo says. Usage error for what has no implementation
+/// for GPUs.
 std::unique_ptr<DevicePlan> plan_for_device(
-    const ir::Graph& recorded, int64_t arena_budget = std::numeric_limits<int64_t>::max());
+    const ir::Graph& recorded, bool has_float8,
+    int64_t arena_budget = std::numeric_limits<int64_t>::max());
 
 }  // namespace corten::cuda

@@ -482,15 +482,21 @@ class DeviceProgram::Impl {
       if (!of.accumulate) raise(device_.fill(c, 0, n.types[0].bytes()));
       return;
     }
-    const uint64_t a = address({partition_.places[n.inputs[0]].root}),
-                   b = address({partition_.places[n.inputs[1]].root});
-    const uint64_t bias = of.bias ? address({partition_.places[n.inputs[2]].root}) +
-                                        static_cast<uint64_t>(p.calls.bias)
-                                  : 0;
-    for (const ProductCalls::Call& call : p.calls.calls)
-      raise(device_.run_product(of, p.plan, a + static_cast<uint64_t>(call.a),
-                                b + static_cast<uint64_t>(call.b),
-                                c + static_cast<uint64_t>(call.c), bias, workspace_address_));
+    const auto at = [&](size_t input, int64_t offset) {
+      return address({partition_.places[n.inputs[input]].root}) + static_cast<uint64_t>(offset);
+    };
+    ProductAddresses addresses{.workspace = workspace_address_};
+    if (of.bias) addresses.bias = at(2, p.calls.bias);
+    if (has_8_bits(of.type)) {
+      addresses.scale_a = at(2, p.calls.scale_a);
+      addresses.scale_b = at(3, p.calls.scale_b);
+    }
+    for (const ProductCalls::Call& call : p.calls.calls) {
+      addresses.a = at(0, call.a);
+      addresses.b = at(1, call.b);
+      addresses.c = c + static_cast<uint64_t>(call.c);
+      raise(device_.run_product(of, p.plan, addresses));
+    }
   }
 
   struct PlannedProduct {

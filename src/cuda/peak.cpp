@@ -59,7 +59,8 @@ double measure_peak_flops(Device& device, DType dtype, double seconds) {
   while (status.empty() && spent < seconds) {
     float ms = 0;
     if (keep(device.record_event(events[0])) &&
-        keep(device.run_product(p, plan, memory[0], memory[1], memory[2], 0, memory[3])) &&
+        keep(device.run_product(p, plan,
+                                {.a = memory[0], .b = memory[1], .c = memory[2], .workspace = memory[3]})) &&
         keep(device.record_event(events[1])) &&
         keep(device.milliseconds(events[0], events[1], ms)) && ms > 0) {
       best = std::max(best, 2.0 * kSize * kSize * kSize / (static_cast<double>(ms) * 1e-3));

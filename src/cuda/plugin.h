@@ -14,7 +14,7 @@
 namespace corten::cuda {
 
 /// Of this header: a plug-in of another version is refused.
-inline constexpr int kPluginVersion = 5;
+inline constexpr int kPluginVersion = 6;
 inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
 
 using Status = std::string;
@@ -44,6 +44,8 @@ struct DeviceInfo {
   int multiprocessors = 0;
   int64_t l2_bytes = 0;
   int64_t workspace_bytes = kMaxWorkspace;  ///< that a product takes at most
+  /// Whether tensor cores multiply 8-bit floats.
+  bool has_float8() const { return major * 10 + minor >= 89; }
 };
 
 /// The driver and its devices.
@@ -53,12 +55,15 @@ struct DriverInfo {
   std::vector<DeviceInfo> devices;
 };
 
-enum class ProductType : uint8_t { f32, tf32, bf16, f16, f64 };
+enum class ProductType : uint8_t { f32, tf32, bf16, f16, f64, e4m3, e5m2 };
+inline bool has_8_bits(ProductType type) { return type >= ProductType::e4m3; }
 
 /// c[m, n] = a[m, k] b[k, n] (+ bias[n]) for `batch` matrices, row-major. Leading dimensions and
-/// batch strides are in elements; a transposed operand is stored as its transpose.
+/// batch strides are in elements; a transposed operand is stored as its transpose. With 8 bits it is
+/// scale_a scale_b a b, of which b is transposed.
 struct Product {
   ProductType type = ProductType::f32;  ///< of the operands; sums are f32 (f64)
+  ProductType type_b = ProductType::e4m3, type_c = ProductType::bf16;  ///< b's and c's if a has 8 bits
   bool wide_result = false;             ///< bf16 and f16: c is f32
   bool transpose_a = false, transpose_b = false;
   int64_t m = 0, n = 0, k = 0, batch = 1;
@@ -67,6 +72,12 @@ struct Product {
   bool accumulate = false;  ///< added to what c holds
   int alignment = 16;  ///< bytes that all addresses are multiples of
   bool operator==(const Product&) const = default;
+};
+struct ProductAddresses {
+  uint64_t a = 0, b = 0, c = 0;
+  uint64_t bias = 0;                  ///< where there is one
+  uint64_t scale_a = 0, scale_b = 0;  ///< f32, of operands of 8 bits
+  uint64_t workspace = 0;
 };
 /// The algorithm of a product or a convolution: opaque bytes that can be stored, valid for one device
 /// model and library version.
@@ -148,8 +159,8 @@ class Device {
   /// The library of products and its version: algorithms are not for another one.
   virtual Status product_library(std::string& version) = 0;
   virtual Status plan_product(const Product& product, ProductPlan& plan) = 0;
-  virtual Status run_product(const Product& product, const ProductPlan& plan, uint64_t a,
-                             uint64_t b, uint64_t c, uint64_t bias, uint64_t workspace) = 0;
+  virtual Status run_product(const Product& product, const ProductPlan& plan,
+                             const ProductAddresses& at) = 0;
 
   /// The library of convolutions and its version. Algorithms give the same bits in every run.
   virtual Status convolution_library(std::string& version) {

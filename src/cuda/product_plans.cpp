@@ -26,11 +26,13 @@ Hasher hasher_for(const Device& device, std::string_view what, const std::string
 Hash128 key_of(Device& device, const Product& p) {
   std::string library;
   raise(device.product_library(library));
-  Hasher hasher = hasher_for(device, "product 2", library);
+  Hasher hasher = hasher_for(device, "product 3", library);
   hasher.update_value(static_cast<int>(p.type)).update_value(static_cast<int>(p.wide_result));
   hasher.update_value(static_cast<int>(p.transpose_a)).update_value(static_cast<int>(p.transpose_b));
   for (int64_t n : {p.m, p.n, p.k, p.batch, p.lda, p.ldb, p.ldc, p.stride_a, p.stride_b, p.stride_c})
     hasher.update_value(n);
+  if (has_8_bits(p.type))
+    hasher.update_value(static_cast<int>(p.type_b)).update_value(static_cast<int>(p.type_c));
   // An algorithm serves the product with a bias and without.
   return hasher.update_value(p.alignment).digest128();
 }

@@ -29,8 +29,50 @@ Matrix describe(const ir::Type& type, const ir::Layout& at, const char* which) {
 
 }  // namespace
 
+namespace {
+
+ProductType product_type(const ir::Type& type) {
+  switch (type.dtype) {
+    case DType::f32:
+      return ProductType::f32;
+    case DType::bf16:
+      return ProductType::bf16;
+    case DType::f16:
+      return ProductType::f16;
+    case DType::f64:
+      return ProductType::f64;
+    case DType::f8_e4m3:
+      return ProductType::e4m3;
+    case DType::f8_e5m2:
+      return ProductType::e5m2;
+    default:
+      usage_error("a product of {} on the GPU", to_string(type));
+  }
+}
+
+ProductCalls scaled_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at,
+                          const ir::Type& b, const ir::Layout& b_at) {
+  ProductCalls out;
+  Product& p = out.product;
+  p.type = product_type(a);
+  p.type_b = product_type(b);
+  p.type_c = product_type(node.types[0]);
+  p.m = a.dims[0];
+  p.k = a.dims[1];
+  p.n = b.dims[0];
+  p.transpose_b = true;
+  p.lda = a_at.strides[0];
+  p.ldb = b_at.strides[0];
+  p.ldc = p.n;
+  out.calls.push_back({a_at.offset, b_at.offset, 0});
+  return out;
+}
+
+}  // namespace
+
 ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at,
                            const ir::Type& b, const ir::Layout& b_at) {
+  if (node.op->name == "scaled_matmul") return scaled_calls(node, a, a_at, b, b_at);
   const ir::Type& c = node.types[0];
   const size_t rank = a.dims.size();
   ProductCalls out;
@@ -46,23 +88,9 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
   p.ldc = p.n;
   if (a.dtype != b.dtype)
     usage_error("a product of {} and {} on the GPU", to_string(a), to_string(b));
-  switch (a.dtype) {
-    case DType::f32:
-      // TF32 is what "high" means where the hardware has it.
-      p.type = passes::matmul_precision() == "high" ? ProductType::tf32 : ProductType::f32;
-      break;
-    case DType::bf16:
-      p.type = ProductType::bf16;
-      break;
-    case DType::f16:
-      p.type = ProductType::f16;
-      break;
-    case DType::f64:
-      p.type = ProductType::f64;
-      break;
-    default:
-      usage_error("a product of {} on the GPU", to_string(a));
-  }
+  p.type = product_type(a);
+  // TF32 is what "high" means where the hardware has it.
+  if (p.type == ProductType::f32 && passes::matmul_precision() == "high") p.type = ProductType::tf32;
   p.wide_result = c.dtype == DType::f32 && a.dtype != DType::f32;
   if (c.dtype != a.dtype && !p.wide_result)
     usage_error("a product of {} with a result of {} on the GPU", to_string(a), to_string(c));

@@ -17,10 +17,12 @@ struct ProductCalls {
   };
   std::vector<Call> calls;
   int64_t bias = 0;  ///< bytes from its address, of all calls
+  int64_t scale_a = 0, scale_b = 0;
 };
 
 /// Of a `gemm` node, whose bias is left to the caller: [..., m, k] and [..., k, n] where they lie, to a contiguous
-/// result. Usage error for operands that the library cannot read.
+/// result; or of a `scaled_matmul` node, whose right operand is [n, k] and whose scales are left to the caller. Usage error
+/// for operands that the library cannot read.
 ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::Layout& a_at,
                            const ir::Type& b, const ir::Layout& b_at);
 

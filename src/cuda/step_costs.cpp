@@ -35,7 +35,7 @@ class Costs {
     for (const ir::Type& t : n.types) cost.bytes += t.bytes();
     cost.dtype = n.inputs.empty() ? n.types[0].dtype : graph_.type(n.inputs[0]).dtype;
     const std::string_view name = n.op->name;
-    const bool product = name.starts_with("gemm");
+    const bool product = name.starts_with("gemm") || name == "scaled_matmul";
     if (name.find("attention") != name.npos) {
       cost.flops = attention_flops(n, name.find("grad") != name.npos);
     } else if (product) {

@@ -180,6 +180,10 @@ std::string_view safetensors_name(DType dtype) noexcept {
       return "U8";
     case DType::boolean:
       return "BOOL";
+    case DType::f8_e4m3:
+      return "F8_E4M3";
+    case DType::f8_e5m2:
+      return "F8_E5M2";
   }
   return "";
 }

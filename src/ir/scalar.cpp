@@ -95,6 +95,8 @@ bool well_typed(ScalarOp op, DType t, const DType (&a)[3]) {
       return t == DType::f32 && a[0] == t && a[1] == t;
     case ScalarOp::round_bf16:
     case ScalarOp::round_f16:
+    case ScalarOp::round_e4m3:
+    case ScalarOp::round_e5m2:
       return t == DType::f32 && a[0] == t;
   }
   return false;
@@ -134,6 +136,8 @@ DType scalar_type(DType dtype) {
   switch (dtype) {
     case DType::bf16:
     case DType::f16:
+    case DType::f8_e4m3:
+    case DType::f8_e5m2:
       return DType::f32;
     case DType::u8:
       return DType::i32;
@@ -219,10 +223,29 @@ Expr round_to(DType dtype, Expr x) {
       return unary(ScalarOp::round_bf16, x);
     case DType::f16:
       return unary(ScalarOp::round_f16, x);
+    case DType::f8_e4m3:
+      return unary(ScalarOp::round_e4m3, x);
+    case DType::f8_e5m2:
+      return unary(ScalarOp::round_e5m2, x);
     case DType::u8:
       return x & x.body->constant_int(DType::i32, 255);
     default:
       return x;
+  }
+}
+
+std::optional<DType> rounded_type(ScalarOp op) {
+  switch (op) {
+    case ScalarOp::round_bf16:
+      return DType::bf16;
+    case ScalarOp::round_f16:
+      return DType::f16;
+    case ScalarOp::round_e4m3:
+      return DType::f8_e4m3;
+    case ScalarOp::round_e5m2:
+      return DType::f8_e5m2;
+    default:
+      return std::nullopt;
   }
 }
 

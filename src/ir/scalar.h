@@ -5,11 +5,12 @@
 // the interpreter (exact and double), the LLVM emitter, text, and later GPU emitters.
 //
 // Every operation rounds once, as IEEE 754 says (no contraction: fma only where written). Values have one of the scalar
-// types f32, f64, i64, i32 and boolean; bf16 and f16 values are held as f32 and u8 values as i32 (see scalar_type), and
+// types f32, f64, i64, i32 and boolean; smaller floating types are held as f32 and u8 values as i32 (see scalar_type), and
 // round_to() marks where they are rounded.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -43,6 +44,7 @@ namespace corten::ir {
   X(bitcast, 1)   /* f32 <-> i32, f64 <-> i64 */                                                  \
   X(round_bf16, 1) /* f32 to the nearest bf16 (ties to even, |x| < 2^-126 gives signed zero) */    \
   X(round_f16, 1) /* f32 to the nearest f16 (ties to even, subnormals kept) */                     \
+  X(round_e4m3, 1) X(round_e5m2, 1) /* f32 to the nearest of the 8-bit types: see base/float8.h */ \
   X(exp, 1) X(log, 1) X(tanh, 1) X(erf, 1) X(sin, 1) X(cos, 1)  /* f32: see expand_math */        \
   X(rsqrt, 1)     /* 1 / sqrt(x), two roundings */
 
@@ -68,7 +70,8 @@ inline constexpr Tree kRowTree{64, 1024};   // reductions over the last axis
 inline constexpr Tree kColumnTree{1, 64};   // over any other axis: vector lanes are the columns
 inline constexpr Tree kPairwiseTree{1, 1};  // combines the partial results of chunks
 
-/// The type that values of `dtype` have in the scalar language: bf16, f16 -> f32; u8 -> i32; others themselves.
+/// The type that values of `dtype` have in the scalar language: floating types below 32 bits -> f32; u8 -> i32; others
+/// themselves.
 DType scalar_type(DType dtype);
 
 struct ScalarNode {
@@ -166,8 +169,10 @@ inline Expr convert(Expr x, DType to) {
 }
 inline Expr bitcast(Expr x, DType to) { return x.body->add({ScalarOp::bitcast, to, {x.id, -1, -1}}); }
 
-/// Rounds a value of scalar_type(dtype) to what a tensor of `dtype` can hold (bf16, f16: round once; u8: modulo 256).
+/// Rounds a value of scalar_type(dtype) to what a tensor of `dtype` can hold (small floating types: once; u8: modulo 256).
 Expr round_to(DType dtype, Expr x);
+/// The type that a round_* op rounds to.
+std::optional<DType> rounded_type(ScalarOp op);
 
 /// The meaning of the f32 functions exp, log, tanh, erf, sin, cos, rsqrt in terms of the arithmetic above: our own
 /// polynomials with explicit fma, so that every CPU and GPU gives the same bits. `x` is f32. Error bounds over all 2^32

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/format.h"
-#include "base/half.h"
+#include "base/float8.h"
 #include "ir/scalar.h"
 
 namespace corten::ir {
@@ -268,6 +268,12 @@ ScalarValue eval(const ScalarNode& n, DType arg_type, std::span<const ScalarValu
     case ScalarOp::round_f16:
       if (!exact) return args[0];
       return {from_f16(to_f16(static_cast<float>(args[0].f))), 0};
+    case ScalarOp::round_e4m3:
+      if (!exact) return args[0];
+      return {from_e4m3(to_e4m3(static_cast<float>(args[0].f))), 0};
+    case ScalarOp::round_e5m2:
+      if (!exact) return args[0];
+      return {from_e5m2(to_e5m2(static_cast<float>(args[0].f))), 0};
     default:
       break;
   }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/format.h"
-#include "base/half.h"
+#include "base/float8.h"
 
 namespace corten {
 namespace {
@@ -56,6 +56,10 @@ ScalarValue load_element(DType dtype, const char* from) {
       return {0, read<uint8_t>(from)};
     case DType::boolean:
       return {0, read<uint8_t>(from) != 0};
+    case DType::f8_e4m3:
+      return {from_e4m3(read<uint8_t>(from)), 0};
+    case DType::f8_e5m2:
+      return {from_e5m2(read<uint8_t>(from)), 0};
   }
   return {};
 }
@@ -78,6 +82,10 @@ void store_element(DType dtype, char* to, ScalarValue x) {
       return write(to, static_cast<uint8_t>(x.i));
     case DType::boolean:
       return write(to, static_cast<uint8_t>(x.i != 0));
+    case DType::f8_e4m3:
+      return write(to, to_e4m3(static_cast<float>(x.f)));
+    case DType::f8_e5m2:
+      return write(to, to_e5m2(static_cast<float>(x.f)));
   }
 }
 

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/format.h"
-#include "base/half.h"
+#include "base/float8.h"
 #include "passes/passes.h"
 
 namespace corten::kernel {
@@ -32,6 +32,8 @@ ScalarValue load(DType dtype, const void* data, int64_t i) {
     case DType::i32: return {0, static_cast<const int32_t*>(data)[i]};
     case DType::u8: return {0, static_cast<const uint8_t*>(data)[i]};
     case DType::boolean: return {0, static_cast<const uint8_t*>(data)[i] != 0};
+    case DType::f8_e4m3: return {from_e4m3(static_cast<const uint8_t*>(data)[i]), 0};
+    case DType::f8_e5m2: return {from_e5m2(static_cast<const uint8_t*>(data)[i]), 0};
   }
   return {};
 }
@@ -284,6 +286,8 @@ void to_memory(const HostTensor& tensor, void* data) {
       case DType::i32: static_cast<int32_t*>(data)[i] = static_cast<int32_t>(v.i); break;
       case DType::u8: static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(v.i); break;
       case DType::boolean: static_cast<uint8_t*>(data)[i] = v.i != 0; break;
+      case DType::f8_e4m3: static_cast<uint8_t*>(data)[i] = to_e4m3(static_cast<float>(v.f)); break;
+      case DType::f8_e5m2: static_cast<uint8_t*>(data)[i] = to_e5m2(static_cast<float>(v.f)); break;
     }
   }
 }

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "base/format.h"
-#include "corten/nn.h"
+#include "corten/float8.h"
 #include "corten/random.h"
 
 namespace corten::nn {
@@ -54,11 +54,13 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias, init::Initializer weight
   if (with_bias) register_parameter("bias", bias, {out}, std::move(bias_init));
 }
 Tensor Linear::forward(const Tensor& x) {
-  return is_quantized() ? quantized_linear(x, quantized(), bias) : linear(x, weight, bias);
+  if (is_quantized()) return quantized_linear(x, quantized(), bias);
+  return float8 ? float8_linear(x, weight, bias) : linear(x, weight, bias);
 }
 std::string Linear::extra_repr() const {
   const Shape shape = weight_shape();
-  return format("in={}, out={}, bias={}{}", shape[1], shape[0], bias.defined(), quantized_repr(*this));
+  return format("in={}, out={}, bias={}{}{}", shape[1], shape[0], bias.defined(), quantized_repr(*this),
+                float8 ? ", float8" : "");
 }
 
 Conv1D::Conv1D(int64_t in, int64_t out, init::Initializer weight_init) : Quantizable(true) {
@@ -67,11 +69,12 @@ Conv1D::Conv1D(int64_t in, int64_t out, init::Initializer weight_init) : Quantiz
   register_parameter("bias", bias, {out}, init::zeros());
 }
 Tensor Conv1D::forward(const Tensor& x) {
-  return is_quantized() ? quantized_linear(x, quantized(), bias) : conv1d_linear(x, weight, bias);
+  if (is_quantized()) return quantized_linear(x, quantized(), bias);
+  return float8 ? conv1d_float8_linear(x, weight, bias) : conv1d_linear(x, weight, bias);
 }
 std::string Conv1D::extra_repr() const {
   const Shape shape = weight_shape();
-  return format("in={}, out={}{}", shape[0], shape[1], quantized_repr(*this));
+  return format("in={}, out={}{}{}", shape[0], shape[1], quantized_repr(*this), float8 ? ", float8" : "");
 }
 
 Embedding::Embedding(int64_t count, int64_t dim, init::Initializer weight_init) : Quantizable(false) {

@@ -115,6 +115,12 @@ Value gemm_continue(Value a, Value b, Value c);
 /// x [..., in] times w ([in, out], or [out, in] if transposed) plus bias [out] (may be null). Computes in x's dtype; w and
 /// bias may be f32 masters: their gradients are f32 then.
 Value linear(Value x, Value w, Value bias, bool transposed);
+/// scale_a scale_b a b of 8-bit floats: a [m, k], b [k, n], scales f32 []. No gradient.
+Value scaled_matmul(Value a, Value b, Value scale_a, Value scale_b, DType out_dtype);
+/// {values in an 8-bit type, f32 scale} with x = values * scale: the largest |x| becomes the type's largest number.
+std::pair<Value, Value> float8_scaled(Value x, DType dtype);
+/// linear() whose three products are of 8-bit floats, with one scale per operand.
+Value float8_linear(Value x, Value w, Value bias, bool transposed);
 
 // Networks. Norms and losses compute in f32; the result has x's dtype.
 Value gelu(Value x);       // x Phi(x)

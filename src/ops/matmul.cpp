@@ -11,6 +11,7 @@ struct MatMul {
   struct Attrs { DType out = DType::f32; CORTEN_FIELDS(out) };
   static std::vector<Type> infer(const Attrs& a, const std::vector<Type>& in) {
     const Type &x = in[0], &y = in[1];
+    if (is_float8(x.dtype)) usage_error("[matmul] {} and {}: 8-bit floats multiply by scaled_matmul()", to_string(x), to_string(y));
     bool ok = x.rank() >= 2 && x.rank() == y.rank() && x.dtype == y.dtype && is_floating(x.dtype) &&
               x.dims[x.rank() - 1] == y.dims[y.rank() - 2];
     for (int64_t i = 0; ok && i + 2 < x.rank(); ++i) ok = x.dims[i] == y.dims[i];

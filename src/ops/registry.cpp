@@ -16,9 +16,9 @@
   X(Reshape) X(Permute) X(Expand) X(Slice) X(Pad) X(Gather) X(ScatterAdd) X(ScatterSet)   \
   X(Full) X(Iota)                                                                         \
   /* products */                                                                          \
-  X(MatMul) X(Gemm) X(GemmContinue)                                                                             \
+  X(MatMul) X(Gemm) X(GemmContinue) X(ScaledMatMul)                                                                             \
   /* composites */                                                                        \
-  X(Linear) X(Sigmoid) X(Relu) X(Silu) X(Gelu) X(GeluTanh)                                \
+  X(Linear) X(Float8Linear) X(Sigmoid) X(Relu) X(Silu) X(Gelu) X(GeluTanh)                                \
   X(Softmax) X(SoftmaxGrad) X(LogSoftmax) X(LayerNorm) X(LayerNormGrad) X(RmsNorm)        \
   X(Rotary) X(Embedding) X(CrossEntropy) X(CrossEntropyGrad)                              \
   X(RandomUniform) X(RandomNormal) X(Dropout) X(Attention) X(AttentionGrad)                \

@@ -37,6 +37,10 @@ inline constexpr int64_t kMaxGpuHeadSize = 128, kFewGpuQueries = 8;
 /// Gives convolutions and their gradients to a GPU's library, which rounds its float32 sums to the operands' type: sums that must
 /// not be (weight gradients, what a bias is added to) are made of operands widened to float32. A defining pass, before expand.
 ir::Graph claim_convolutions(const ir::Graph& graph);
+/// Replaces products of 8-bit floats by their definition but for those that tensor cores take, if there are any for such types
+/// (`claimed`): at most one f8_e5m2 operand, sizes k and n in multiples of 16. A defining pass. After expand, which makes
+/// such products of layers; before precision and claim, which see what they became.
+ir::Graph expand_float8(const ir::Graph& graph, bool claimed);
 /// Replaces every composite by its definition, until only primitives are left; with `claimed`, library ops that are
 /// claimed composites too, as the reference evaluates them.
 ir::Graph expand(const ir::Graph& graph, bool claimed = false);

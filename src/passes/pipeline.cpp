@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
 
 #include "base/env.h"
 #include "base/format.h"
@@ -14,12 +13,15 @@
 namespace corten::passes {
 namespace {
 
+constexpr unsigned bit(Families f) { return 1u << static_cast<unsigned>(f); }
+constexpr unsigned kCpu = bit(Families::cpu), kFloat8 = bit(Families::gpu_float8), kGpu = bit(Families::gpu) | kFloat8;
+
 struct Pass {
   std::string_view name;
   bool optional;
   ir::Graph (*run)(const ir::Graph&);
   bool (*needed)() = nullptr;  // null: always
-  std::optional<Families> only = {};  // for one device's families
+  unsigned only = ~0u;  // whose families' pipelines it is in
 };
 
 // Values larger than this are made in pieces of rows. Each piece reads and writes the gradient of the weights again, which
@@ -32,22 +34,24 @@ int64_t chunk_bytes(int mebibytes) {
 constexpr Pass kPipeline[] = {
     {"cse", true, cse},                  // equal composites are expanded once
     {"dce", true, dce},
-    {"claim_composites", false, claim_composites, nullptr, Families::cpu},  // defines the bits of attention
-    {"claim_composites", false, claim_attention, nullptr, Families::gpu},
-    {"claim_composites", false, claim_convolutions, nullptr, Families::gpu},
+    {"claim_composites", false, claim_composites, nullptr, kCpu},  // defines the bits of attention
+    {"claim_composites", false, claim_attention, nullptr, kGpu},
+    {"claim_composites", false, claim_convolutions, nullptr, kGpu},
     {"expand", false, [](const ir::Graph& graph) { return expand(graph); }},
+    {"float8", false, [](const ir::Graph& graph) { return expand_float8(graph, false); }, nullptr, ~kFloat8},
+    {"float8", false, [](const ir::Graph& graph) { return expand_float8(graph, true); }, nullptr, kFloat8},
     {"precision", false, lower_precision, lowers_precision},  // defines the bits of f32 products
     {"fold", true, fold},
     {"cse", true, cse},
-    {"claim", false, claim, nullptr, Families::cpu},  // defines the bits of products
-    {"claim", false, claim_products, nullptr, Families::gpu},
+    {"claim", false, claim, nullptr, kCpu},  // defines the bits of products
+    {"claim", false, claim_products, nullptr, kGpu},
     {"dce", true, dce},
-    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(64)); }, nullptr, Families::cpu},
-    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(256)); }, nullptr, Families::gpu},
-    {"absorb", true, absorb, nullptr, Families::cpu},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(64)); }, nullptr, kCpu},
+    {"chunk", true, [](const ir::Graph& graph) { return chunk_rows(graph, chunk_bytes(256)); }, nullptr, kGpu},
+    {"absorb", true, absorb, nullptr, kCpu},
     {"schedule", true, schedule},
-    {"materialize", false, materialize, nullptr, Families::cpu},
-    {"materialize", false, materialize_for_gpu, nullptr, Families::gpu},
+    {"materialize", false, materialize, nullptr, kCpu},
+    {"materialize", false, materialize_for_gpu, nullptr, kGpu},
 };
 // Not passes over graphs, but switched off by the same names: fuse (kernel/partition), remat (passes/remat, which
 // needs a plan to decide by) and plan (passes/plan_memory).
@@ -94,7 +98,7 @@ ir::Graph run_pipeline(const ir::Graph& graph, const std::set<std::string, std::
   if (verify_always()) ir::verify(graph, "trace");
   for (const Pass& pass : kPipeline) {
     if (pass.needed && !pass.needed()) continue;
-    if (pass.only && *pass.only != families) continue;
+    if (!(pass.only & bit(families))) continue;
     PassRecord record{pass.name, 0, latest->nodes().size(), 0, pass.optional && disabled.count(pass.name) > 0};
     if (!record.skipped) {
       auto start = std::chrono::steady_clock::now();

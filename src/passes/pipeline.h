@@ -16,7 +16,11 @@ struct PassRecord {
 };
 
 /// Whose kernel families claim products and composites.
-enum class Families : uint8_t { cpu, gpu };
+enum class Families : uint8_t {
+  cpu,
+  gpu,
+  gpu_float8  ///< with tensor cores for 8-bit floats
+};
 
 /// Passes switched off by name: from CORTEN_DISABLE=fuse,cse,... (read at each compilation). Usage error for unknown names
 /// and for passes that are part of the program's meaning.

@@ -229,6 +229,16 @@ Graph claim_attention(const Graph& graph) {
   });
 }
 
+Graph expand_float8(const Graph& graph, bool claimed) {
+  return Rewriter(graph).run([&](Rewriter& rw, const Node& n, int32_t) {
+    if (n.op->name != "scaled_matmul") return rw.keep(n);
+    const ir::Type &a = graph.type(n.inputs[0]), &b = graph.type(n.inputs[1]);
+    const bool taken = claimed && (a.dtype == DType::f8_e4m3 || b.dtype == DType::f8_e4m3) && a.dims[1] % 16 == 0 &&
+                       b.dims[0] % 16 == 0 && a.elements() > 0 && b.elements() > 0;
+    return taken ? rw.keep(n) : replaced(rw, n, rw.graph(), n.op->expand);
+  });
+}
+
 namespace {
 /// Definitions of composites, written once for operands of given types: layers and parameters ask for the same again.
 class Definitions {

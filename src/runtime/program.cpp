@@ -243,6 +243,8 @@ bool has_nan(const ir::Type& type, const void* data) {
       case DType::f64: bad = std::isnan(static_cast<const double*>(data)[i]); break;
       case DType::bf16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7f80; break;
       case DType::f16: bad = (static_cast<const uint16_t*>(data)[i] & 0x7fff) > 0x7c00; break;
+      case DType::f8_e4m3: bad = (static_cast<const uint8_t*>(data)[i] & 0x7f) == 0x7f; break;
+      case DType::f8_e5m2: bad = (static_cast<const uint8_t*>(data)[i] & 0x7f) > 0x7c; break;
       default: break;
     }
   }

@@ -6,7 +6,7 @@
 
 #include "base/format.h"
 #include "base/thread_pool.h"
-#include "base/half.h"
+#include "base/float8.h"
 #include "grad/differentiate.h"
 #include "ops/functions.h"
 #include "runtime/allocator.h"
@@ -261,6 +261,8 @@ To element(const void* data, DType dtype, int64_t i) {
     case DType::i32: return static_cast<To>(static_cast<const int32_t*>(data)[i]);
     case DType::u8: return static_cast<To>(static_cast<const uint8_t*>(data)[i]);
     case DType::boolean: return static_cast<To>(static_cast<const bool*>(data)[i]);
+    case DType::f8_e4m3: return static_cast<To>(from_e4m3(static_cast<const uint8_t*>(data)[i]));
+    case DType::f8_e5m2: return static_cast<To>(from_e5m2(static_cast<const uint8_t*>(data)[i]));
   }
   return To();
 }
@@ -586,6 +588,8 @@ Tensor scalar(double value, DType dtype) {
     case DType::boolean: { bool v = value != 0; return from_bytes(&v, {}, dtype); }
     case DType::bf16: { uint16_t v = to_bf16(static_cast<float>(value)); return from_bytes(&v, {}, dtype); }
     case DType::f16: { uint16_t v = to_f16(static_cast<float>(value)); return from_bytes(&v, {}, dtype); }
+    case DType::f8_e4m3: { uint8_t v = to_e4m3(static_cast<float>(value)); return from_bytes(&v, {}, dtype); }
+    case DType::f8_e5m2: { uint8_t v = to_e5m2(static_cast<float>(value)); return from_bytes(&v, {}, dtype); }
   }
   internal_error("unknown dtype");
 }

@@ -137,6 +137,7 @@ BenchTrainResult bench_train(const BenchTrainOptions& options,
                         .seq = options.seq,
                         .virtual_shards = options.virtual_shards,
                         .dtype = options.dtype,
+                        .float8 = options.float8,
                         .compile = options.compile,
                         .memory_budget = options.memory_budget};
   settings.optim.clip_grad_norm = 0;

@@ -24,6 +24,7 @@ struct BenchTrainOptions {
   int64_t virtual_shards = 1;
   int64_t memory_budget = 0;  ///< bytes the step may use; 0: no limit
   DType dtype = DType::f32;
+  bool float8 = false;  ///< as train.float8
   bool compile = true;
   std::string device = "cpu";
   int64_t threads = 0;

@@ -58,6 +58,7 @@ struct TrainConfig {
   int64_t batch = 8;    ///< sequences per optimizer step, over all ranks
   int64_t virtual_shards = 1;  ///< micro-batches of batch / virtual_shards sequences
   DType dtype = DType::f32;    ///< compute type; master weights are always float32
+  bool float8 = false;         ///< linear layers multiply 8-bit floats: corten/float8.h
   bool compile = true;
   std::string device = "cpu";  ///< "cpu", "cuda" or "null" (compiles and plans, runs nothing)
   int64_t threads = 0;         ///< CPU threads; 0: all

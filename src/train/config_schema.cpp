@@ -305,6 +305,8 @@ void add_train(Table& t) {
       .range(1, 1e6);
   t.add("train.dtype", section, &T::dtype, "compute type; master weights are float32")
       .choices({"f32", "bf16", "f16"});
+  t.add("train.float8", section, &T::float8,
+        "linear layers multiply 8-bit floats, but for the head; fast on GPUs of capability 8.9 and later");
   t.add("train.compile", section, &T::compile, "compile the whole step").free();
   t.add("train.device", section, &T::device, "where to compute; null compiles and plans only")
       .choices({"cpu", "cuda", "null"});

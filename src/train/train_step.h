@@ -32,6 +32,7 @@ struct StepSettings {
   int64_t target_seq = 0;      ///< targets per sequence; 0: as many as tokens
   int64_t virtual_shards = 1;  ///< micro-batches of batch / virtual_shards sequences
   DType dtype = DType::f32;    ///< compute type; the model's weights are f32
+  bool float8 = false;         ///< convert_to_float8_training() of the model
   bool compile = true;
   bool detect_anomaly = false;
   int64_t memory_budget = 0;  ///< bytes the compiled step may use; 0: no limit

@@ -211,6 +211,7 @@ StepSettings step_settings(const Config& config, Task task) {
           .target_seq = targets_per_row(config, task),
           .virtual_shards = config.train.virtual_shards,
           .dtype = config.train.dtype,
+          .float8 = config.train.float8,
           .compile = config.train.compile,
           .memory_budget = static_cast<int64_t>(config.train.memory_budget_bytes()),
           .optim = config.optim,

@@ -37,7 +37,7 @@ Executed run(const Function& function, const std::vector<Tensor>& arguments) {
   }
   CompiledFunction compiled = compile(function);
   compiled.plan(arguments);
-  const auto plan = plan_for_device(*runtime::inspect(compiled).recorded);
+  const auto plan = plan_for_device(*runtime::inspect(compiled).recorded, true);
   for (const auto& [step, calls] : plan->products()) out.epilogues += calls.product.bias;
   for (const ir::Node& n : plan->graph.nodes()) out.additions += n.op->name == "add";
   return out;

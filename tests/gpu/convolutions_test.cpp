@@ -24,7 +24,7 @@ std::unique_ptr<DevicePlan> plan_of(const Function& function,
                                     const std::vector<Tensor>& arguments) {
   CompiledFunction compiled = compile(function);
   compiled.plan(arguments);
-  return plan_for_device(*runtime::inspect(compiled).recorded);
+  return plan_for_device(*runtime::inspect(compiled).recorded, true);
 }
 std::vector<Tensor> arguments_of(const ConvolutionCase& c) {
   return {numbers(c.x, 1), numbers(c.w, 2), numbers({c.w[0]}, 3)};

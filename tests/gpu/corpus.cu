@@ -1,7 +1,7 @@
 // ---- gelu, bf16 vectors
 
 // points, 256 threads, vectors of 8
-KERNEL(k_9e296c60bc225176, 256, 8) {
+KERNEL(k_79cc48ebd59e6c19, 256, 8) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[5]);
   const float q1 = f32((uint32)a.w[6]);
@@ -62,7 +62,7 @@ KERNEL(k_9e296c60bc225176, 256, 8) {
 // ---- add, odd rows
 
 // points, 256 threads
-KERNEL(k_1c7abbd00c7b428a, 256, 10) {
+KERNEL(k_ee7d50f7387a0968, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
@@ -95,7 +95,7 @@ KERNEL(k_1c7abbd00c7b428a, 256, 10) {
 // ---- transpose
 
 // points, 256 threads, vectors of 4
-KERNEL(k_b4327d0b60d9a4c5, 256, 10) {
+KERNEL(k_70025eac95b8e3b5, 256, 10) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[9]);
@@ -120,7 +120,7 @@ KERNEL(k_b4327d0b60d9a4c5, 256, 10) {
 // ---- softmax, short rows
 
 // rows, 128 threads, 8 a row, 1 steps
-KERNEL(k_809cc37ccf13f547, 128, 9) {
+KERNEL(k_2a9b9d0ae7b2e9a4, 128, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[8]);
@@ -223,7 +223,7 @@ KERNEL(k_809cc37ccf13f547, 128, 9) {
 // ---- softmax, rows in registers
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_0723b65d63e9a00c, 128, 9) {
+KERNEL(k_b740a04798abe9d4, 128, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[8]);
@@ -327,7 +327,7 @@ KERNEL(k_0723b65d63e9a00c, 128, 9) {
 // ---- softmax, rows of a block
 
 // rows, 128 threads, 128 a row, 16 steps
-KERNEL(k_155934a37215d598, 128, 9) {
+KERNEL(k_1ba767b545eef32b, 128, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[8]);
@@ -440,7 +440,7 @@ KERNEL(k_155934a37215d598, 128, 9) {
 // ---- softmax, long rows
 
 // rows, 512 threads, 512 a row, any length
-KERNEL(k_0fecbb42c530da70, 512, 9) {
+KERNEL(k_4165911403522849, 512, 9) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[8]);
@@ -591,7 +591,7 @@ KERNEL(k_0fecbb42c530da70, 512, 9) {
 // ---- layer norm and its gradient
 
 // rows, 128 threads, 32 a row, 12 steps
-KERNEL(k_356d56382e684fd8, 128, 18) {
+KERNEL(k_99c616c1c07560da, 128, 18) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[16]);
@@ -743,7 +743,7 @@ KERNEL(k_356d56382e684fd8, 128, 18) {
 }
 
 // columns, 64 threads
-KERNEL(k_7f587324f8262c3c, 64, 16) {
+KERNEL(k_b32eb00a14baa163, 64, 16) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[14]);
@@ -799,7 +799,7 @@ KERNEL(k_7f587324f8262c3c, 64, 16) {
 }
 
 // columns, 64 threads
-KERNEL(k_67e55d7aabb2c31f, 64, 8) {
+KERNEL(k_6eeaccdb915ff0d6, 64, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 63) / 64;
@@ -839,7 +839,7 @@ KERNEL(k_67e55d7aabb2c31f, 64, 8) {
 }
 
 // columns, 512 threads, all chunks, 32 a column, grouped
-GROUP_KERNEL(k_de7ceb31dfb174c4, 512, 8) {
+GROUP_KERNEL(k_3b46ca768edf03c2, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 15) / 16;
@@ -954,7 +954,7 @@ GROUP_KERNEL(k_de7ceb31dfb174c4, 512, 8) {
 // ---- embedding and its gradient
 
 // points, 256 threads, vectors of 4
-KERNEL(k_d4596e2fbc4cd9cc, 256, 5) {
+KERNEL(k_bdc77849827335eb, 256, 5) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[4]);
   const int columns = inner / 4;
@@ -971,7 +971,7 @@ KERNEL(k_d4596e2fbc4cd9cc, 256, 5) {
 }
 
 // scatter, 256 threads, vectors of 2
-KERNEL(k_8334d9b49263a329, 256, 13) {
+KERNEL(k_2d35daf28a30346a, 256, 13) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 511) / 512;
@@ -1029,7 +1029,7 @@ KERNEL(k_8334d9b49263a329, 256, 13) {
 // ---- gather along rows
 
 // points, 256 threads
-KERNEL(k_3fd1c9fc920993fc, 256, 13) {
+KERNEL(k_156c2f991b355d19, 256, 13) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int columns = inner > 0 ? inner : 1;
@@ -1061,7 +1061,7 @@ KERNEL(k_3fd1c9fc920993fc, 256, 13) {
 // ---- scatter along rows
 
 // points, 256 threads, vectors of 4
-KERNEL(k_72e15bfd433db8a2, 256, 5) {
+KERNEL(k_304d374272b66ab6, 256, 5) {
   const int inner = (int)a.w[0];
   const int columns = inner / 4;
   const int t = (int)BLOCK * 256 + THREAD;
@@ -1081,7 +1081,7 @@ KERNEL(k_72e15bfd433db8a2, 256, 5) {
 }
 
 // walk, 64 threads, own 0x1
-KERNEL(k_b516d5336e5c4059, 64, 13) {
+KERNEL(k_fffb686b5e7984c1, 64, 13) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int walk = (int)BLOCK * 64 + THREAD;
@@ -1107,7 +1107,7 @@ KERNEL(k_b516d5336e5c4059, 64, 13) {
 // ---- padding
 
 // points, 256 threads, vectors of 4
-KERNEL(k_d5db615c89529eeb, 256, 11) {
+KERNEL(k_06ec74eff9571d87, 256, 11) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const float q0 = f32((uint32)a.w[10]);
@@ -1132,7 +1132,7 @@ KERNEL(k_d5db615c89529eeb, 256, 11) {
 // ---- columns
 
 // columns, 64 threads
-KERNEL(k_5ce7fa2c8e6b2362, 64, 8) {
+KERNEL(k_34be16c1934a2c1a, 64, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 63) / 64;
@@ -1172,7 +1172,7 @@ KERNEL(k_5ce7fa2c8e6b2362, 64, 8) {
 }
 
 // columns, 512 threads, all chunks, 32 a column
-KERNEL(k_0bec617eca4ddb29, 512, 8) {
+KERNEL(k_1963d93867ae36d4, 512, 8) {
   const int n0 = (int)a.w[0];
   const int inner = (int)a.w[1];
   const int tiles = (inner + 15) / 16;
@@ -1288,7 +1288,7 @@ KERNEL(k_0bec617eca4ddb29, 512, 8) {
 // ---- AdamW
 
 // points, 32 threads
-KERNEL(k_b3771e981a6459b7, 32, 12) {
+KERNEL(k_c5e27e63b6dc49f9, 32, 12) {
   const int inner = (int)a.w[0];
   const double q0 = f64((uint64)a.w[9]);
   const double q1 = f64((uint64)a.w[10]);
@@ -1327,7 +1327,7 @@ KERNEL(k_b3771e981a6459b7, 32, 12) {
 }
 
 // points, 32 threads
-KERNEL(k_30d054e79baf4d32, 32, 6) {
+KERNEL(k_e18fd6020e979b53, 32, 6) {
   const int inner = (int)a.w[0];
   const i64 q0 = (i64)a.w[5];
   const int columns = inner > 0 ? inner : 1;
@@ -1344,7 +1344,7 @@ KERNEL(k_30d054e79baf4d32, 32, 6) {
 }
 
 // points, 256 threads, vectors of 4, grouped
-GROUP_KERNEL(k_895beb02efa70867, 256, 19) {
+GROUP_KERNEL(k_f6f4b8ce4dba61c6, 256, 19) {
   const int inner = (int)a.w[0];
   const float q0 = f32((uint32)a.w[13]);
   const float q1 = f32((uint32)a.w[14]);

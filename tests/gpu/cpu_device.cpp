@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "base/format.h"
-#include "base/half.h"
+#include "base/float8.h"
 #include "base/thread_pool.h"
 #include "convolution/convolution.h"
 
@@ -34,6 +34,10 @@ double element(ProductType type, uint64_t base, int64_t i) {
       return from_f16(at<uint16_t>(base)[i]);
     case ProductType::f64:
       return at<double>(base)[i];
+    case ProductType::e4m3:
+      return from_e4m3(at<uint8_t>(base)[i]);
+    case ProductType::e5m2:
+      return from_e5m2(at<uint8_t>(base)[i]);
     default:
       return at<float>(base)[i];
   }
@@ -238,14 +242,21 @@ Status CpuDevice::plan_product(const Product&, ProductPlan& plan) {
   return "";
 }
 // One chain over ascending k, as the CPU's products in f32.
-Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b,
-                              uint64_t c, uint64_t bias, uint64_t) {
+Status CpuDevice::run_product(const Product& p, const ProductPlan& plan,
+                              const ProductAddresses& to_read) {
   if (plan.algorithm != "cpu") return "a plan of another device";
+  const auto [a, b, c, bias, scale_a, scale_b, workspace] = to_read;
+  const bool scaled = has_8_bits(p.type);
+  if (scaled && (!info_.has_float8() || p.k % 16 || p.n % 16 || p.lda % 16 || p.ldb % 16 ||
+                 p.transpose_a || !p.transpose_b || scale_a == 0 || scale_b == 0 ||
+                 (p.type == ProductType::e5m2 && p.type_b == ProductType::e5m2)))
+    return "a product of 8-bit floats that no tensor core makes";
   if (a % static_cast<uint64_t>(p.alignment) || b % static_cast<uint64_t>(p.alignment) ||
       c % static_cast<uint64_t>(p.alignment))
     return "operands are not aligned as was said";
-  return work("a product", [=]() -> Status {
+  return work("a product", [=, a = a, b = b, c = c, bias = bias, scale_a = scale_a, scale_b = scale_b]() -> Status {
     const bool f64 = p.type == ProductType::f64;
+    const ProductType out = scaled ? p.type_c : p.wide_result ? ProductType::f32 : p.type;
     for (int64_t batch = 0; batch < p.batch; ++batch)
       for (int64_t i = 0; i < p.m; ++i)
         for (int64_t j = 0; j < p.n; ++j) {
@@ -256,20 +267,22 @@ Status CpuDevice::run_product(const Product& p, const ProductPlan& plan, uint64_
             const double x = element(
                 p.type, a, batch * p.stride_a + (p.transpose_a ? k * p.lda + i : i * p.lda + k));
             const double y = element(
-                p.type, b, batch * p.stride_b + (p.transpose_b ? j * p.ldb + k : k * p.ldb + j));
+                scaled ? p.type_b : p.type, b, batch * p.stride_b + (p.transpose_b ? j * p.ldb + k : k * p.ldb + j));
             if (f64)
               wide = std::fma(x, y, wide);
             else
               sum = std::fma(static_cast<float>(x), static_cast<float>(y), sum);
           }
-          if (p.bias)
-            sum += static_cast<float>(element(p.wide_result ? ProductType::f32 : p.type, bias, j));
+          if (scaled) sum *= at<float>(scale_a)[0] * at<float>(scale_b)[0];
+          if (p.bias) sum += static_cast<float>(element(out, bias, j));
           if (f64)
             at<double>(c)[to] = wide;
-          else if (p.wide_result || p.type == ProductType::f32)
-            at<float>(c)[to] = sum;
+          else if (out == ProductType::bf16)
+            at<uint16_t>(c)[to] = to_bf16(sum);
+          else if (out == ProductType::f16)
+            at<uint16_t>(c)[to] = to_f16(sum);
           else
-            at<uint16_t>(c)[to] = p.type == ProductType::bf16 ? to_bf16(sum) : to_f16(sum);
+            at<float>(c)[to] = sum;
         }
     return "";
   });

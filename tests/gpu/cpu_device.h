@@ -45,8 +45,8 @@ class CpuDevice final : public Device {
     return "";
   }
   Status plan_product(const Product& product, ProductPlan& plan) override;
-  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
-                     uint64_t c, uint64_t bias, uint64_t workspace) override;
+  Status run_product(const Product& product, const ProductPlan& plan,
+                     const ProductAddresses& at) override;
   Status convolution_library(std::string& version) override {
     version = products;
     return no_convolutions;
@@ -96,7 +96,7 @@ class CpuDevice final : public Device {
   Status reach(uint64_t event);
   Status compile_pending();
 
-  DeviceInfo info_{"this CPU", 8, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
+  DeviceInfo info_{"this CPU", 9, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
   std::map<uint64_t, int64_t> memory_;  // address, bytes
   std::vector<std::vector<codegen::gpu::KernelText>> texts_;
   std::vector<std::shared_ptr<codegen::test::HostModule>> modules_;  // null: not compiled yet

@@ -273,7 +273,7 @@ TEST(Gpu, Products) {
           std::string results[2];
           for (std::string& r : results) {
             const uint64_t c = memory.put(std::string(bytes, '\0'));
-            raise(device->run_product(p, plan, a, b, c, 0, workspace));
+            raise(device->run_product(p, plan, {.a = a, .b = b, .c = c, .workspace = workspace}));
             r = memory.get(c, bytes);
           }
           EXPECT_EQ(results[0], results[1]) << "two runs differ";
@@ -285,9 +285,9 @@ TEST(Gpu, Products) {
             const uint64_t c = memory.put(std::string(bytes, '\0')),
                            room = memory.put(
                                std::string(static_cast<size_t>(plan.workspace_bytes) + 16, '\0'));
-            raise(device->run_product(sum, plan, a, b, c, 0, room));
+            raise(device->run_product(sum, plan, {.a = a, .b = b, .c = c, .workspace = room}));
             const std::string once = memory.get(c, bytes);
-            raise(device->run_product(sum, plan, a, b, c, 0, room));
+            raise(device->run_product(sum, plan, {.a = a, .b = b, .c = c, .workspace = room}));
             const std::string twice = memory.get(c, bytes);
             for (size_t at = 0; at < bytes; at += size) {
               double d[2] = {};

@@ -87,8 +87,9 @@ TEST(Gpu, BiasesOfProducts) {
     for (const bool biased : {false, true}) {
       p.bias = biased;
       raise(device->plan_product(p, plans[biased]));
-      raise(device->run_product(p, plans[biased], memory[0], memory[1], memory[2], memory[3],
-                                memory[4]));
+      raise(device->run_product(p, plans[biased],
+                                {.a = memory[0], .b = memory[1], .c = memory[2], .bias = memory[3],
+                                 .workspace = memory[4]}));
       out[biased].resize(static_cast<size_t>(m * n));
       raise(device->to_host(out[biased].data(), memory[2], 4 * m * n));
       raise(device->synchronize());

@@ -107,7 +107,7 @@ Comparison compare_with_cpu(const Function& function,
   compiled.plan(first);
   const runtime::Inspection found = runtime::inspect(compiled);
   const std::vector<CellPtr> states = found.states;
-  DeviceProgram program(plan_for_device(*found.recorded, arena_budget), device, make_modules);
+  DeviceProgram program(plan_for_device(*found.recorded, device.info().has_float8(), arena_budget), device, make_modules);
   out.info = program.info();
   std::vector<std::unique_ptr<OnDevice>> memory;
   std::vector<uint64_t> inputs, outputs;

@@ -129,7 +129,7 @@ DeviceProgramInfo plan_gpt2(int64_t layers, int64_t vocabulary, int64_t batch, i
   TrainStep step(
       *model, {.batch = batch, .seq = seq, .dtype = DType::bf16, .optim = {.clip_grad_norm = 1.0}});
   step.plan();
-  return plan_for_device(*runtime::inspect(step.compiled()).recorded)->info();
+  return plan_for_device(*runtime::inspect(step.compiled()).recorded, true)->info();
 }
 
 // Memory grows with the length, not with its square: attention's matrices of weights are nowhere.

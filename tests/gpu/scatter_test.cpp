@@ -14,7 +14,7 @@ namespace {
 std::vector<std::string> scatters(const Function& function, const std::vector<Tensor>& arguments) {
   CompiledFunction compiled = compile(function);
   compiled.plan(arguments);
-  const auto plan = plan_for_device(*runtime::inspect(compiled).recorded);
+  const auto plan = plan_for_device(*runtime::inspect(compiled).recorded, true);
   std::vector<std::string> out;
   for (const codegen::gpu::KernelText& t : plan->texts()) {
     const std::string first = t.text.substr(0, t.text.find('\n'));

@@ -12,7 +12,7 @@ namespace corten::codegen::gpu {
 
 /// Part of the key of cached binaries and of kernel names: raise it with every change of what is
 /// emitted or of the prelude.
-inline constexpr int kGpuEmitterVersion = 4;
+inline constexpr int kGpuEmitterVersion = 5;
 
 struct KernelText {
   std::string name;  ///< of the function; equal kernels with equal schedules have equal names

@@ -104,6 +104,10 @@ std::string Emitter::from_memory(DType dtype, const std::string& raw) const {
       return format("(int){}", raw);
     case DType::boolean:
       return format("{} != 0", raw);
+    case DType::f8_e4m3:
+      return format("from_e4m3({})", raw);
+    case DType::f8_e5m2:
+      return format("from_e5m2({})", raw);
     default:
       return raw;
   }
@@ -115,16 +119,24 @@ std::string Emitter::to_memory(DType dtype, int32_t id) {
   // was kept is not.
   const bool known = !columns_in_array_.count(id) && n.arg[0] >= 0 &&
                      (!p_.varies[n.arg[0]] || defined_.count(n.arg[0]));
+  return stored(dtype, ref(ir::rounded_type(n.op) == dtype && known ? n.arg[0] : id));
+}
+
+std::string Emitter::stored(DType dtype, const std::string& value) {
   switch (dtype) {
     case DType::bf16:
-      return format("to_bf16({})", ref(n.op == ScalarOp::round_bf16 && known ? n.arg[0] : id));
+      return format("to_bf16({})", value);
     case DType::f16:
-      return format("to_f16({})", ref(n.op == ScalarOp::round_f16 && known ? n.arg[0] : id));
+      return format("to_f16({})", value);
     case DType::u8:
     case DType::boolean:
-      return format("(uint8){}", ref(id));
+      return format("(uint8){}", value);
+    case DType::f8_e4m3:
+      return format("to_e4m3({})", value);
+    case DType::f8_e5m2:
+      return format("to_e5m2({})", value);
     default:
-      return ref(id);
+      return value;
   }
 }
 

@@ -42,6 +42,8 @@ std::string_view Emitter::memory_type(DType dtype) {
       return "uint16";
     case DType::u8:
     case DType::boolean:
+    case DType::f8_e4m3:
+    case DType::f8_e5m2:
       return "uint8";
     default:
       return type(dtype);
@@ -152,9 +154,12 @@ std::string Emitter::op(const ScalarNode& n) const {
     case ScalarOp::bitcast:
       return format("bit_copy<{}>({})", type(t), arg(0));
     case ScalarOp::round_bf16:
-      return format("from_bf16(to_bf16({}))", arg(0));
     case ScalarOp::round_f16:
-      return format("from_f16(to_f16({}))", arg(0));
+    case ScalarOp::round_e4m3:
+    case ScalarOp::round_e5m2: {
+      const DType rounded = *ir::rounded_type(n.op);
+      return from_memory(rounded, stored(rounded, arg(0)));
+    }
     case ScalarOp::exp:
     case ScalarOp::log:
     case ScalarOp::tanh:

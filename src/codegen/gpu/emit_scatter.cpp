@@ -66,10 +66,7 @@ void Emitter::emit_scatter() {
     if (!adds) return line("y0[e] = {};", to_memory(dtype, store.node));
     CORTEN_CHECK(dtype != DType::boolean, "a store that adds booleans");
     const std::string sum = format("add({}, {})", from_memory(dtype, "y0[e]"), ref(store.node));
-    line("y0[e] = {};", dtype == DType::bf16  ? format("to_bf16({})", sum)
-                        : dtype == DType::f16 ? format("to_f16({})", sum)
-                        : dtype == DType::u8  ? format("(uint8){}", sum)
-                                              : sum);
+    line("y0[e] = {};", stored(dtype, sum));
   });
   depth_--;
   line("}};");
@@ -177,10 +174,7 @@ void Emitter::emit_walk() {
     } else {
       const std::string sum =
           format("add({}, {})", from_memory(dtype, "read(to)"), ref(store.node));
-      line("write(to, {});", dtype == DType::bf16  ? format("to_bf16({})", sum)
-                             : dtype == DType::f16 ? format("to_f16({})", sum)
-                             : dtype == DType::u8  ? format("(uint8)({})", sum)
-                                                   : sum);
+      line("write(to, {});", stored(dtype, sum));
     }
     close();
   });

@@ -69,6 +69,7 @@ class Emitter {
   bool reads_pack(int32_t node) const;
   std::string from_memory(DType dtype, const std::string& raw) const;
   std::string to_memory(DType dtype, int32_t node);
+  static std::string stored(DType dtype, const std::string& value);
   std::string element_address(int access, const std::string& c) const;
   std::string inner_guard(int access, const std::string& c) const;
   /// Stores element `value` (in memory form) at column c.

@@ -271,6 +271,44 @@ DEVICE float from_f16(uint16 x) {
 }
 #endif
 
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+DEVICE uint8 to_e4m3(float x) {
+  uint16 y;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(y) : "f"(0.0f), "f"(x));
+  return (uint8)y;
+}
+DEVICE uint8 to_e5m2(float x) {
+  uint16 y;
+  asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(y) : "f"(0.0f), "f"(x));
+  // The instruction keeps what is too large finite.
+  const uint32 bits = bit_copy<uint32>(x), magnitude = bits & 0x7fffffffu;
+  const uint32 infinity = (bits >> 24 & 0x80u) | 0x7cu;
+  return (uint8)(magnitude >= 0x47700000u && magnitude <= 0x7f800000u ? infinity : y);
+}
+#else
+DEVICE uint8 to_e4m3(float x) {
+  const uint32 bits = bit_copy<uint32>(x), sign = bits >> 24 & 0x80u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return (uint8)(sign | 0x7fu);
+  if (magnitude >= 0x43e00000u) return (uint8)(sign | 0x7eu);
+  if (magnitude < 0x3c800000u) return (uint8)(sign | (bit_copy<uint32>(f32(magnitude) + 16384.0f) - 0x46800000u));
+  return (uint8)(sign | (magnitude + 0x7ffffu + (magnitude >> 20 & 1u) - 0x3c000000u) >> 20);
+}
+DEVICE uint8 to_e5m2(float x) {
+  const uint32 bits = bit_copy<uint32>(x), sign = bits >> 24 & 0x80u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return (uint8)(sign | 0x7fu);
+  if (magnitude >= 0x47700000u) return (uint8)(sign | 0x7cu);
+  if (magnitude < 0x38800000u) return (uint8)(sign | (bit_copy<uint32>(f32(magnitude) + 128.0f) - 0x43000000u));
+  return (uint8)(sign | (magnitude + 0xfffffu + (magnitude >> 21 & 1u) - 0x38000000u) >> 21);
+}
+#endif
+DEVICE float from_e4m3(uint8 x) {
+  const uint32 sign = (uint32)(x & 0x80u) << 24, magnitude = x & 0x7fu;
+  if (magnitude == 0x7fu) return f32(sign | 0x7fc00000u);
+  // The bits are those of a number that is 2^120 times too small.
+  return f32(sign | bit_copy<uint32>(f32(magnitude << 20) * f32(0x7b800000u)));
+}
+DEVICE float from_e5m2(uint8 x) { return from_f16((uint16)(x << 8)); }
+
 template <int N, typename T>
 struct alignas(N * sizeof(T) < 16 ? N * sizeof(T) : 16) Pack {
   T v[N];

@@ -142,10 +142,10 @@ class DriverDevice final : public Device {
     Status s = prepare_products();
     return s.empty() ? products_->plan(product, plan) : s;
   }
-  Status run_product(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
-                     uint64_t c, uint64_t bias, uint64_t workspace) override {
+  Status run_product(const Product& product, const ProductPlan& plan,
+                     const ProductAddresses& at) override {
     Status s = prepare_products();
-    return s.empty() ? products_->run(product, plan, a, b, c, bias, workspace, stream_) : s;
+    return s.empty() ? products_->run(product, plan, at, stream_) : s;
   }
 
   Status convolution_library(std::string& version) override {

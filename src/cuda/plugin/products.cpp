@@ -52,6 +52,25 @@ const Functions& functions() {
   return *instance;
 }
 
+cudaDataType_t data_type(ProductType type) {
+  switch (type) {
+    case ProductType::f32:
+    case ProductType::tf32:
+      return CUDA_R_32F;
+    case ProductType::bf16:
+      return CUDA_R_16BF;
+    case ProductType::f16:
+      return CUDA_R_16F;
+    case ProductType::f64:
+      return CUDA_R_64F;
+    case ProductType::e4m3:
+      return CUDA_R_8F_E4M3;
+    case ProductType::e5m2:
+      return CUDA_R_8F_E5M2;
+  }
+  return CUDA_R_32F;
+}
+
 // Descriptors of a product, made for one call: they are small structures of the host.
 //
 // The library's matrices are column-major, so it is given c' = b' a': what is row-major [r, c] here
@@ -62,13 +81,10 @@ struct Descriptors {
   cublasLtMatrixLayout_t a = nullptr, b = nullptr, c = nullptr;
   Status status;
 
-  Descriptors(const Product& p, uint64_t bias) {
-    const bool f64 = p.type == ProductType::f64;
-    const cudaDataType_t in = f64                           ? CUDA_R_64F
-                              : p.type == ProductType::bf16 ? CUDA_R_16BF
-                              : p.type == ProductType::f16  ? CUDA_R_16F
-                                                            : CUDA_R_32F;
-    const cudaDataType_t out = p.wide_result ? CUDA_R_32F : in;
+  Descriptors(const Product& p, const ProductAddresses& at) {
+    const bool f64 = p.type == ProductType::f64, scaled = has_8_bits(p.type);
+    const cudaDataType_t type_a = data_type(p.type), type_b = scaled ? data_type(p.type_b) : type_a;
+    const cudaDataType_t out = scaled ? data_type(p.type_c) : p.wide_result ? CUDA_R_32F : type_a;
     const cublasComputeType_t compute = f64                           ? CUBLAS_COMPUTE_64F
                                         : p.type == ProductType::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32
                                                                       : CUBLAS_COMPUTE_32F;
@@ -86,8 +102,12 @@ struct Descriptors {
     set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
     if (p.bias) {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+      set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, at.bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, out);
+    }
+    if (scaled) {
+      set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, at.scale_b);
+      set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, at.scale_a);
     }
     const auto layout = [&](cublasLtMatrixLayout_t& l, cudaDataType_t type, int64_t rows,
                             int64_t columns, int64_t ld, int64_t stride) {
@@ -103,8 +123,8 @@ struct Descriptors {
                                                &stride, sizeof stride),
            "batch stride");
     };
-    layout(b, in, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb, p.stride_b);
-    layout(a, in, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda, p.stride_a);
+    layout(b, type_b, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.ldb, p.stride_b);
+    layout(a, type_a, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m, p.lda, p.stride_a);
     layout(c, out, p.n, p.m, p.ldc, p.stride_c);
   }
   ~Descriptors() {
@@ -128,7 +148,9 @@ class LtProducts final : public Products {
     const Functions& f = functions();
     Product plain = p;
     plain.bias = false;
-    const Descriptors d(plain, 0);
+    constexpr uint64_t kSome = 256;  // addresses: none is no bias and no scale
+    const ProductAddresses some{.bias = kSome, .scale_a = kSome, .scale_b = kSome};
+    const Descriptors d(plain, some);
     if (!d.status.empty()) return d.status;
     cublasLtMatmulPreference_t preference = nullptr;
     Status status =
@@ -164,7 +186,7 @@ class LtProducts final : public Products {
     auto workspace = found[0].workspaceSize;
     if (p.bias || takes_bias(p)) {
       plain.bias = true;
-      const Descriptors biased(plain, 256);  // some address: none is no bias
+      const Descriptors biased(plain, some);
       if (!biased.status.empty()) return biased.status;
       cublasLtMatmulHeuristicResult_t checked{};
       while (chosen < count &&
@@ -183,14 +205,14 @@ class LtProducts final : public Products {
     return "";
   }
 
-  Status run(const Product& p, const ProductPlan& plan, uint64_t a, uint64_t b, uint64_t c,
-             uint64_t bias, uint64_t workspace, CUstream stream) override {
+  Status run(const Product& p, const ProductPlan& plan, const ProductAddresses& at,
+             CUstream stream) override {
     const Functions& f = functions();
     cublasLtMatmulAlgo_t algorithm;
     if (plan.algorithm.size() != sizeof algorithm)
       return "a product's algorithm is of another version of cuBLASLt";
     std::memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
-    const Descriptors d(p, bias);
+    const Descriptors d(p, at);
     if (!d.status.empty()) return d.status;
     const double one = 1, beta = p.accumulate ? 1 : 0;
     const float one_f = 1, beta_f = p.accumulate ? 1 : 0;
@@ -198,9 +220,9 @@ class LtProducts final : public Products {
     const auto address = [](uint64_t x) { return reinterpret_cast<void*>(x); };
     return f.check(
         f.cublasLtMatmul_(
-            handle_, d.product, f64 ? static_cast<const void*>(&one) : &one_f, address(b), d.b,
-            address(a), d.a, f64 ? static_cast<const void*>(&beta) : &beta_f, address(c), d.c,
-            address(c), d.c, &algorithm, address(workspace),
+            handle_, d.product, f64 ? static_cast<const void*>(&one) : &one_f, address(at.b), d.b,
+            address(at.a), d.a, f64 ? static_cast<const void*>(&beta) : &beta_f, address(at.c), d.c,
+            address(at.c), d.c, &algorithm, address(at.workspace),
             static_cast<size_t>(plan.workspace_bytes), reinterpret_cast<cudaStream_t>(stream)),
         "cublasLtMatmul");
   }

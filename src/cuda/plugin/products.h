@@ -15,8 +15,8 @@ class Products {
   virtual ~Products() = default;
   virtual std::string version() const = 0;
   virtual Status plan(const Product& product, ProductPlan& plan) = 0;
-  virtual Status run(const Product& product, const ProductPlan& plan, uint64_t a, uint64_t b,
-                     uint64_t c, uint64_t bias, uint64_t workspace, CUstream stream) = 0;
+  virtual Status run(const Product& product, const ProductPlan& plan, const ProductAddresses& at,
+                     CUstream stream) = 0;
 };
 Status make_products(std::unique_ptr<Products>& out);
 
