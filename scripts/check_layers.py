@@ -45,6 +45,7 @@ PUBLIC = {
     "corten.h": "train",
     "memory.h": "runtime",
     "quantize.h": "runtime",
+    "float8.h": "runtime",
     "nn.h": "nn",
     "nn_conv.h": "nn",
     "init.h": "nn",

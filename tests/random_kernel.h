@@ -7,7 +7,7 @@
 #include <limits>
 #include <random>
 
-#include "base/half.h"
+#include "base/float8.h"
 #include "kernel_problem.h"
 
 namespace corten::codegen::test {
@@ -74,7 +74,8 @@ class RandomKernel {
       DType::f32, DType::f32, DType::f32, DType::f64, DType::i64, DType::i32, DType::boolean};
   inline static const std::vector<DType> kDTypes{
       DType::f32, DType::f32, DType::f32, DType::bf16, DType::bf16,   DType::f16,
-      DType::f64, DType::i64, DType::i32, DType::u8,   DType::boolean};
+      DType::f64, DType::i64, DType::i32, DType::u8,   DType::boolean, DType::f8_e4m3,
+      DType::f8_e5m2};
 
   uint64_t below(uint64_t n) { return random_() % n; }
   template <typename T>
@@ -116,6 +117,12 @@ class RandomKernel {
                            : dtype == DType::bf16 ? to_bf16(x)
                                                   : to_f16(x);
         std::memcpy(to, &h, 2);
+      } else if (is_float8(dtype)) {
+        const auto x = static_cast<float>(random_float());
+        const uint8_t b = below(50) == 0            ? static_cast<uint8_t>(random_())
+                          : dtype == DType::f8_e4m3 ? to_e4m3(x)
+                                                    : to_e5m2(x);
+        *to = static_cast<char>(b);
       } else {
         const int64_t x =
             dtype == DType::u8 ? static_cast<int64_t>(below(256)) : random_bits(dtype);
@@ -335,7 +342,7 @@ class RandomKernel {
       else if (kind == 1)
         e = bitcast(value_of(t == DType::f32 ? DType::i32 : DType::i64), t);
       else if (kind == 2 && t == DType::f32)
-        e = unary(any({S::round_bf16, S::round_f16}), value_of(t));
+        e = unary(any({S::round_bf16, S::round_f16, S::round_e4m3, S::round_e5m2}), value_of(t));
       else if (kind == 3)
         e = unary(any({S::exp, S::log, S::tanh, S::erf, S::sin, S::cos, S::rsqrt}), value_of(t));
       else if (kind < 6)
@@ -366,7 +373,7 @@ class RandomKernel {
     const Expr x = below(2) ? pool_.back() : pick(pool_);
     std::vector<DType> dtypes;
     for (DType d : {DType::f32, DType::bf16, DType::f16, DType::f64, DType::i64, DType::i32,
-                    DType::u8, DType::boolean})
+                    DType::u8, DType::boolean, DType::f8_e4m3, DType::f8_e5m2})
       if (scalar_type(d) == x.type()) dtypes.push_back(d);
     if (p_.launch.chunks > 1) dtypes = {x.type()};
     const DType dtype = pick(dtypes);

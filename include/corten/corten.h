@@ -13,6 +13,7 @@
 #include "corten/dtype.h"
 #include "corten/encoders.h"
 #include "corten/error.h"
+#include "corten/float8.h"
 #include "corten/generate.h"
 #include "corten/init.h"
 #include "corten/lora.h"

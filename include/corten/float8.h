@@ -2,14 +2,12 @@
 // compute capability 8.9 and later. Elsewhere the same numbers are multiplied in bf16, which holds them all.
 //
 //   auto model = AutoModelForCausalLM::from_config("folder");
-//   convert_to_float8_training(*model);
+//   nn::convert_to_float8_training(*model);  // corten/nn.h
 //
 // The recipe is torchao's with tensorwise scales (docs/design/mixed-precision.md).
 #pragma once
 
-#include <functional>
-
-#include "corten/nn.h"
+#include "corten/ops.h"
 
 namespace corten {
 
@@ -34,11 +32,5 @@ Tensor scaled_matmul(const Tensor& a, const Tensor& b, const Tensor& scale_a, co
 Tensor float8_linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, At at = At::current());
 /// The same with weight [in, out].
 Tensor conv1d_float8_linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, At at = At::current());
-
-/// Makes linear layers (nn::Linear, nn::Conv1D) multiply by float8_linear(); returns how many. Those that `filter`
-/// refuses, given the full name, and those whose sizes are no multiples of 16 stay as they are. Without a filter the heads named
-/// "lm_head", "score" and "classifier" stay too. Parameters, their names and files do not change.
-int64_t convert_to_float8_training(
-    nn::Module& model, const std::function<bool(const std::string& name, const nn::Module&)>& filter = {});
 
 }  // namespace corten

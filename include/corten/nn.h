@@ -335,4 +335,10 @@ class ModuleList : public Module {
   std::vector<std::unique_ptr<M>> modules_;
 };
 
+/// Makes linear layers (Linear, Conv1D) multiply by float8_linear(); returns how many. Those that `filter`
+/// refuses, given the full name, and those whose sizes are no multiples of 16 stay as they are. Without a filter the heads named
+/// "lm_head", "score" and "classifier" stay too. Parameters, their names and files do not change.
+int64_t convert_to_float8_training(
+    Module& model, const std::function<bool(const std::string& name, const Module&)>& filter = {});
+
 }  // namespace corten::nn

@@ -1,11 +1,9 @@
-#include "corten/float8.h"
-
 #include <algorithm>
 #include <array>
 
-#include "base/format.h"
+#include "corten/nn.h"
 
-namespace corten {
+namespace corten::nn {
 namespace {
 
 bool is_head(std::string_view name) {
@@ -16,8 +14,8 @@ bool is_head(std::string_view name) {
 
 }  // namespace
 
-int64_t convert_to_float8_training(nn::Module& model,
-                                   const std::function<bool(const std::string&, const nn::Module&)>& filter) {
+int64_t convert_to_float8_training(Module& model,
+                                   const std::function<bool(const std::string&, const Module&)>& filter) {
   constexpr int64_t kMultiple = 16;  // of the sizes that tensor cores take
   int64_t converted = 0;
   const auto convert = [&](const std::string& name, auto* layer) {
@@ -29,10 +27,10 @@ int64_t convert_to_float8_training(nn::Module& model,
     ++converted;
   };
   for (auto& [name, module] : model.named_modules()) {
-    convert(name, dynamic_cast<nn::Linear*>(module));
-    convert(name, dynamic_cast<nn::Conv1D*>(module));
+    convert(name, dynamic_cast<Linear*>(module));
+    convert(name, dynamic_cast<Conv1D*>(module));
   }
   return converted;
 }
 
-}  // namespace corten
+}  // namespace corten::nn

@@ -2,6 +2,7 @@
 
 #include "base/format.h"
 #include "corten/float8.h"
+#include "corten/nn.h"
 #include "corten/random.h"
 
 namespace corten::nn {

@@ -13,7 +13,8 @@
 namespace corten::jinja {
 namespace {
 
-constexpr size_t kMaxSize = size_t{1} << 26;  // of a text or list that an operator makes
+constexpr size_t kMaxSize = size_t{1} << 24;  // of a text that an operator makes
+constexpr size_t kMaxElements = size_t{1} << 20;  // of a list
 
 [[noreturn]] void undefined_error(const Value& value) {
   usage_error("'{}' is undefined", value.undefined_name());
@@ -364,9 +365,9 @@ Value calculate_floats(std::string_view symbol, double a, double b) {
 }
 
 Value repeated(const Value& value, int64_t times) {
-  times = std::max<int64_t>(times, 0);
   const size_t size = value.is_string() ? value.string().size() : value.items().size();
-  if (size > 0 && static_cast<size_t>(times) > kMaxSize / size)
+  times = size == 0 ? 0 : std::max<int64_t>(times, 0);
+  if (size > 0 && static_cast<size_t>(times) > (value.is_string() ? kMaxSize : kMaxElements) / size)
     usage_error("a value of {} elements times {} is too large", size, times);
   if (value.is_string()) {
     std::string text;
@@ -374,7 +375,7 @@ Value repeated(const Value& value, int64_t times) {
     return text;
   }
   std::vector<Value> items;
-  for (int64_t i = 0; i < times && size > 0; ++i)
+  for (int64_t i = 0; i < times; ++i)
     items.insert(items.end(), value.items().begin(), value.items().end());
   return Value::list(std::move(items), value.is_tuple());
 }
@@ -440,7 +441,7 @@ Value calculate(std::string_view symbol, const Value& left, const Value& right) 
   if (symbol == "+" && left.is_list() && right.is_list() && left.is_tuple() == right.is_tuple()) {
     std::vector<Value> items = left.items();
     items.insert(items.end(), right.items().begin(), right.items().end());
-    if (items.size() > kMaxSize) usage_error("a list is longer than {} elements", kMaxSize);
+    if (items.size() > kMaxElements) usage_error("a list is longer than {} elements", kMaxElements);
     return Value::list(std::move(items), left.is_tuple());
   }
   const auto whole = [](const Value& v) { return v.is_int() || v.is_bool(); };

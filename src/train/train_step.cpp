@@ -5,7 +5,6 @@
 
 #include "base/format.h"
 #include "base/json.h"
-#include "corten/float8.h"
 #include "corten/ops.h"
 #include "corten/random.h"
 #include "runtime/device_function.h"
@@ -79,7 +78,7 @@ TrainStep::TrainStep(const Objective& objective, const StepSettings& settings)
       optimizer_(optim::weight_decay_groups(trained_, settings.optim.weight_decay),
                  adamw_options(settings.optim)),
       scaler_({.enabled = settings.dtype == DType::f16}) {
-  if (settings.float8 && convert_to_float8_training(*objective.model) == 0)
+  if (settings.float8 && nn::convert_to_float8_training(*objective.model) == 0)
     usage_error("train.float8: the model has no linear layers whose sizes are multiples of 16");
   ids_.resize(static_cast<size_t>(settings.batch * settings.seq));
   targets_.resize(static_cast<size_t>(settings.batch * settings.targets_per_row()));

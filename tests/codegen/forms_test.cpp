@@ -76,7 +76,7 @@ TEST(Columns, VarianceNeedsTwoStages) {
 
 // A 3-tap convolution along the row with zero padding: guards.
 TEST(Rows, GuardsPad) {
-  for (const DType dtype : {DType::f32, DType::bf16, DType::u8}) {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::u8, DType::f8_e4m3, DType::f8_e5m2}) {
     Problem p;
     Kernel& k = p.kernel;
     k.outer_rank = 1;
@@ -270,7 +270,7 @@ TEST(Rows, InPlace) {
 }
 
 TEST(Rows, StreamingStoresGiveTheSame) {
-  for (const DType dtype : {DType::f32, DType::bf16, DType::u8})
+  for (const DType dtype : {DType::f32, DType::bf16, DType::u8, DType::f8_e4m3})
     for (const int64_t n : {64, 100, 1000, 4096}) {
       Problem p;
       Kernel& k = p.kernel;

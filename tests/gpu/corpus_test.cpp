@@ -24,11 +24,12 @@ Tensor of(Shape shape, DType dtype, bool gradient = false) {
 
 std::string texts(const std::string& name,
                   const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& function,
-                  const std::vector<Tensor>& arguments) {
+                  const std::vector<Tensor>& arguments,
+                  passes::Families families = passes::Families::gpu) {
   CompiledFunction compiled = compile(function);
   compiled.plan(arguments);
   const ir::Graph graph = passes::run_pipeline(*runtime::inspect(compiled).recorded, {}, nullptr,
-                                               passes::Families::gpu);
+                                               families);
   const kernel::Partition partition = kernel::partition(graph, true);
   std::string out = "// ---- " + name + "\n";
   for (const codegen::gpu::KernelText& k : step_kernels(partition, true).texts)
@@ -93,6 +94,13 @@ std::string corpus() {
                {of({64, 100}, bf16)});
   out += texts("columns", [](Args in) { return std::vector<Tensor>{sum(in[0], {0})}; },
                {of({5000, 768}, bf16)});
+  out += texts("8-bit operands of a layer's products",
+               [&](Args in) {
+                 Tensor x = in[0].detach(), w = in[1].detach();
+                 for (Tensor* t : {&x, &w}) t->set_requires_grad();
+                 return gradient(gelu(float8_linear(x, w)), {x, w});
+               },
+               {of({4096, 768}, bf16), of({3072, 768}, f32)}, passes::Families::gpu_float8);
   // Parameters of different sizes, one launch.
   std::vector<Tensor> parameters{of({768, 768}, f32, true), of({768}, f32, true),
                                  of({300, 768}, f32, true)};

@@ -66,6 +66,10 @@ class CpuDevice final : public Device {
   Status begin_trace() override;
   Status end_trace(std::vector<TracedWork>& work) override;
 
+  void set_capability(int major, int minor) {
+    info_.major = major;
+    info_.minor = minor;
+  }
   int64_t allocated_bytes() const;
   size_t launches = 0, graph_launches = 0, planned_products = 0, planned_convolutions = 0;
   std::string products = "cpu";  ///< the version of the library

@@ -420,6 +420,8 @@ TEST(Interpret, EveryElementType) {
   expect_copied<int32_t>(DType::i32, {-5, 1 << 30});
   expect_copied<uint8_t>(DType::u8, {0, 255, 128});
   expect_copied<uint8_t>(DType::boolean, {0, 1, 2}, {0, 1, 1});
+  expect_copied<uint8_t>(DType::f8_e4m3, {0x01, 0x80, 0x7e, 0xfe});
+  expect_copied<uint8_t>(DType::f8_e5m2, {0x01, 0x80, 0x7b, 0xfc});
   expect_copied<uint16_t>(DType::f16, {0x0001, 0x8000, 0x7bff, 0x7c00});
   // bf16 subnormals are read as they are, and flushed where they are written.
   expect_copied<uint16_t>(DType::bf16, {0x0080, 0x007f, 0x8001, 0x7f80},

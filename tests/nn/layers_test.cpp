@@ -123,6 +123,35 @@ TEST(Layers, ComputeWhatTheirNamesSay) {
   EXPECT_EQ(values(nn::Identity()(x)), values(x));
 }
 
+TEST(Layers, ConvertedOnesMultiplyInFloat8) {
+  using nn::Conv1D, nn::Linear, nn::Module;
+  class Model : public Module {
+   public:
+    Model() : in(32, 64), odd(64, 24), lm_head(64, 32), out(64, 16) {
+      register_module("in", in);
+      register_module("odd", odd);
+      register_module("lm_head", lm_head);
+      register_module("out", out);
+    }
+    Linear in, odd, lm_head;
+    Conv1D out;
+  };
+  Model model;
+  model.initialize(3);
+  EXPECT_EQ(nn::convert_to_float8_training(model), 2);
+  EXPECT_TRUE(model.in.float8 && model.out.float8);
+  EXPECT_FALSE(model.odd.float8 || model.lm_head.float8);
+  const Tensor x = randn({5, 32});
+  const Tensor y = model.in(x), want = float8_linear(x, model.in.weight, model.in.bias);
+  EXPECT_EQ(y.to_vector<float>(), want.to_vector<float>());
+  EXPECT_NE(y.to_vector<float>(), linear(x, model.in.weight, model.in.bias).to_vector<float>());
+  EXPECT_EQ(model.out(y).to_vector<float>(),
+            conv1d_float8_linear(y, model.out.weight, model.out.bias).to_vector<float>());
+  Model other;
+  EXPECT_EQ(nn::convert_to_float8_training(other, [](const std::string& name, const Module&) { return name == "lm_head"; }), 1);
+  EXPECT_TRUE(other.lm_head.float8 && !other.in.float8);
+}
+
 TEST(Layers, RefuseImpossibleSizes) {
   EXPECT_THROW(nn::Linear(0, 3), Error);
   EXPECT_THROW(nn::Embedding(3, -1), Error);

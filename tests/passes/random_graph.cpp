@@ -339,7 +339,7 @@ class Generator {
   void product(const Value& x) {
     using namespace ops;
     if (x.type().elements() > 8000) return;
-    switch (chance(8) ? 4 : pick(4)) {
+    switch (chance(8) ? 4 : chance(3) ? 5 : pick(4)) {
       case 4: {
         // Integer sums and another order of the others than the definition's.
         out_.exact_reference = false;
@@ -348,6 +348,11 @@ class Generator {
         const QuantizedShape s{four ? 4 : 8, four ? 32 << pick(3) : 0, 1 + pick(24), m.dims().back()};
         Value weight = integer_input(Dims{s.weight_bytes()}, 256, DType::u8), scale = input(Dims{s.scale_count()}, s.scale_dtype());
         return keep(quantized_linear(m, weight, scale, chance(50) ? input({s.n}, DType::f32) : Value(), s, chance(50) ? 2 : 0));
+      }
+      case 5: {
+        out_.exact_reference = false;  // products in bf16
+        Value m = factor(x), w = input({1 + pick(24), m.dims().back()}, DType::f32);
+        return keep(float8_linear(m, w, chance(50) ? input({w.dims()[0]}, DType::f32) : Value(), true));
       }
       case 0: {
         Value m = factor(x.rank() >= 2 ? x : reshape(x, {1, -1}));

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "base/half.h"
+#include "base/float8.h"
 #include "block_eval.h"
 #include "corten/error.h"
 
@@ -465,6 +465,47 @@ TEST(Rounding, AllF16Neighbourhoods) {
   EXPECT_EQ(from_f16(0x7c00), kInf);
   EXPECT_TRUE(std::isnan(from_f16(0x7e00)));
   EXPECT_TRUE(std::isnan(from_f16(to_f16(std::bit_cast<float>(0x7f800001)))));
+}
+
+// The values by the definition of the format: `bits` of fraction, biased exponents.
+double float8_value(int code, int bits, int bias) {
+  const int exponent = code >> bits, fraction = code & ((1 << bits) - 1);
+  return exponent == 0 ? std::ldexp(fraction, 1 - bias - bits)
+                       : std::ldexp(fraction + (1 << bits), exponent - bias - bits);
+}
+
+TEST(Rounding, AllFloat8Neighbourhoods) {
+  struct Format {
+    ScalarOp round;
+    int bits, bias, largest;  // the code of the largest number
+    uint8_t (*to)(float);
+    float (*from)(uint8_t);
+  };
+  for (const Format& f : {Format{ScalarOp::round_e4m3, 3, 7, 0x7e, to_e4m3, from_e4m3},
+                          Format{ScalarOp::round_e5m2, 2, 15, 0x7b, to_e5m2, from_e5m2}})
+    for (int code = 0; code < f.largest; ++code) {
+      const double low = float8_value(code, f.bits, f.bias), high = float8_value(code + 1, f.bits, f.bias);
+      ASSERT_EQ(f.from(static_cast<uint8_t>(code)), low);
+      ASSERT_EQ(f.from(static_cast<uint8_t>(code | 0x80)), -low);
+      const auto start = static_cast<float>(low), middle = static_cast<float>((low + high) / 2);
+      for (const float x : {start, std::nextafter(start, kInf), std::nextafter(middle, 0.0f), middle,
+                            std::nextafter(middle, kInf), std::nextafter(static_cast<float>(high), 0.0f)}) {
+        const uint16_t expected =
+            nearest(x, static_cast<uint16_t>(code), static_cast<uint16_t>(code + 1), low, high);
+        ASSERT_EQ(f.to(x), expected) << x;
+        ASSERT_EQ(f.to(-x), expected | 0x80) << x;
+        ASSERT_PRED2(same, f32(f.round, x), f.from(static_cast<uint8_t>(expected)));
+      }
+    }
+  EXPECT_SAME(f32(ScalarOp::round_e4m3, 1e6f), 448.0f);
+  EXPECT_SAME(f32(ScalarOp::round_e4m3, -kInf), -448.0f);
+  EXPECT_SAME(f32(ScalarOp::round_e4m3, kNaN), kNaN);
+  EXPECT_SAME(f32(ScalarOp::round_e4m3, -kTiny), -0.0f);
+  EXPECT_SAME(f32(ScalarOp::round_e5m2, 61439.996f), 57344.0f);
+  EXPECT_SAME(f32(ScalarOp::round_e5m2, 61440), kInf);
+  EXPECT_SAME(f32(ScalarOp::round_e5m2, -kInf), -kInf);
+  EXPECT_SAME(f32(ScalarOp::round_e5m2, kNaN), kNaN);
+  EXPECT_TRUE(std::isnan(from_e4m3(0x7f)) && std::isnan(from_e5m2(0x7d)));
 }
 
 TEST(Rounding, RoundTo) {

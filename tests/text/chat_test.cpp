@@ -71,6 +71,8 @@ TEST(Chat, TemplatesWithoutEndAreStopped) {
             std::string::npos);
   EXPECT_NE(error_of("{% set x = 'aaaaaaaaaaaaaaaa' * 99999999 %}").find("too large"),
             std::string::npos);
+  EXPECT_NE(error_of("{% set x = [1, 2] * 9999999 %}").find("too large"), std::string::npos);
+  EXPECT_EQ(render_chat("{{ '' * 99999999999 }}{{ [] * 99999999999 }}", "[]", {}, {}), "[]");
   const std::string open(5000, '('), close(5000, ')');
   EXPECT_NE(error_of("{{ " + open + "1" + close + " }}").find("levels"), std::string::npos);
   EXPECT_NE(error_of("{{ " + std::string(5000, '-') + "1 }}").find("levels"), std::string::npos);

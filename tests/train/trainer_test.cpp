@@ -290,6 +290,27 @@ TEST(Trainer, PlanWritesNothing) {
   EXPECT_EQ(null.train({"train.device=null"}).planned_peak_bytes, result.planned_peak_bytes);
 }
 
+// The model is the same in its files; products are of fewer bits.
+TEST(Trainer, Float8) {
+  TinyRun run;
+  const TrainResult wide = run.train({"train.steps=6"});
+  TinyRun narrow;
+  narrow.set("train.float8=true").set("train.steps=6").set("train.save_every=3");
+  const TrainResult result = narrow.train();
+  ASSERT_EQ(result.losses.size(), wide.losses.size());
+  EXPECT_NE(result.losses, wide.losses);
+  for (size_t i = 0; i < result.losses.size(); ++i)
+    EXPECT_NEAR(result.losses[i], wide.losses[i], 0.02 * wide.losses[i]) << i;
+  EXPECT_LT(result.losses.back(), result.losses.front());
+  // Stopped halfway and resumed: the same bits.
+  TinyRun stopped;
+  stopped.set("train.float8=true").set("train.steps=6").set("train.save_every=3");
+  stopped.train({}, {}, 3);
+  EXPECT_EQ(stopped.resume().losses, result.losses);
+  EXPECT_NE(TinyRun().fault({"train.float8=true", "model.n_embd=24", "model.n_head=2"}).find("train.float8: the model has no linear layers"),
+            std::string::npos);
+}
+
 TEST(Trainer, MemoryBudget) {
   TinyRun run;
   const uint64_t planned = run.train({}, {.plan_only = true}).planned_peak_bytes;
