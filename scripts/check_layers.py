@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks the structure of the sources: includes go downwards only, every third-party library is
-included by one file, public headers leak nothing. Prints one line per fault; exit code 1 if any.
+included by one file, public headers leak nothing, ops know of no device. Prints one line per fault; exit code 1 if any.
 Files over 800 lines are warnings."""
 
 import os
@@ -100,6 +100,14 @@ def includes(path):
                 yield number, match.group(1) == "<", match.group(2)
 
 
+def mentions_of_a_device(path):
+    """Ops are written once for all devices: their files know nothing of one."""
+    with open(os.path.join(ROOT, path), encoding="utf-8") as text:
+        for number, line in enumerate(text, 1):
+            if match := re.search(r"cuda|gpu", line, re.IGNORECASE):
+                yield f"{path}:{number}: an op's file mentions a device ({match.group()})"
+
+
 def layer_of_include(target):
     """The layer that an include belongs to, or None for the standard library and others."""
     first = target.split("/")[0]
@@ -141,6 +149,8 @@ def check(faults):
                 faults.append(f"{where}: {layer} includes {target} of {below}, a layer above")
             elif LEVEL[below] == LEVEL[layer] and not target.startswith("corten/"):
                 faults.append(f"{where}: {layer} includes {target} of {below}, a layer beside it")
+        if layer == "ops":
+            faults.extend(mentions_of_a_device(path))
     for library, paths in users.items():
         if len(paths) > 1:
             faults.append(f"{library} is included in several places: {', '.join(paths.values())}")

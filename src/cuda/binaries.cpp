@@ -88,6 +88,7 @@ Binary compile_module(Plugin& nvrtc, const CompilerInfo& compiler, const std::st
   const auto start = std::chrono::steady_clock::now();
   Hasher hasher;
   hasher.update("cubin").update_value(compiler.major).update_value(compiler.minor);
+  hasher.update(compiler.build).update_value(char{0});
   for (const std::string& o : options) hasher.update(o).update_value(char{0});
   const Hash128 key = hasher.update(text).digest128();
   codegen::ObjectCache& cache = codegen::object_cache();

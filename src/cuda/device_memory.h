@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "base/format.h"
-#include "base/strings.h"
+#include "cuda/out_of_memory.h"
 #include "cuda/plugin.h"
 
 namespace corten::cuda {
@@ -18,17 +18,10 @@ inline void raise(const Status& status) {
 class DeviceMemory {
  public:
   /// Nothing for 0 bytes. Resource error if the device has not got as much.
-  DeviceMemory(Device& device, int64_t bytes) : device_(device), bytes_(std::max<int64_t>(bytes, 0)) {
+  DeviceMemory(Device& device, int64_t bytes, const char* what = "")
+      : device_(device), bytes_(std::max<int64_t>(bytes, 0)) {
     if (bytes <= 0) return;
-    const Status status = device_.allocate(bytes, address_);
-    if (status.empty()) return;
-    int64_t free = 0, total = 0;
-    device_.memory(free, total);
-    resource_error(
-        "{} ({} asked for, {} of {} are free): lower the batch or the sequence length, or raise "
-        "the virtual shards; corten plan --device cuda lists what would make it fit",
-        status, format_bytes(static_cast<uint64_t>(bytes)),
-        format_bytes(static_cast<uint64_t>(free)), format_bytes(static_cast<uint64_t>(total)));
+    raise(device_, device_.allocate(bytes, address_), what, bytes);
   }
   DeviceMemory(const DeviceMemory&) = delete;
   ~DeviceMemory() {
@@ -62,7 +55,7 @@ class HostMemory {
 
 class Event {
  public:
-  explicit Event(Device& device) : device_(device) { raise(device_.create_event(event_)); }
+  explicit Event(Device& device) : device_(device) { raise(device_.create_event(event_, false)); }
   Event(const Event&) = delete;
   ~Event() { device_.release_event(event_); }
   uint64_t get() const { return event_; }
@@ -81,7 +74,7 @@ class Scratch {
     if (memory_ && memory_->bytes() >= bytes) return;
     raise(device_.synchronize());
     memory_.reset();
-    memory_ = std::make_unique<DeviceMemory>(device_, bytes);
+    memory_ = std::make_unique<DeviceMemory>(device_, bytes, "the arena of a program");
   }
   uint64_t address() const { return memory_ ? memory_->address() : 0; }
   int64_t bytes() const { return memory_ ? memory_->bytes() : 0; }

@@ -101,8 +101,11 @@ double DevicePlan::flops_of(int32_t library) const {
   const auto found = products_.find(library);
   if (found == products_.end()) return 0;
   const Product& p = found->second.product;
-  return 2.0 * static_cast<double>(found->second.calls.size()) * static_cast<double>(p.batch) *
-         static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k);
+  double matrices = 0;
+  for (const ProductCalls::Call& call : found->second.calls)
+    matrices += static_cast<double>(call.batch);
+  return 2.0 * matrices * static_cast<double>(p.m) * static_cast<double>(p.n) *
+         static_cast<double>(p.k);
 }
 
 void DevicePlan::plan_attention() {

@@ -27,6 +27,7 @@ struct DeviceProgramInfo {
   double make_ms = 0;                      ///< to make the program; kernels: a part of it
   double kernels_ms = 0;                   ///< to compile or load the kernels
   std::vector<std::string> copies;         ///< states that are not written in place, and why
+  std::string uncaptured;  ///< why runs are no launches of a graph, which the device refused to make
 };
 
 /// Where a storage lies.

@@ -65,7 +65,7 @@ class DeviceProgram::Impl {
                  outputs.size() == graph_.outputs().size());
     const bool same =
         bound_ && inputs == inputs_ && outputs == outputs_ && arena_ == scratch_->address();
-    replayed = same;
+    replayed = false;
     if (!same) {
       if (executable_) {
         raise(device_.synchronize());
@@ -79,12 +79,10 @@ class DeviceProgram::Impl {
       bound_ = true;
       return execute();
     }
-    if (!executable_) {
-      raise(device_.begin_capture());
-      execute();
-      raise(device_.end_capture(executable_));
-    }
-    raise(device_.launch_graph(executable_));
+    if (!executable_ && info.uncaptured.empty()) capture();
+    replayed = executable_ != 0;
+    if (!executable_) return execute();
+    raise(device_, device_.launch_graph(executable_), "launch of a graph");
   }
 
   void run_once(const std::vector<uint64_t>& inputs, const std::vector<uint64_t>& outputs,
@@ -100,15 +98,16 @@ class DeviceProgram::Impl {
   }
 
   int64_t fault_bytes() const { return static_cast<int64_t>(fault_steps_.size()) * kFaultBytes; }
+  // They are the call's own: the next one begins without.
   void copy_faults(void* to) {
-    if (!fault_steps_.empty()) raise(device_.to_host(to, faults_->address(), fault_bytes()));
+    if (fault_steps_.empty()) return;
+    raise(device_.to_host(to, faults_->address(), fault_bytes()));
+    raise(device_.fill(faults_->address(), 0, fault_bytes()));
   }
   void raise_faults(const void* from) {
     const auto* faults = static_cast<const ir::KernelFault*>(from);
     for (size_t i = 0; i < fault_steps_.size(); ++i) {
       if (!faults[i].flagged) continue;
-      raise(device_.synchronize());
-      raise(device_.fill(faults_->address(), 0, fault_bytes()));
       const GpuStep& step = kernels_.steps[static_cast<size_t>(fault_steps_[i])];
       const GpuLaunch& l = step.launches[0];
       const kernel::Step& of =
@@ -214,7 +213,8 @@ class DeviceProgram::Impl {
     if (kernels_of_all_ && graph_.constants().empty()) return;
     for (const ir::Value& v : graph_.constants()) {
       const int64_t bytes = v.type().bytes();
-      constants_.push_back(std::make_unique<DeviceMemory>(device_, std::max<int64_t>(bytes, 1)));
+      constants_.push_back(std::make_unique<DeviceMemory>(device_, std::max<int64_t>(bytes, 1),
+                                                          "constants of a program"));
       if (bytes > 0)
         raise(device_.to_device(constants_.back()->address(), v->buffer->data(), bytes));
     }
@@ -237,7 +237,7 @@ class DeviceProgram::Impl {
     }
     if (texts_.empty()) return;
     for (const std::string& cubin : cubins)
-      raise(device_.load_module(cubin, modules_.emplace_back()));
+      raise(device_, device_.load_module(cubin, modules_.emplace_back()), "code of kernels");
     for (const KernelText& text : texts_) {
       Status status = "no module";
       uint64_t function = 0;
@@ -266,7 +266,8 @@ class DeviceProgram::Impl {
       products_.emplace(step, std::move(p));
     }
     if (kernels_of_all_) return;
-    workspace_ = std::make_unique<DeviceMemory>(device_, info.workspace_bytes);
+    workspace_ =
+        std::make_unique<DeviceMemory>(device_, info.workspace_bytes, "workspace of products");
     workspace_address_ = workspace_->address();
   }
 
@@ -362,6 +363,36 @@ class DeviceProgram::Impl {
                        [](const ir::Access& a) { return a.index >= 0; });
   }
 
+  // The work of a run as a graph. A device that refuses is asked no more: what was done one by one
+  // before is done so again.
+  void capture() {
+    // Whatever happens, the stream must not stay in capture.
+    struct Capture {
+      Device& device;
+      bool open = false;
+      ~Capture() {
+        uint64_t graph = 0;
+        if (open && device.end_capture(graph).empty()) device.release_graph(graph);
+      }
+    } capture{device_};
+    Status status = device_.begin_capture();
+    capture.open = status.empty();
+    if (capture.open) {
+      try {
+        execute();
+      } catch (const Error& e) {
+        if (e.kind() != ErrorKind::Resource) throw;
+        status = e.what();
+      }
+    }
+    if (status.empty()) {
+      capture.open = false;
+      status = device_.end_capture(executable_);
+      if (!status.empty()) executable_ = 0;
+    }
+    info.uncaptured = status;
+  }
+
   void execute() {
     for (size_t s = 0; s < kernels_.steps.size(); ++s) execute_step(s);
     for (const StateCopy& c : plan->copies())
@@ -378,8 +409,10 @@ class DeviceProgram::Impl {
     const KernelText& text = kernels_.texts[static_cast<size_t>(step.text)];
     void* single[] = {b.words.data()};
     void* grouped[] = {&b.table_address, &b.launches};
-    raise(device_.launch(functions_[static_cast<size_t>(step.text)], b.blocks, text.threads,
-                         text.grouped ? grouped : single));
+    raise(device_,
+          device_.launch(functions_[static_cast<size_t>(step.text)], b.blocks, text.threads,
+                         text.grouped ? grouped : single),
+          "launch of a kernel");
   }
 
   // Steps one by one, with an event behind each.
@@ -447,8 +480,10 @@ class DeviceProgram::Impl {
     const std::vector<AttentionKernel>& kernels = planned.step.kernels();
     for (size_t i = 0; i < kernels.size(); ++i)
       if (kernels[i].blocks > 0)
-        raise(device_.launch(functions_[static_cast<size_t>(planned.texts[i])], kernels[i].blocks,
-                             kernels[i].text.threads, arguments, kernels[i].text.shared_bytes));
+        raise(device_,
+              device_.launch(functions_[static_cast<size_t>(planned.texts[i])], kernels[i].blocks,
+                             kernels[i].text.threads, arguments, kernels[i].text.shared_bytes),
+              "launch of a kernel");
   }
 
   void convolve(int32_t step) {
@@ -495,7 +530,9 @@ class DeviceProgram::Impl {
       addresses.a = at(0, call.a);
       addresses.b = at(1, call.b);
       addresses.c = c + static_cast<uint64_t>(call.c);
-      raise(device_.run_product(of, p.plan, addresses));
+      Product some = of;
+      some.batch = call.batch;
+      raise(device_, device_.run_product(some, p.plan, addresses), "a product");
     }
   }
 

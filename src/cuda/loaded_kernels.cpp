@@ -34,7 +34,7 @@ std::vector<uint64_t> LoadedKernels::functions(std::span<const KernelText> texts
     const size_t first = modules_.size();
     for (const std::string& cubin : cubins) {
       uint64_t module = 0;
-      raise(device_.load_module(cubin, module));
+      raise(device_, device_.load_module(cubin, module), "code of kernels");
       modules_.push_back(module);
     }
     for (const KernelText& text : fresh) {

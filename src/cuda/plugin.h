@@ -14,16 +14,20 @@
 namespace corten::cuda {
 
 /// Of this header: a plug-in of another version is refused.
-inline constexpr int kPluginVersion = 6;
+inline constexpr int kPluginVersion = 7;
 inline constexpr const char* kPluginEntry = "corten_cuda_plugin";
 
 using Status = std::string;
+
+/// How the status of a call begins that the device has not enough memory for.
+inline constexpr const char* kOutOfMemory = "the device is out of memory";
 
 /// NVRTC.
 struct CompilerInfo {
   Status missing;  ///< "" if there is one
   int major = 0, minor = 0;
   std::string library;             ///< path
+  std::string build;               ///< what tells it from others of its version
   std::vector<int> architectures;  ///< that it compiles for: 80, 90, ...
 };
 
@@ -37,6 +41,10 @@ struct KernelResources {
 /// Of a product, at most.
 inline constexpr int64_t kMaxWorkspace = int64_t{32} << 20;
 
+/// Of shared memory that a block may ask for: on sm_90 and sm_100, and where least (sm_86, sm_89,
+/// sm_120).
+inline constexpr int kMaxSharedBytes = 227 << 10, kMinSharedBytes = 99 << 10;
+
 struct DeviceInfo {
   std::string name;
   int major = 0, minor = 0;  ///< compute capability
@@ -44,6 +52,7 @@ struct DeviceInfo {
   int multiprocessors = 0;
   int64_t l2_bytes = 0;
   int64_t workspace_bytes = kMaxWorkspace;  ///< that a product takes at most
+  int shared_bytes = kMaxSharedBytes;       ///< that a block may ask for at most
   /// Whether tensor cores multiply 8-bit floats.
   bool has_float8() const { return major * 10 + minor >= 89; }
 };
@@ -117,8 +126,9 @@ struct GroupPlace {
 };
 class Collectives;  // cuda/collectives.h
 
-/// A device that is open: its primary context and one stream, whose work is done in order. Calls
-/// come from the thread that opened it. Addresses are the device's; nothing waits but what says so.
+/// A device that is open: its primary context and one stream, whose work is done in order. Every
+/// call makes the context the calling thread's, so that a thread may use several devices in turn;
+/// two threads do not use one at a time. Addresses are the device's; nothing waits but what says so.
 class Device {
  public:
   virtual ~Device() = default;
@@ -180,11 +190,13 @@ class Device {
   /// What is asked for between begin and end becomes a graph instead of being done; copies from and
   /// to the host must not be among it.
   virtual Status begin_capture() = 0;
+  /// Ends it in any case; the graph is 0 if something was wrong since it began.
   virtual Status end_capture(uint64_t& graph) = 0;
   virtual Status launch_graph(uint64_t graph) = 0;
   virtual Status release_graph(uint64_t graph) = 0;
 
-  virtual Status create_event(uint64_t& event) = 0;
+  /// Only between timed events are there milliseconds; others cost less.
+  virtual Status create_event(uint64_t& event, bool timed = true) = 0;
   virtual Status record_event(uint64_t event) = 0;
   virtual Status milliseconds(uint64_t from, uint64_t to, float& ms) = 0;  ///< waits for `to`
   virtual Status release_event(uint64_t event) = 0;

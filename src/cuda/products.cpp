@@ -1,5 +1,7 @@
 #include "cuda/products.h"
 
+#include <algorithm>
+
 #include "base/format.h"
 #include "passes/precision.h"
 
@@ -64,7 +66,7 @@ ProductCalls scaled_calls(const ir::Node& node, const ir::Type& a, const ir::Lay
   p.lda = a_at.strides[0];
   p.ldb = b_at.strides[0];
   p.ldc = p.n;
-  out.calls.push_back({a_at.offset, b_at.offset, 0});
+  out.calls.push_back({a_at.offset, b_at.offset, 0, 1});
   return out;
 }
 
@@ -123,7 +125,7 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
              c_size = static_cast<int64_t>(size_of(c.dtype));
   int64_t alignment = 16;
   for (int64_t i = 0; i < calls; ++i) {
-    ProductCalls::Call call{a_at.offset, b_at.offset, 0};
+    ProductCalls::Call call{a_at.offset, b_at.offset, 0, 1};
     int64_t rest = i;
     for (size_t d = inner; d-- > 0;) {
       const int64_t at = rest % c.dims[d];
@@ -135,9 +137,19 @@ ProductCalls product_calls(const ir::Node& node, const ir::Type& a, const ir::La
     call.a *= a_size;
     call.b *= a_size;
     call.c *= c_size;
-    while (call.a % alignment || call.b % alignment || call.c % alignment) alignment /= 2;
-    out.calls.push_back(call);
+    // Parts of one size, but for the last one.
+    const int64_t batch = p.batch, parts = (batch + kMaxBatch - 1) / kMaxBatch;
+    const int64_t part = parts > 1 ? (batch + parts - 1) / parts : batch;
+    for (int64_t done = 0; done < std::max<int64_t>(batch, 1); done += std::max<int64_t>(part, 1)) {
+      const ProductCalls::Call one{call.a + done * p.stride_a * a_size,
+                                   call.b + done * p.stride_b * a_size,
+                                   call.c + done * p.stride_c * c_size,
+                                   std::min(part, batch - done)};
+      while (one.a % alignment || one.b % alignment || one.c % alignment) alignment /= 2;
+      out.calls.push_back(one);
+    }
   }
+  if (!out.calls.empty()) p.batch = out.calls[0].batch;
   p.alignment = static_cast<int>(alignment);
   return out;
 }

@@ -8,12 +8,17 @@
 
 namespace corten::cuda {
 
+/// Matrices of one call: its grid has them in a dimension of at most 65,535 blocks.
+inline constexpr int64_t kMaxBatch = 32768;
+
 /// A product of a node: one call of the library for each combination of the batch dimensions that
-/// one stride cannot express. Offsets are bytes from the operands' addresses.
+/// one stride cannot express, and for each kMaxBatch of them. Offsets are bytes from the operands'
+/// addresses.
 struct ProductCalls {
-  Product product;
+  Product product;  ///< of the call with most matrices; its algorithm is that of all
   struct Call {
     int64_t a = 0, b = 0, c = 0;
+    int64_t batch = 1;
   };
   std::vector<Call> calls;
   int64_t bias = 0;  ///< bytes from its address, of all calls

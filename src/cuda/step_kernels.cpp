@@ -5,6 +5,7 @@
 #include <set>
 
 #include "codegen/compile.h"
+#include "codegen/gpu/arguments.h"
 
 namespace corten::cuda {
 
@@ -214,9 +215,12 @@ class Builder {
     std::map<std::string, int32_t> known;
     for (GpuStep& step : out_.steps) {
       if (step.library >= 0) continue;
-      step.schedule.grouped = step.launches.size() > 1;
-      KernelText text = codegen::gpu::emit(
-          out_.kernels[static_cast<size_t>(step.launches[0].kernel)].kernel, step.schedule);
+      const ir::Kernel& kernel =
+          out_.kernels[static_cast<size_t>(step.launches[0].kernel)].kernel;
+      step.schedule.grouped =
+          step.launches.size() > 1 ||
+          codegen::gpu::ArgumentLayout(kernel).words() * int64_t{8} > kMaxParameterBytes;
+      KernelText text = codegen::gpu::emit(kernel, step.schedule);
       auto [place, is_new] = known.emplace(text.name, static_cast<int32_t>(out_.texts.size()));
       if (is_new) out_.texts.push_back(std::move(text));
       step.text = place->second;

@@ -35,6 +35,10 @@ struct StepKernels {
   size_t groups() const;  ///< steps that are no library's
 };
 
+/// Of the arguments of a launch, on every device and driver. Words that are more lie in a table in the
+/// device's memory, as those of launches that were joined do.
+inline constexpr int64_t kMaxParameterBytes = 4096;
+
 /// `group`: launches may be joined. Operands are taken to lie at multiples of 16 bytes.
 StepKernels step_kernels(const kernel::Partition& partition, bool group);
 

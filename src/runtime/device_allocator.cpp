@@ -5,6 +5,7 @@
 
 #include "base/format.h"
 #include "base/strings.h"
+#include "cuda/out_of_memory.h"
 #include "ir/placement.h"
 
 namespace corten::runtime {
@@ -60,12 +61,13 @@ DeviceAllocator::Blocks::iterator DeviceAllocator::find(int64_t size, bool small
                                            : round_up(size, kSegmentStep);
   uint64_t address = 0;
   cuda::Status status = device_->allocate(segment, address);
-  if (!status.empty() && !segments_.empty()) {
+  if (cuda::is_out_of_memory(status) && !segments_.empty()) {
     ++ledger_.counters.num_alloc_retries;
     release_cached();
     status = device_->allocate(segment, address);
   }
-  if (!status.empty()) out_of_memory(size, segment, status);
+  if (cuda::is_out_of_memory(status)) out_of_memory(size, segment, status);
+  if (!status.empty()) resource_error("{}", status);
   segments_[address] = segment;
   ledger_.enter_segment(pointer(address), segment, small);
   const auto block = blocks_.emplace(address, Block{segment, address, small, false}).first;
@@ -152,11 +154,15 @@ void DeviceAllocator::out_of_memory(int64_t asked, int64_t segment, const std::s
   advice.push_back("lower the batch or the sequence length");
   if (ir::grad_enabled()) advice.push_back("let checkpoint() compute activations again");
   advice.push_back("compute in bf16 with Autocast");
-  resource_error(
-      "out of memory on {}: {} were asked for, {} of {} are free; tensors hold {} (peak {}), free "
-      "pieces of their segments {}; {} ({})",
-      ir::to_string(placement_), text(asked), text(available), text(total), text(used),
-      text(c.allocated_bytes.all.peak), text(cached), fmt::join(advice, "; or "), status);
+  cuda::raise({.device = ir::to_string(placement_),
+               .what = "",
+               .asked = asked,
+               .free = available,
+               .total = total,
+               .held = format("tensors hold {} (peak {}), free pieces of their segments {}",
+                              text(used), text(c.allocated_bytes.all.peak), text(cached)),
+               .advice = advice,
+               .status = status});
 }
 
 void DeviceAllocator::empty_cache() {

@@ -51,7 +51,8 @@ uint64_t DeviceState::use(const CellPtr& cell) {
     bytes_ += bytes - place.bytes;
     place.cell = cell;
     place.bytes = bytes;
-    raise(device_.allocate(std::max<int64_t>(bytes, 1), place.address));
+    cuda::raise(device_, device_.allocate(std::max<int64_t>(bytes, 1), place.address),
+                "state of a program", bytes);
   }
   if (bytes > 0) raise(device_.to_device(place.address, data(value), bytes));
   raise(device_.synchronize());  // the copy may go
@@ -93,7 +94,7 @@ struct DeviceFunction::Slot {
       : in(device, arguments),
         out(device, results),
         faults(device, faults),
-        staged(device, arguments),
+        staged(device, arguments, "arguments of a call"),
         arrived(device),
         done(device) {}
   cuda::HostMemory in, out, faults;
@@ -165,8 +166,10 @@ DeviceFunction::Entry& DeviceFunction::find(const std::vector<Tensor>& arguments
   for (const ir::Output& o : recorded.outputs())
     entry->result_at.push_back(
         o.alias < 0 ? place_in(entry->result_bytes, recorded.type(o.value).bytes()) : -1);
-  entry->arguments = std::make_unique<cuda::DeviceMemory>(device, entry->argument_bytes);
-  entry->results = std::make_unique<cuda::DeviceMemory>(device, entry->result_bytes);
+  entry->arguments = std::make_unique<cuda::DeviceMemory>(device, entry->argument_bytes,
+                                                          "arguments of a program");
+  entry->results =
+      std::make_unique<cuda::DeviceMemory>(device, entry->result_bytes, "results of a program");
   bytes_ += entry->argument_bytes + entry->result_bytes;
   for (const int64_t at : entry->result_at)
     entry->outputs.push_back(at < 0 ? 0 : entry->results->address() + static_cast<uint64_t>(at));

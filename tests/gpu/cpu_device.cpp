@@ -1,5 +1,6 @@
 #include "gpu/cpu_device.h"
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -45,6 +46,12 @@ double element(ProductType type, uint64_t base, int64_t i) {
 
 }  // namespace
 
+CpuDevice::CpuDevice()
+    : context_([] {
+        static std::atomic<uint64_t> made = 0;
+        return ++made;
+      }()) {}
+
 CpuDevice::~CpuDevice() {
   for (auto& [address, bytes] : memory_) std::free(at<void>(address));
 }
@@ -86,6 +93,24 @@ Status CpuDevice::memory(int64_t& free, int64_t& total) {
   free = total - allocated_bytes();
   return "";
 }
+Status CpuDevice::number(uint64_t handle, uint64_t count, const char* what, uint64_t& out) const {
+  out = handle & 0xffffffff;
+  if (handle >> 32 != context_) return format("{} of another device", what);
+  return out == 0 || out > count ? format("no {}", what) : "";
+}
+Status CpuDevice::within(uint64_t address, int64_t bytes, const char* what) const {
+  if (bytes <= 0) return "";
+  auto block = memory_.upper_bound(address);
+  if (block == memory_.begin()) return format("{}: no memory of this device", what);
+  --block;
+  const auto behind = static_cast<int64_t>(address - block->first) + bytes;
+  return behind <= block->second ? "" : format("{}: no memory of this device", what);
+}
+Status CpuDevice::refuses() {
+  if (!capturing_ || ++captured_ != fails_in_capture) return "";
+  return broken_ = "operation not permitted when stream is capturing";
+}
+
 int64_t CpuDevice::allocated_bytes() const {
   int64_t bytes = 0;
   for (auto& [address, b] : memory_) bytes += b;
@@ -101,6 +126,7 @@ Status CpuDevice::release_host(void* address) {
 }
 
 Status CpuDevice::work(std::string name, Work what) {
+  if (Status s = refuses(); !s.empty()) return s;
   return later([this, name = std::move(name), what = std::move(what)]() -> Status {
     const int64_t start = now_ns();
     Status s = what();
@@ -134,27 +160,32 @@ Status CpuDevice::reach(uint64_t event) {
 }
 
 Status CpuDevice::to_device(uint64_t to, const void* from, int64_t bytes) {
-  if (capturing_) return "a copy from the host in a captured graph";
+  if (capturing_) return broken_ = "a copy from the host in a captured graph";
+  if (Status s = within(to, bytes, "copy from the host"); !s.empty()) return s;
   return later([=]() -> Status {
     std::memcpy(at<void>(to), from, static_cast<size_t>(bytes));
     return "";
   });
 }
 Status CpuDevice::to_host(void* to, uint64_t from, int64_t bytes) {
-  if (capturing_) return "a copy to the host in a captured graph";
+  if (capturing_) return broken_ = "a copy to the host in a captured graph";
+  if (Status s = within(from, bytes, "copy to the host"); !s.empty()) return s;
   return later([=]() -> Status {
     std::memcpy(to, at<void>(from), static_cast<size_t>(bytes));
     return "";
   });
 }
 Status CpuDevice::prefetch(uint64_t to, const void* from, int64_t bytes) {
-  if (capturing_) return "a copy from the host in a captured graph";
+  if (capturing_) return broken_ = "a copy from the host in a captured graph";
+  if (Status s = within(to, bytes, "prefetch"); !s.empty()) return s;
   return ask(prefetches_, [=]() -> Status {
     std::memcpy(at<void>(to), from, static_cast<size_t>(bytes));
     return "";
   });
 }
 Status CpuDevice::record(uint64_t event, Queue& queue) {
+  uint64_t own = 0;
+  if (Status s = number(event, newest_event_, "event", own); !s.empty()) return s;
   events_[event].done = false;
   events_[event].queue = &queue;
   return ask(queue, [=, this]() -> Status {
@@ -167,18 +198,25 @@ Status CpuDevice::record_prefetch(uint64_t event) {
   return record(event, prefetches_);
 }
 Status CpuDevice::wait_event(uint64_t event) {
+  uint64_t own = 0;
+  if (Status s = number(event, newest_event_, "event", own); !s.empty()) return s;
   return later([=, this] { return reach(event); });
 }
 Status CpuDevice::wait_host(uint64_t event) {
+  uint64_t own = 0;
+  if (Status s = number(event, newest_event_, "event", own); !s.empty()) return s;
   return reach(event);
 }
 Status CpuDevice::copy(uint64_t to, uint64_t from, int64_t bytes) {
+  if (Status s = within(to, bytes, "copy"); !s.empty()) return s;
+  if (Status s = within(from, bytes, "copy"); !s.empty()) return s;
   return work("copy", [=]() -> Status {
     std::memmove(at<void>(to), at<void>(from), static_cast<size_t>(bytes));
     return "";
   });
 }
 Status CpuDevice::fill(uint64_t address, uint8_t byte, int64_t bytes) {
+  if (Status s = within(address, bytes, "fill"); !s.empty()) return s;
   return work("fill", [=]() -> Status {
     std::memset(at<void>(address), byte, static_cast<size_t>(bytes));
     return "";
@@ -191,17 +229,21 @@ Status CpuDevice::synchronize() {
 }
 
 Status CpuDevice::load_module(const std::string& cubin, uint64_t& module) {
-  module = std::stoull(cubin) + 1;
-  return modules_[module - 1] || batched ? "" : missing;
+  const uint64_t number = std::stoull(cubin);
+  if (number >= modules_.size()) return "a module of another device";
+  module = own(number + 1);
+  return modules_[number] || batched ? "" : missing;
 }
 Status CpuDevice::unload_module(uint64_t) {
   return "";
 }
 Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64_t& function) {
-  for (const KernelText& t : texts_[module - 1])
+  uint64_t m = 0;
+  if (Status s = number(module, texts_.size(), "module", m); !s.empty()) return s;
+  for (const KernelText& t : texts_[m - 1])
     if (t.name == name) {
-      functions_.push_back({module - 1, t});
-      function = functions_.size();
+      functions_.push_back({m - 1, t});
+      function = own(functions_.size());
       return "";
     }
   return "no function " + name;
@@ -209,10 +251,16 @@ Status CpuDevice::find_function(uint64_t module, const std::string& name, uint64
 
 Status CpuDevice::launch(uint64_t function, int64_t blocks, int threads, void** arguments,
                          int shared_bytes) {
-  const Function f = functions_[function - 1];
+  uint64_t own = 0;
+  if (Status s = number(function, functions_.size(), "function", own); !s.empty()) return s;
+  const Function f = functions_[own - 1];
   if (threads != f.text.threads || blocks <= 0 || shared_bytes != f.text.shared_bytes)
     return format("a launch of {} blocks of {} threads with {} bytes of shared memory", blocks,
                   threads, shared_bytes);
+  if (shared_bytes > properties.shared_bytes)
+    return format("a launch with {} bytes of shared memory, more than a block has", shared_bytes);
+  if (!f.text.grouped && f.text.words * 8 > 4096)
+    return format("a launch with {} words of parameters", f.text.words);
   ++launches;
   // Arguments are copied when the launch is asked for.
   std::vector<int64_t> words;
@@ -245,9 +293,10 @@ Status CpuDevice::plan_product(const Product&, ProductPlan& plan) {
 Status CpuDevice::run_product(const Product& p, const ProductPlan& plan,
                               const ProductAddresses& to_read) {
   if (plan.algorithm != "cpu") return "a plan of another device";
+  if (p.batch > 65535) return format("a product of {} matrices", p.batch);
   const auto [a, b, c, bias, scale_a, scale_b, workspace] = to_read;
   const bool scaled = has_8_bits(p.type);
-  if (scaled && (!info_.has_float8() || p.k % 16 || p.n % 16 || p.lda % 16 || p.ldb % 16 ||
+  if (scaled && (!properties.has_float8() || p.k % 16 || p.n % 16 || p.lda % 16 || p.ldb % 16 ||
                  p.transpose_a || !p.transpose_b || scale_a == 0 || scale_b == 0 ||
                  (p.type == ProductType::e5m2 && p.type_b == ProductType::e5m2)))
     return "a product of 8-bit floats that no tensor core makes";
@@ -342,31 +391,40 @@ Status CpuDevice::run_convolution(const Convolution& c, const ProductPlan& plan,
 }
 
 Status CpuDevice::begin_capture() {
+  if (!no_capture.empty()) return no_capture;
+  if (capturing_) return "a capture within a capture";
   graphs_.emplace_back();
   capturing_ = true;
+  captured_ = 0;
+  broken_.clear();
   return "";
 }
 Status CpuDevice::end_capture(uint64_t& graph) {
+  if (!capturing_) return "the end of no capture";
   capturing_ = false;
-  graph = graphs_.size();
-  return "";
+  graph = broken_.empty() ? own(graphs_.size()) : 0;
+  return broken_;
 }
 Status CpuDevice::launch_graph(uint64_t graph) {
+  uint64_t index = 0;
+  if (Status s = number(graph, graphs_.size(), "graph", index); !s.empty()) return s;
   ++graph_launches;
   return later([=, this]() -> Status {
-    for (const Work& what : graphs_[graph - 1])
+    for (const Work& what : graphs_[index - 1])
       if (Status s = what(); !s.empty()) return s;
     return "";
   });
 }
 Status CpuDevice::release_graph(uint64_t graph) {
+  uint64_t index = 0;
+  if (Status s = number(graph, graphs_.size(), "graph", index); !s.empty()) return s;
   Status status = synchronize();
-  graphs_[graph - 1].clear();
+  graphs_[index - 1].clear();
   return status;
 }
-Status CpuDevice::create_event(uint64_t& event) {
-  event = ++newest_event_;
-  events_[event] = {};
+Status CpuDevice::create_event(uint64_t& event, bool timed) {
+  event = own(++newest_event_);
+  events_[event].timed = timed;
   return "";
 }
 Status CpuDevice::record_event(uint64_t event) {
@@ -374,6 +432,11 @@ Status CpuDevice::record_event(uint64_t event) {
   return record(event, queue_);
 }
 Status CpuDevice::milliseconds(uint64_t from, uint64_t to, float& ms) {
+  uint64_t own = 0;
+  for (const uint64_t event : {from, to}) {
+    if (Status s = number(event, newest_event_, "event", own); !s.empty()) return s;
+    if (!events_.at(event).timed) return "the time of an event without one";
+  }
   if (Status s = reach(to); !s.empty()) return s;
   ms = std::chrono::duration<float, std::milli>(events_[to].at - events_[from].at).count();
   return "";

@@ -16,11 +16,12 @@ namespace corten::cuda::test {
 
 class CpuDevice final : public Device {
  public:
+  CpuDevice();
   ~CpuDevice() override;
   /// Modules for load_module(); their "binary" is a number. Empty if no compiler is here.
   MakeModules modules();
 
-  const DeviceInfo& info() const override { return info_; }
+  const DeviceInfo& info() const override { return properties; }
   Status allocate(int64_t bytes, uint64_t& address) override;
   Status release(uint64_t address) override;
   Status memory(int64_t& free, int64_t& total) override;
@@ -59,7 +60,7 @@ class CpuDevice final : public Device {
   Status end_capture(uint64_t& graph) override;
   Status launch_graph(uint64_t graph) override;
   Status release_graph(uint64_t graph) override;
-  Status create_event(uint64_t& event) override;
+  Status create_event(uint64_t& event, bool timed) override;
   Status record_event(uint64_t event) override;
   Status milliseconds(uint64_t from, uint64_t to, float& ms) override;
   Status release_event(uint64_t event) override;
@@ -71,6 +72,7 @@ class CpuDevice final : public Device {
     info_.minor = minor;
   }
   int64_t allocated_bytes() const;
+  bool capturing() const { return capturing_; }
   size_t launches = 0, graph_launches = 0, planned_products = 0, planned_convolutions = 0;
   std::string products = "cpu";  ///< the version of the library
   std::string missing;           ///< why there are no modules
@@ -83,6 +85,9 @@ class CpuDevice final : public Device {
   /// optimisation.
   bool batched = false;
   int64_t memory_bytes = int64_t{4} << 30;  ///< that can be allocated
+  DeviceInfo properties{"this CPU", 9, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
+  std::string no_capture;  ///< the answer of begin_capture(); "": there are captures
+  int fails_in_capture = 0;  ///< this call within a capture, counted from 1, fails; as does its end
   bool tracked = false;  ///< races are looked for, with 8 bytes for each byte of memory
 
  private:
@@ -100,7 +105,17 @@ class CpuDevice final : public Device {
   Status reach(uint64_t event);
   Status compile_pending();
 
-  DeviceInfo info_{"this CPU", 9, 0, uint64_t{4} << 30, 1, 1 << 20, 64};
+  // Handles of modules, functions, graphs and events have the device's number in their upper half:
+  // like those of a GPU's context they mean nothing to another one.
+  uint64_t own(uint64_t number) const { return number | context_ << 32; }
+  // The number of a handle, or 0 and an error: it is another device's, or none.
+  Status number(uint64_t handle, uint64_t count, const char* what, uint64_t& out) const;
+  // An error if some of the bytes are not this device's memory.
+  Status within(uint64_t address, int64_t bytes, const char* what) const;
+  // What every call within a capture does first.
+  Status refuses();
+
+  const uint64_t context_;
   std::map<uint64_t, int64_t> memory_;  // address, bytes
   std::vector<std::vector<codegen::gpu::KernelText>> texts_;
   std::vector<std::shared_ptr<codegen::test::HostModule>> modules_;  // null: not compiled yet
@@ -108,8 +123,10 @@ class CpuDevice final : public Device {
   std::vector<std::vector<std::function<Status()>>> graphs_;
   std::vector<TracedWork> traced_;
   bool capturing_ = false, tracing_ = false;
+  int captured_ = 0;             // calls of this capture
+  Status broken_;                // why it gives no graph
   struct Event {
-    bool done = true;
+    bool done = true, timed = true;
     Queue* queue = nullptr;  // that it was recorded in
     std::chrono::steady_clock::time_point at;
   };

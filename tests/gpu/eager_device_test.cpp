@@ -356,6 +356,48 @@ TEST_F(OnDevice, MixedPrecisionAndStateAreTheCpus) {
   }
 }
 
+// Each device's handles and memory are its own; what one thread asks for in turn does not mix.
+TEST_F(OnDevice, TwoDevicesInTurn) {
+  CpuDevice other;
+  other.lazy = other.batched = true;
+  {
+    const runtime::InstalledDevice second(1, other, other.modules());
+    const Tensor x = numbers({6, 8}, 1), w = numbers({8, 8}, 2);
+    Tensor a = x.to("cuda:0"), b = x.to("cuda:1"), want = x;
+    const Tensor wa = w.to("cuda:0"), wb = w.to("cuda:1");
+    CompiledFunction on_a = compile(
+                         [&](const std::vector<Tensor>& in) {
+                           return std::vector<Tensor>{tanh(matmul(in[0], wa))};
+                         }),
+                     on_b = compile([&](const std::vector<Tensor>& in) {
+                       return std::vector<Tensor>{tanh(matmul(in[0], wb))};
+                     });
+    for (int i = 0; i < 3; ++i) {
+      a = softmax(a * 0.5 + 1, -1);
+      b = softmax(b * 0.5 + 1, -1);
+      a = on_a({a})[0];
+      b = on_b({b})[0];
+      want = tanh(matmul(softmax(want * 0.5 + 1, -1), w));
+    }
+    EXPECT_EQ(a.device(), Device("cuda:0"));
+    EXPECT_EQ(b.device(), Device("cuda:1"));
+    EXPECT_EQ(bits(a), bits(b));
+    EXPECT_EQ(bits(a.to("cuda:1")), bits(b));
+    const std::vector<double> got = a.to_vector<double>(), near = want.to_vector<double>();
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], near[i], 1e-5);
+    EXPECT_NE(message_of([&] { (a + b).item<float>(); }).find("lie on cuda:0 and cuda:1"),
+              std::string::npos);
+    cuda::synchronize("cuda:1");
+    cuda::synchronize("cuda:0");
+    std::thread([&] {
+      EXPECT_EQ(cuda::mem_get_info("cuda:1").second, other.memory_bytes);
+      EXPECT_EQ(message_of([] { cuda::synchronize("cuda:1"); }),
+                "tensors on cuda:1 are used by the thread that used it first, and by no other");
+    }).join();
+  }
+  EXPECT_EQ(other.allocated_bytes(), 0);
+}
+
 TEST_F(OnDevice, Gpt2TrainsOpByOpAsCompiled) {
   gpt2_trains_op_by_op_as_compiled();
   EXPECT_GT(device_.graph_launches, 0u) << "the third call is one graph";

@@ -107,8 +107,15 @@ Comparison compare_with_cpu(const Function& function,
   compiled.plan(first);
   const runtime::Inspection found = runtime::inspect(compiled);
   const std::vector<CellPtr> states = found.states;
-  DeviceProgram program(plan_for_device(*found.recorded, device.info().has_float8(), arena_budget), device, make_modules);
-  out.info = program.info();
+  auto plan = plan_for_device(*found.recorded, device.info().has_float8(), arena_budget);
+  const auto scratch = std::make_shared<Scratch>(device);
+  int64_t free_before = 0, free_after = 0, total = 0;
+  raise(device.memory(free_before, total));
+  scratch->reserve(plan->info().arena_bytes);
+  raise(device.memory(free_after, total));
+  out.arena_allocated = free_before - free_after;
+  const uint64_t arena = scratch->address();
+  DeviceProgram program(std::move(plan), device, make_modules, scratch);
   std::vector<std::unique_ptr<OnDevice>> memory;
   std::vector<uint64_t> inputs, outputs;
   const auto reserve = [&](int64_t bytes) {
@@ -145,6 +152,7 @@ Comparison compare_with_cpu(const Function& function,
     raise(device.milliseconds(before, after, ms));
     out.step_ms.push_back(static_cast<double>(ms));
     program.check();
+    out.replayed += program.replayed();
     std::vector<std::string>& mine = device_results.emplace_back();
     for (size_t k = 0; k < results; ++k) {
       std::string& bytes =
@@ -155,6 +163,8 @@ Comparison compare_with_cpu(const Function& function,
   }
   device.release_event(before);
   device.release_event(after);
+  out.info = program.info();
+  CORTEN_CHECK(scratch->address() == arena);  // as planned: it did not grow
   const auto one_number = [&] { return results > 0 && program.output_types()[0].elements() == 1; };
   if (one_number())
     for (const std::vector<std::string>& r : device_results)

@@ -20,6 +20,8 @@ struct Comparison {
   DeviceProgramInfo info;
   std::vector<double> cpu, device;  ///< the first result of each step, if it is one number
   std::vector<double> step_ms;      ///< on the device, by its events
+  int64_t arena_allocated = 0;      ///< what the device has less since the arena is there
+  int replayed = 0;                 ///< steps that were the launch of one graph
 };
 
 /// Makes `steps` steps with `arguments(step)` on the device, then `cpu_steps` (-1: as many) on the

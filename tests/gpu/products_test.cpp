@@ -9,6 +9,9 @@
 #include "cuda/product_plans.h"
 #include "cuda/products.h"
 #include "gpu/cpu_device.h"
+#include "gpu/mirror.h"
+#include "gpu/samples.h"
+#include "ir/op.h"
 
 namespace corten::cuda::test {
 namespace {
@@ -16,6 +19,7 @@ namespace {
 ProductCalls calls(DType dtype, ir::Dims a, ir::Layout a_at, ir::Dims b, ir::Layout b_at,
                    DType result) {
   ir::Node node;
+  node.op = ir::find_op("gemm");
   ir::Dims c = a;
   c.back() = b.back();
   node.types = std::vector<ir::Type>{{result, c}};
@@ -64,6 +68,47 @@ TEST(ProductCalls, BatchesThatOneStrideCannotExpress) {
   EXPECT_EQ(calls(DType::f32, {7, 8, 16}, {0, {128, 16, 1}}, {7, 16, 2}, {0, {0, 2, 1}}, DType::f32)
                 .product.stride_b,
             0);
+}
+
+TEST(ProductCalls, SoManyMatricesAreSeveralCalls) {
+  const ProductCalls many =
+      calls(DType::f32, {70000, 2, 4}, {0, {8, 4, 1}}, {70000, 4, 2}, {0, {8, 2, 1}}, DType::f32);
+  ASSERT_EQ(many.calls.size(), 3u);
+  EXPECT_EQ(many.product.batch, 23334);
+  int64_t sum = 0;
+  for (const ProductCalls::Call& call : many.calls) {
+    EXPECT_LE(call.batch, kMaxBatch);
+    EXPECT_EQ(call.a, sum * 8 * 4);
+    EXPECT_EQ(call.b, sum * 8 * 4);
+    EXPECT_EQ(call.c, sum * 4 * 4);
+    sum += call.batch;
+  }
+  EXPECT_EQ(sum, 70000);
+  // Parts may begin at less aligned places than the operands.
+  EXPECT_EQ(calls(DType::bf16, {70001, 1, 3}, {0, {3, 3, 1}}, {70001, 3, 1}, {0, {3, 1, 1}},
+                  DType::bf16)
+                .product.alignment,
+            4);
+}
+
+TEST(ProductCalls, ManyMatricesHaveTheirProducts) {
+  CpuDevice device;
+  Comparison c;
+  try {
+    c = compare_with_cpu(
+        [](const std::vector<Tensor>& in) { return std::vector<Tensor>{matmul(in[0], in[1])}; },
+        [](int step) {
+          const auto seed = static_cast<uint64_t>(step);
+          return std::vector<Tensor>{numbers({70000, 2, 3}, seed), numbers({70000, 3, 2}, seed + 9)};
+        },
+        2, device, device.modules());
+  } catch (const Error& e) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  EXPECT_TRUE(c.same_bits) << c.where;
+  EXPECT_EQ(c.info.products, 1u);
+  EXPECT_EQ(c.info.flops, 2.0 * 70000 * 2 * 3 * 2);
 }
 
 TEST(ProductCalls, Tf32OnlyWhereAskedFor) {

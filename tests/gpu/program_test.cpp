@@ -42,6 +42,8 @@ TEST(DeviceProgram, HasTheCpusBits) {
   EXPECT_LT(c.info.groups, c.info.launches);
   // The first run launches one by one, later ones as a graph; the program's memory was given back.
   EXPECT_EQ(device.graph_launches, 3u);
+  EXPECT_EQ(c.replayed, 3);
+  EXPECT_EQ(c.arena_allocated, c.info.arena_bytes);
   EXPECT_EQ(device.allocated_bytes(), 0);
 }
 
@@ -246,6 +248,100 @@ TEST(DeviceFunction, TrainsForTheTrainer) {
   for (size_t i = 0; i < a.size(); ++i) {
     const std::vector<float> x = a[i].to_vector<float>(), y = b[i].to_vector<float>();
     for (size_t k = 0; k < x.size(); ++k) ASSERT_NEAR(x[k], y[k], 0.09) << "parameter " << i;
+  }
+}
+
+// A capture that fails, at a call within it or at once, ends; the work is done one by one from then on.
+TEST(DeviceProgram, RunsWithoutAGraphWhereTheDeviceRefusesOne) {
+  Network network;
+  const auto arguments = [](int step) {
+    return std::vector<Tensor>{tokens({3, 7}, static_cast<uint64_t>(step), 50),
+                               tokens({3, 7}, static_cast<uint64_t>(step) + 9, 10),
+                               scalar(0.01 + 0.001 * step)};
+  };
+  for (const int fails : {0, 1, 5}) {
+    CpuDevice device;
+    device.fails_in_capture = fails;
+    if (fails == 0) device.no_capture = "stream capture is not supported";
+    Comparison c;
+    try {
+      c = compare_with_cpu([&](const std::vector<Tensor>& in) { return network.step(in); },
+                           arguments, 4, device, device.modules());
+    } catch (const Error& e) {
+      if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+      throw;
+    }
+    EXPECT_TRUE(c.same_bits) << c.where;
+    EXPECT_EQ(c.info.uncaptured, fails ? "operation not permitted when stream is capturing"
+                                       : "stream capture is not supported");
+    EXPECT_EQ(c.replayed, 0);
+    EXPECT_FALSE(device.capturing());
+    EXPECT_EQ(device.graph_launches, 0u);
+    EXPECT_EQ(device.allocated_bytes(), 0);
+  }
+}
+
+// A call that begins before the one before it has ended has only its own faults.
+TEST(DeviceFunction, FaultsAreTheCallsOwn) {
+  CpuDevice device;
+  device.lazy = true;
+  CompiledFunction f = compile([](const std::vector<Tensor>& in) {
+    return std::vector<Tensor>{embedding(in[0], in[1])};
+  });
+  runtime::DeviceState state(device, device.modules());
+  runtime::DeviceFunction on_device(f, state);
+  const Tensor weight = numbers({5, 3}, 1);
+  const auto in = [&](int64_t index) {
+    return std::vector<Tensor>{from_vector(std::vector<int64_t>{1, index}, {2}), weight};
+  };
+  try {
+    on_device(in(2));
+  } catch (const Error&) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  auto good = on_device.begin(in(3)), wrong = on_device.begin(in(7)), after = on_device.begin(in(4)),
+       again = on_device.begin(in(9));
+  EXPECT_EQ(on_device.end(good)[0].to_vector<float>().size(), 6u);
+  const auto fault = [&](runtime::DeviceFunction::Call call) {
+    try {
+      on_device.end(call);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(fault(wrong).find("index 7 is out of range"), std::string::npos);
+  EXPECT_EQ(fault(after), "");
+  EXPECT_NE(fault(again).find("index 9 is out of range"), std::string::npos);
+  EXPECT_EQ(fault(on_device.begin(in(0))), "");
+}
+
+// Whatever it is that does not fit: how much there is, and what would help.
+TEST(DeviceFunction, OutOfMemoryHasNumbers) {
+  const Tensor big = numbers({1 << 18}, 1);  // 1 MiB
+  const auto refused = [&](int64_t bytes, bool as_argument) {
+    CpuDevice device;
+    device.memory_bytes = bytes;
+    CompiledFunction f = compile([&](const std::vector<Tensor>& in) {
+      return std::vector<Tensor>{as_argument ? sum(in[0]) : sum(big * in[0])};
+    });
+    runtime::DeviceState state(device, device.modules());
+    runtime::DeviceFunction on_device(f, state);
+    try {
+      on_device({as_argument ? big : scalar(1)});
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::Resource);
+      return std::string(e.what());
+    }
+    return std::string("nothing was refused");
+  };
+  for (const bool as_argument : {false, true}) {
+    const std::string text = refused(200 << 10, as_argument);
+    EXPECT_NE(text.find("out of memory on this CPU: 1.00 MiB were asked for ("), std::string::npos)
+        << text;
+    EXPECT_NE(text.find("of 200.00 KiB are free"), std::string::npos) << text;
+    EXPECT_NE(text.find("lower the batch"), std::string::npos) << text;
   }
 }
 

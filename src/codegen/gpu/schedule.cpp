@@ -57,8 +57,12 @@ class Chooser {
       : k_(kernel), launch_(launch), addresses_(addresses), plan_(make_plan(kernel)) {}
 
   Schedule run() {
-    s_.wide = outer_points(k_, launch_) * std::max<int64_t>(launch_.inner, 1) >=
-              (int64_t{1} << 31) - (int64_t{1} << 20);
+    // Points and, where columns are reduced, their rows are counted.
+    int64_t counted = outer_points(k_, launch_) * std::max<int64_t>(launch_.inner, 1);
+    if (k_.form == KernelForm::columns)
+      counted = std::max(counted, launch_.outer[k_.outer_rank - 1] *
+                                      std::max<int64_t>(launch_.chunks, 1));
+    s_.wide = counted >= (int64_t{1} << 31) - (int64_t{1} << 20);
     switch (k_.form) {
       case KernelForm::rows:
         if (plan_.reductions.empty())

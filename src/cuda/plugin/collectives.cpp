@@ -152,6 +152,7 @@ class NcclGroup final : public Collectives {
   ~NcclGroup() override {
     if (!comm_) return;
     what_ = "leave";
+    if (stream_.enter) stream_.enter();
     const ncclResult_t result = n_.ncclCommFinalize_(comm_);
     if (settle(result).empty()) n_.ncclCommDestroy_(comm_);
   }
@@ -175,6 +176,8 @@ class NcclGroup final : public Collectives {
   Status run(std::span<const comm::Call> together) override {
     if (Status s = usable(); !s.empty()) return s;
     what_ = name(together[0].kind);
+    if (stream_.enter)
+      if (Status s = stream_.enter(); !s.empty()) return s;
     ncclResult_t result = n_.ncclGroupStart_();
     for (const comm::Call& call : together)
       if (!is_error(result)) result = ask(call);

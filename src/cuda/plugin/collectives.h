@@ -20,6 +20,7 @@ namespace corten::cuda {
 struct CommStream {
   void* handle = nullptr;                      ///< CUstream
   std::function<Status(bool& done)> finished;  ///< whether all of its work is done; does not wait
+  std::function<Status()> enter;  ///< makes its context the calling thread's; may be empty
 };
 
 /// Hexadecimal digits.

@@ -7,6 +7,7 @@
 #include <climits>
 #include <cstring>
 
+#include "cuda/plugin/driver.h"
 #include "cuda/plugin/library.h"
 
 namespace corten::cuda {
@@ -34,9 +35,10 @@ struct Functions {
 #define CORTEN_X(name) decltype(&::name) name##_ = nullptr;
   CORTEN_CUDNN_FUNCTIONS(CORTEN_X)
 #undef CORTEN_X
-  std::string missing;
+  std::string missing, path;
   Functions() {
     const Library library({"libcudnn.so.9", "libcudnn.so"});
+    path = library.path();
     if (!library) {
       missing =
           "no cuDNN: libcudnn.so.9, which convolutions need, was not found; install it (NVIDIA's "
@@ -263,7 +265,11 @@ Status make_convolutions(CUstream stream, std::unique_ptr<Convolutions>& out) {
   const Functions& f = functions();
   if (!f.missing.empty()) return f.missing;
   cudnnHandle_t handle = nullptr;
-  if (Status s = f.check(f.cudnnCreate_(&handle), "cudnnCreate"); !s.empty()) return s;
+  if (Status s = f.check(f.cudnnCreate_(&handle), "cudnnCreate"); !s.empty())
+    return s + " (cuDNN " + std::to_string(f.cudnnGetVersion_()) + " in " + f.path + ", " +
+           driver_text(driver().version) +
+           "); it must be built for the driver's CUDA or an older one: install a newer NVIDIA "
+           "driver, or cudnn9-cuda-12 for one of CUDA 12";
   if (Status s = f.check(f.cudnnSetStream_(handle, reinterpret_cast<cudaStream_t>(stream)),
                          "cudnnSetStream");
       !s.empty()) {

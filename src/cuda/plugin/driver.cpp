@@ -16,19 +16,39 @@ std::string version_text(int version) {
 }
 
 Driver load() {
-  Driver d;
   const Library library({"libcuda.so.1"});
-  if (!library) {
-    d.missing =
-        "no CUDA driver: libcuda.so.1 was not found; install NVIDIA's driver (Debian: "
-        "nvidia-driver), in a container start it "
-        "with the NVIDIA container toolkit";
-    return d;
-  }
+  if (library)
+    return load_driver(
+        [&](const char* symbol) {
+          void* function = nullptr;
+          library.find(function, symbol);
+          return function;
+        },
+        library.path());
+  Driver d;
+  d.missing =
+      "no CUDA driver: libcuda.so.1 was not found; install NVIDIA's driver (Debian: "
+      "nvidia-driver), in a container start it "
+      "with the NVIDIA container toolkit";
+  return d;
+}
+
+}  // namespace
+
+Driver load_driver(const std::function<void*(const char*)>& find, const std::string& library) {
+  Driver d;
   std::string lacking;
-#define CORTEN_X(name)                                                  \
-  if (!library.find(d.name##_, CORTEN_SYMBOL(name)) && lacking.empty()) \
-    lacking = CORTEN_SYMBOL(name);
+  const auto load = [&](auto& function, const char* symbol) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(find(symbol));
+    return function != nullptr;
+  };
+#define CORTEN_X(name)                                                   \
+  if (!load(d.name##_, CORTEN_SYMBOL(name)) && !older(#name, d.name##_)) \
+    if (lacking.empty()) lacking = CORTEN_SYMBOL(name);
+  // Its second version came with CUDA 12.8; the first one does the same.
+  const auto older = [&](const char* name, auto& function) {
+    return std::string(name) == "cuEventElapsedTime" && load(function, name);
+  };
   CORTEN_CUDA_FUNCTIONS(CORTEN_X)
 #undef CORTEN_X
   if (d.cuDriverGetVersion_) d.cuDriverGetVersion_(&d.version);
@@ -39,7 +59,7 @@ Driver load() {
     return d;
   }
   if (!lacking.empty()) {
-    d.missing = library.path() + " has no " + lacking + ": the CUDA driver (for CUDA " +
+    d.missing = library + " has no " + lacking + ": the CUDA driver (for CUDA " +
                 version_text(d.version) +
                 ") is older than this plug-in; install a newer NVIDIA driver";
     return d;
@@ -48,15 +68,24 @@ Driver load() {
   return d;
 }
 
-}  // namespace
+std::string driver_text(int version) {
+  return version ? "driver for CUDA " + version_text(version) : "no CUDA driver";
+}
 
 Status Driver::check(CUresult result, const char* what) const {
   if (result == CUDA_SUCCESS) return "";
   const char *name = nullptr, *text = nullptr;
   if (cuGetErrorName_) cuGetErrorName_(result, &name);
   if (cuGetErrorString_) cuGetErrorString_(result, &text);
-  std::string out = std::string(what) + ": " + (name ? name : "error " + std::to_string(result)) +
-                    (text ? std::string(", ") + text : "");
+  return explain(result, what, name, text, version);
+}
+
+Status explain(CUresult result, const char* what, const char* name, const char* text,
+               int version) {
+  if (result == CUDA_SUCCESS) return "";
+  const std::string out = std::string(what) + ": " +
+                          (name ? name : "error " + std::to_string(result)) +
+                          (text ? std::string(", ") + text : "");
   switch (result) {
     case CUDA_ERROR_NO_DEVICE:
       return "no CUDA device: " + out + "; see what nvidia-smi and CUDA_VISIBLE_DEVICES say";
@@ -69,16 +98,30 @@ Status Driver::check(CUresult result, const char* what) const {
              "; the cuda-compat package does not serve this device: remove it from LD_LIBRARY_PATH";
     case CUDA_ERROR_NO_BINARY_FOR_GPU:
     case CUDA_ERROR_INVALID_IMAGE:
+    case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
       return out + "; no kernel image for this device: its driver (for CUDA " +
              version_text(version) +
              ") is older than the CUDA compiler that made the kernels; install a newer NVIDIA "
              "driver, or an older libnvrtc";
     case CUDA_ERROR_OUT_OF_MEMORY:
-      return "the device is out of memory: " + out;
+      return std::string(kOutOfMemory) + ": " + out;
     case CUDA_ERROR_ILLEGAL_ADDRESS:
+    case CUDA_ERROR_MISALIGNED_ADDRESS:
+    case CUDA_ERROR_ILLEGAL_INSTRUCTION:
+    case CUDA_ERROR_INVALID_ADDRESS_SPACE:
+    case CUDA_ERROR_INVALID_PC:
+    case CUDA_ERROR_ASSERT:
     case CUDA_ERROR_LAUNCH_FAILED:
       return out +
              "; the process cannot use the device any more (a fault of Corten: please report)";
+    case CUDA_ERROR_LAUNCH_TIMEOUT:
+      return out +
+             "; the process cannot use the device any more: a display on it limits how long a "
+             "kernel may take; use a device without one";
+    case CUDA_ERROR_ECC_UNCORRECTABLE:
+      return out +
+             "; the process cannot use the device any more: its memory has a fault (nvidia-smi -q "
+             "-d ECC says more); restart the machine";
     default:
       return out;
   }
@@ -89,8 +132,7 @@ const Driver& driver() {
   return *instance;
 }
 
-Status device_info(int index, CUdevice& device, DeviceInfo& info) {
-  const Driver& d = driver();
+Status device_info(const Driver& d, int index, CUdevice& device, DeviceInfo& info) {
   if (!d.missing.empty()) return d.missing;
   if (Status s = d.check(d.cuDeviceGet_(&device, index), "cuDeviceGet"); !s.empty()) return s;
   char name[256] = "";
@@ -105,14 +147,14 @@ Status device_info(int index, CUdevice& device, DeviceInfo& info) {
   info.minor = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
   info.multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
   info.l2_bytes = attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
+  info.shared_bytes = attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
   size_t bytes = 0;
   d.cuDeviceTotalMem_(&bytes, device);
   info.memory_bytes = bytes;
   return "";
 }
 
-DriverInfo driver_info() {
-  const Driver& d = driver();
+DriverInfo driver_info(const Driver& d) {
   DriverInfo out;
   out.missing = d.missing;
   out.version = d.version;
@@ -122,7 +164,7 @@ DriverInfo driver_info() {
   for (int i = 0; i < count && out.missing.empty(); ++i) {
     CUdevice device;
     DeviceInfo info;
-    out.missing = device_info(i, device, info);
+    out.missing = device_info(d, i, device, info);
     out.devices.push_back(info);
   }
   if (out.missing.empty() && count == 0)

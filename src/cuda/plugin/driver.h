@@ -3,6 +3,9 @@
 
 #include <cuda.h>
 
+#include <functional>
+#include <string>
+
 #include "cuda/plugin.h"
 
 namespace corten::cuda {
@@ -11,7 +14,7 @@ namespace corten::cuda {
   X(cuInit)                                                                                      \
   X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) \
       X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) \
-          X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree)             \
+          X(cuDevicePrimaryCtxRelease) X(cuCtxGetCurrent) X(cuCtxSetCurrent) X(cuMemAlloc) X(cuMemFree) \
               X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyHtoDAsync)            \
                   X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuStreamCreate) \
                       X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamBeginCapture)          \
@@ -35,9 +38,18 @@ struct Driver {
   Status check(CUresult result, const char* what) const;
 };
 
+/// What a driver for CUDA `version` (13000: 13.0) means by the result of a call, and what to do;
+/// `name` and `text` are its own words, null if it has none.
+Status explain(CUresult result, const char* what, const char* name, const char* text, int version);
+/// "driver for CUDA 12.4", of which NVIDIA's libraries must not be newer by a major version.
+std::string driver_text(int version);
+
+/// The driver of a library that finds a symbol by its name, or null; started.
+Driver load_driver(const std::function<void*(const char*)>& find, const std::string& library);
+
 const Driver& driver();
-DriverInfo driver_info();
+DriverInfo driver_info(const Driver& driver);
 /// Of device number `index`.
-Status device_info(int index, CUdevice& device, DeviceInfo& info);
+Status device_info(const Driver& driver, int index, CUdevice& device, DeviceInfo& info);
 
 }  // namespace corten::cuda

@@ -3,40 +3,35 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 namespace corten::cuda {
 
+/// Where NVIDIA's libraries are looked for, in this order: the folders that CORTEN_CUDA_LIBRARIES
+/// names (separated by colons), "" (the system's search path), the toolkit's (CUDA_HOME, CUDA_PATH,
+/// /usr/local/cuda), those of Python's packages (site-packages/nvidia/*/lib).
+std::vector<std::string> library_folders();
+
+/// "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so" for "libnvrtc": a driver for CUDA 12 (version
+/// 12040, say) takes what is of CUDA 12 before what is of CUDA 13, whose binaries it refuses. 0: there
+/// is no driver.
+std::vector<std::string> library_names(const std::string& stem, int driver_version);
+
 class Library {
  public:
-  /// Tries `names` by the system's search path, then in the usual folders of CUDA.
-  explicit Library(const std::vector<std::string>& names) {
-    std::vector<std::string> folders{""};
-    for (const char* variable : {"CUDA_HOME", "CUDA_PATH"})
-      if (const char* home = std::getenv(variable); home && *home)
-        folders.push_back(std::string(home) + "/lib64/");
-    folders.push_back("/usr/local/cuda/lib64/");
-#ifdef CORTEN_CUDA_LIBRARIES
-    folders.push_back(CORTEN_CUDA_LIBRARIES "/");
-#endif
-    for (const std::string& folder : folders)
-      for (const std::string& name : names) {
-        handle_ = dlopen((folder + name).c_str(), RTLD_NOW | RTLD_LOCAL);
-        if (handle_) {
-          path_ = folder + name;
-          return;
-        }
-      }
-  }
+  /// The first of `names` that is in any of the folders.
+  explicit Library(const std::vector<std::string>& names);
   // Never unloaded: NVIDIA's libraries start threads.
   explicit operator bool() const {
     return handle_ != nullptr;
   }
+  /// Of the file.
   const std::string& path() const {
     return path_;
   }
+  /// Size and time of the file: libraries of one version that are not the same differ in them.
+  std::string build() const;
 
   template <typename F>
   bool find(F& function, const char* symbol) const {

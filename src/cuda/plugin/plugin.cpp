@@ -16,9 +16,9 @@ class CudaPlugin final : public Plugin {
                  std::string& cubin, std::string& log) override {
     return compile_text(text, options, cubin, log);
   }
-  DriverInfo driver() override { return driver_info(); }
+  DriverInfo driver() override { return driver_info(cuda::driver()); }
   Status open(int device, std::unique_ptr<Device>& out) override {
-    return open_device(device, out);
+    return open_device(cuda::driver(), device, out);
   }
   Status new_group_id(std::string& id) override { return cuda::new_group_id(id); }
 };

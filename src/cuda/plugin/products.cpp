@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cuda/plugin/driver.h"
 #include "cuda/plugin/library.h"
 
 namespace corten::cuda {
@@ -24,14 +25,14 @@ struct Functions {
 #define CORTEN_X(name) decltype(&::name) name##_ = nullptr;
   CORTEN_CUBLAS_FUNCTIONS(CORTEN_X)
 #undef CORTEN_X
-  std::string missing;
+  std::string missing, path;
   Functions() {
-    const Library library({"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"});
+    const Library library(library_names("libcublasLt", driver().version));
+    path = library.path();
     if (!library) {
       missing =
           "no cuBLASLt: libcublasLt.so.13 or .12 was not found; install the CUDA toolkit (package "
-          "libcublas) or set CUDA_HOME to "
-          "where it is";
+          "libcublas) or set CUDA_HOME or CORTEN_CUDA_LIBRARIES to where it is";
       return;
     }
 #define CORTEN_X(name)                                  \
@@ -148,7 +149,7 @@ class LtProducts final : public Products {
     const Functions& f = functions();
     Product plain = p;
     plain.bias = false;
-    constexpr uint64_t kSome = 256;  // addresses: none is no bias and no scale
+    constexpr uint64_t kSome = 16;  // addresses: none is no bias and no scale; all that is promised
     const ProductAddresses some{.bias = kSome, .scale_a = kSome, .scale_b = kSome};
     const Descriptors d(plain, some);
     if (!d.status.empty()) return d.status;
@@ -247,7 +248,11 @@ Status make_products(std::unique_ptr<Products>& out) {
   const Functions& f = functions();
   if (!f.missing.empty()) return f.missing;
   cublasLtHandle_t handle = nullptr;
-  if (Status s = f.check(f.cublasLtCreate_(&handle), "cublasLtCreate"); !s.empty()) return s;
+  if (Status s = f.check(f.cublasLtCreate_(&handle), "cublasLtCreate"); !s.empty())
+    return s + " (cuBLASLt " + std::to_string(f.cublasLtGetVersion_()) + " in " + f.path + ", " +
+           driver_text(driver().version) +
+           "); the library must be of the driver's CUDA or of an older one: install a newer NVIDIA "
+           "driver, or set CORTEN_CUDA_LIBRARIES to where an older libcublasLt is";
   out = std::make_unique<LtProducts>(handle);
   return "";
 }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <mutex>
 
+#include "cuda/plugin/driver.h"
 #include "cuda/plugin/library.h"
 
 #if __has_include(<cupti.h>)
@@ -19,8 +20,7 @@ using KernelRecord = CUpti_ActivityKernel9;
 #endif
 
 struct Cupti {
-  Library library{{"libcupti.so.13", "libcupti.so.12", "libcupti.so",
-                   "../extras/CUPTI/lib64/libcupti.so.13", "../extras/CUPTI/lib64/libcupti.so.12"}};
+  Library library{library_names("libcupti", driver().version)};
   decltype(&cuptiActivityRegisterCallbacks) register_callbacks = nullptr;
   decltype(&cuptiActivityEnable) enable = nullptr;
   decltype(&cuptiActivityDisable) disable = nullptr;
@@ -33,7 +33,7 @@ struct Cupti {
     if (!library) {
       missing =
           "no CUPTI: libcupti.so.13 or .12 was not found; install the CUDA toolkit (package "
-          "cuda-cupti) or set CUDA_HOME to where it is";
+          "cuda-cupti) or set CUDA_HOME or CORTEN_CUDA_LIBRARIES to where it is";
       return;
     }
     const bool all = library.find(register_callbacks, "cuptiActivityRegisterCallbacks") &&
