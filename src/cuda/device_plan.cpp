@@ -54,11 +54,11 @@ std::string describe(const ir::Graph& graph, ValueRef r) {
                 at.empty() ? "" : ", at " + at);
 }
 
-DevicePlan::DevicePlan(ir::Graph g, bool fuse, bool reuse)
+DevicePlan::DevicePlan(ir::Graph g, bool fuse, bool reuse, int shared_limit)
     : Planned(std::move(g)),
       partition_(kernel::partition(graph, fuse)),
       kernels_(step_kernels(partition_, fuse)) {
-  plan_attention();
+  plan_attention(shared_limit);
   plan_convolutions();
   plan_products();
   touch();
@@ -108,9 +108,9 @@ double DevicePlan::flops_of(int32_t library) const {
          static_cast<double>(p.k);
 }
 
-void DevicePlan::plan_attention() {
+void DevicePlan::plan_attention(int shared_limit) {
   texts_ = kernels_.texts;
-  for (auto& [index, step] : attention_steps(partition_)) {
+  for (auto& [index, step] : attention_steps(partition_, shared_limit)) {
     std::vector<int32_t> texts;
     for (const AttentionKernel& k : step.kernels()) {
       const auto known =
@@ -342,7 +342,7 @@ passes::Timeline DevicePlan::timeline() const {
 }
 
 std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, bool has_float8,
-                                            int64_t arena_budget) {
+                                            int64_t arena_budget, int shared_limit) {
   using Clock = std::chrono::steady_clock;
   const auto ms_since = [](Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
@@ -351,7 +351,7 @@ std::unique_ptr<DevicePlan> plan_for_device(const ir::Graph& recorded, bool has_
   const auto disabled = passes::disabled_passes();
   const auto plan = [&](ir::Graph graph) {
     return std::make_unique<DevicePlan>(std::move(graph), !disabled.count("fuse"),
-                                        !disabled.count("plan"));
+                                        !disabled.count("plan"), shared_limit);
   };
   std::vector<passes::PassRecord> records;
   ir::Graph graph = passes::run_pipeline(

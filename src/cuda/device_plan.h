@@ -52,8 +52,9 @@ struct PlannedAttention {
 
 class DevicePlan final : public passes::Planned {
  public:
-  /// `graph`: after the passes. `reuse`: memory is given to several storages.
-  DevicePlan(ir::Graph graph, bool fuse, bool reuse);
+  /// `graph`: after the passes. `reuse`: memory is given to several storages. `shared_limit`: bytes of
+  /// shared memory that a block may have.
+  DevicePlan(ir::Graph graph, bool fuse, bool reuse, int shared_limit);
   passes::Timeline timeline() const override;
 
   const kernel::Partition& partition() const { return partition_; }
@@ -88,7 +89,7 @@ class DevicePlan final : public passes::Planned {
   int64_t bytes(const Touched& t) const;
   double flops_of(int32_t library) const;
   void touch();
-  void plan_attention();
+  void plan_attention(int shared_limit);
   void plan_products();
   void plan_convolutions();
   std::string refusal(int32_t input, ir::ValueRef root) const;
@@ -119,10 +120,17 @@ std::string describe(const ir::Graph& graph, ir::ValueRef value);
 int64_t bytes_besides_arena(const ir::Graph& recorded, int64_t workspace_bytes);
 
 /// Runs the passes for GPUs and plans; computes again what must be for the arena to keep to a
-/// budget, if it can. `has_float8`: as DeviceInfo says. Usage error for what has no implementation
-/// for GPUs.
+/// budget, if it can. `has_float8`, `shared_limit`: as DeviceInfo says. Usage error for what has no
+/// implementation for GPUs.
 std::unique_ptr<DevicePlan> plan_for_device(
     const ir::Graph& recorded, bool has_float8,
-    int64_t arena_budget = std::numeric_limits<int64_t>::max());
+    int64_t arena_budget = std::numeric_limits<int64_t>::max(),
+    int shared_limit = kMaxSharedBytes);
+/// The same for a device.
+inline std::unique_ptr<DevicePlan> plan_for_device(
+    const ir::Graph& recorded, const DeviceInfo& device,
+    int64_t arena_budget = std::numeric_limits<int64_t>::max()) {
+  return plan_for_device(recorded, device.has_float8(), arena_budget, device.shared_bytes);
+}
 
 }  // namespace corten::cuda

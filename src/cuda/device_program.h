@@ -46,7 +46,7 @@ class DeviceProgram {
                 std::shared_ptr<Scratch> scratch = {});
   /// The plan of a recorded graph, which may be forgotten afterwards.
   DeviceProgram(const ir::Graph& graph, Device& device, MakeModules make_modules = {})
-      : DeviceProgram(plan_for_device(graph, device.info().has_float8()), device, std::move(make_modules)) {}
+      : DeviceProgram(plan_for_device(graph, device.info()), device, std::move(make_modules)) {}
   /// For run_once(): a program that is one of many, as those of single ops are. Kernels are loaded
   /// once for all of them, and there is neither an arena nor a graph of its own.
   DeviceProgram(std::unique_ptr<DevicePlan> plan, Device& device,

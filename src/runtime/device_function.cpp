@@ -130,7 +130,8 @@ std::unique_ptr<cuda::DevicePlan> plan_within(const ir::Graph& recorded, int64_t
   int64_t budget = std::max<int64_t>(0, free + scratch.bytes() - kReserve);
   const int64_t besides = cuda::bytes_besides_arena(recorded, device.info().workspace_bytes);
   if (memory_budget > 0) budget = std::clamp<int64_t>(memory_budget - besides, 0, budget);
-  std::unique_ptr<cuda::DevicePlan> plan = cuda::plan_for_device(recorded, device.info().has_float8(), budget);
+  std::unique_ptr<cuda::DevicePlan> plan =
+      cuda::plan_for_device(recorded, device.info(), budget);
   const int64_t least = besides + plan->info().arena_bytes;
   if (memory_budget > 0 && least > memory_budget)
     resource_error(

@@ -122,7 +122,9 @@ std::shared_ptr<EagerDevice::Watched> EagerDevice::compile(const ir::Op& op,
     for (const Value& v : graph.add(op, attrs, in)) graph.output(v);
   }
   return std::make_shared<Watched>(Watched{
-      std::make_unique<cuda::DeviceProgram>(cuda::plan_for_device(graph, device_.info().has_float8()), device_, kernels_), {}});
+      std::make_unique<cuda::DeviceProgram>(cuda::plan_for_device(graph, device_.info()), device_,
+                                            kernels_),
+      {}});
 }
 
 ir::BufferPtr EagerDevice::temporary(int64_t bytes, const char* label) {

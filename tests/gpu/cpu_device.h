@@ -68,8 +68,8 @@ class CpuDevice final : public Device {
   Status end_trace(std::vector<TracedWork>& work) override;
 
   void set_capability(int major, int minor) {
-    info_.major = major;
-    info_.minor = minor;
+    properties.major = major;
+    properties.minor = minor;
   }
   int64_t allocated_bytes() const;
   bool capturing() const { return capturing_; }

@@ -107,7 +107,7 @@ Comparison compare_with_cpu(const Function& function,
   compiled.plan(first);
   const runtime::Inspection found = runtime::inspect(compiled);
   const std::vector<CellPtr> states = found.states;
-  auto plan = plan_for_device(*found.recorded, device.info().has_float8(), arena_budget);
+  auto plan = plan_for_device(*found.recorded, device.info(), arena_budget);
   const auto scratch = std::make_shared<Scratch>(device);
   int64_t free_before = 0, free_after = 0, total = 0;
   raise(device.memory(free_before, total));

@@ -281,6 +281,42 @@ TEST(DeviceProgram, RunsWithoutAGraphWhereTheDeviceRefusesOne) {
   }
 }
 
+// Arguments that are more than a launch may have lie in a table in the device's memory.
+TEST(DeviceProgram, KernelsHaveAsManyArgumentsAsTheyNeed) {
+  CpuDevice device;
+  const auto arguments = [](int step) {
+    std::vector<Tensor> in;
+    for (uint64_t i = 0; i < 250; ++i)
+      in.push_back(numbers({3, 5, 7, 4}, i + 300 * static_cast<uint64_t>(step)));
+    return in;
+  };
+  // Of strided operands each has an address and four strides.
+  const auto add_all = [](const std::vector<Tensor>& in) {
+    Tensor x = in[0].permute({3, 1, 0, 2});
+    for (size_t i = 1; i < in.size(); ++i)
+      x = x + (i % 2 ? in[i].permute({3, 1, 0, 2}) : in[i].permute({3, 1, 0, 2}) * 0.5);
+    return std::vector<Tensor>{x};
+  };
+  CompiledFunction compiled = compile(add_all);
+  compiled.plan(arguments(0));
+  const auto plan = plan_for_device(*runtime::inspect(compiled).recorded, device.info());
+  bool many = false;
+  for (const GpuStep& step : plan->kernels().steps) {
+    const codegen::gpu::KernelText& text = plan->texts()[static_cast<size_t>(step.text)];
+    many |= text.words * 8 > kMaxParameterBytes;
+    EXPECT_TRUE(text.grouped || text.words * 8 <= kMaxParameterBytes) << text.words;
+  }
+  EXPECT_TRUE(many);
+  Comparison c;
+  try {
+    c = compare_with_cpu(add_all, arguments, 2, device, device.modules());
+  } catch (const Error&) {
+    if (!device.missing.empty()) GTEST_SKIP() << device.missing;
+    throw;
+  }
+  EXPECT_TRUE(c.same_bits) << c.where;
+}
+
 // A call that begins before the one before it has ended has only its own faults.
 TEST(DeviceFunction, FaultsAreTheCallsOwn) {
   CpuDevice device;

@@ -10,16 +10,16 @@ using corten::test::Heads;
 using corten::test::Mask;
 using corten::test::Reference;
 
-std::vector<KernelText> attention_texts(AttentionProblem& x) {
+std::vector<KernelText> attention_texts(AttentionProblem& x, int shared_limit) {
   // Operands are put at multiples of 16 bytes, as these are.
   const AttentionArgs args = x.bound();
   std::vector<KernelText> out;
   for (const bool gradient : {false, true})
-    for (AttentionKernel& k : attention_kernels(args, gradient)) out.push_back(std::move(k.text));
+    for (AttentionKernel& k : attention_kernels(args, gradient, shared_limit)) out.push_back(std::move(k.text));
   return out;
 }
 
-std::string run_attention(Runner& runner, AttentionProblem& x) {
+std::string run_attention(Runner& runner, AttentionProblem& x, int shared_limit) {
   AttentionArgs a = x.bound();
   const auto put = [&](const void* p, int64_t bytes) {
     return runner.put({static_cast<const char*>(p), static_cast<size_t>(bytes)});
@@ -51,7 +51,7 @@ std::string run_attention(Runner& runner, AttentionProblem& x) {
       put(std::string(static_cast<size_t>(workspace_bytes), '\xff').data(), workspace_bytes);
   const std::vector<int64_t> words = attention_words(a, dropout, workspace);
   for (const bool gradient : {false, true})
-    for (const AttentionKernel& k : attention_kernels(a, gradient))
+    for (const AttentionKernel& k : attention_kernels(a, gradient, shared_limit))
       if (std::string error = runner.run(k.text, words, 1, k.blocks, 1); !error.empty())
         return format("{}, {}: {}", k.text.name, x.text(), error);
   for (auto& [heads, tensor] : tensors) {

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "attention/problem.h"
+#include "cuda/plugin.h"
 #include "gpu/run_step.h"
 
 namespace corten::cuda::test {
@@ -12,10 +13,12 @@ namespace corten::cuda::test {
 using AttentionProblem = corten::test::Problem;
 
 /// The kernels of a problem, forward and backward.
-std::vector<codegen::gpu::KernelText> attention_texts(AttentionProblem& problem);
+std::vector<codegen::gpu::KernelText> attention_texts(AttentionProblem& problem,
+                                                      int shared_limit = kMaxSharedBytes);
 
 /// Runs both passes: results come back into the problem. "" or what went wrong.
-std::string run_attention(Runner& runner, AttentionProblem& problem);
+std::string run_attention(Runner& runner, AttentionProblem& problem,
+                          int shared_limit = kMaxSharedBytes);
 
 /// What of the results is not the definition's within the rounding of the operands' type; "" if
 /// nothing.

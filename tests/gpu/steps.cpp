@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/json.h"
+#include "cuda/device_plan.h"
 #include "models/presets.h"
 #include "passes/pipeline.h"
 #include "runtime/inspect.h"
@@ -36,6 +37,10 @@ ModelStep::ModelStep(const std::string& name, DType dtype) {
                                 passes::Families::gpu);
   partition_ = std::make_unique<kernel::Partition>(kernel::partition(graph_, true));
   kernels_ = step_kernels(*partition_, true);
+}
+
+std::vector<codegen::gpu::KernelText> ModelStep::texts() const {
+  return DevicePlan(graph_, true, true, kMaxSharedBytes).texts();
 }
 
 const ModelStep& model_step(const std::string& model, DType dtype) {

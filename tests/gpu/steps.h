@@ -16,6 +16,8 @@ class ModelStep {
   ModelStep(const std::string& model, DType dtype);
   const kernel::Partition& partition() const { return *partition_; }
   const StepKernels& kernels() const { return kernels_; }
+  /// All that a program of the step loads: those of kernels(), then attention's.
+  std::vector<codegen::gpu::KernelText> texts() const;
 
  private:
   std::unique_ptr<CausalLM> model_;

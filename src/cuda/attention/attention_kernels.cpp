@@ -25,19 +25,42 @@ struct Layout {
 };
 
 // Every tile of shared memory that a warp reads serves 16 `tiles` rows: two where registers allow.
-// The larger head sizes have the sums of a block in registers, so that their chunks are small.
-Layout layout_of(Kind kind, DType dtype, int64_t size) {
-  if (dtype == DType::f32)
-    return kind == Kind::forward ? Layout{1, 4, 32, 32} : Layout{1, 4, 32, 16};
+// The larger head sizes have the sums of a block in registers, so that their chunks are small. The
+// best comes first: gradients in f32, whose blocks keep their own rows in shared memory too, have
+// others for devices that have less of it.
+std::vector<Layout> layouts_of(Kind kind, DType dtype, int64_t size) {
+  if (dtype == DType::f32) {
+    if (kind == Kind::forward) return {{1, 4, 32, 32}};
+    return {{1, 4, 32, 16}, {1, 4, 16, 16}, {1, 2, 16, 16}};
+  }
   const bool large = size > 64;
   switch (kind) {
     case Kind::forward:
-      return large ? Layout{1, 8, 64, 64} : Layout{2, 4, 64, 64};
+      return {large ? Layout{1, 8, 64, 64} : Layout{2, 4, 64, 64}};
     case Kind::queries:
-      return large ? Layout{1, 8, 64, 32} : Layout{2, 4, 64, 32};
+      return {large ? Layout{1, 8, 64, 32} : Layout{2, 4, 64, 32}};
     default:
-      return large ? Layout{1, 8, 64, 16} : Layout{2, 4, 64, 16};
+      return {large ? Layout{1, 8, 64, 16} : Layout{2, 4, 64, 16}};
   }
+}
+
+// Bytes of shared memory of a block, as in the texts.
+int64_t shared_bytes(Kind kind, DType dtype, int64_t size, const Layout& l) {
+  const int64_t bytes = dtype == DType::f32 ? 4 : 2, unit = dtype == DType::f32 ? 8 : 16;
+  const int64_t row_bytes = (size + unit - 1) / unit * unit * bytes + 16;
+  const int64_t tiles = 4 * l.streamed * row_bytes,
+                own = dtype == DType::f32 ? 16 * l.tiles * l.warps * row_bytes : 0;
+  switch (kind) {
+    case Kind::forward:
+      return tiles + own;
+    case Kind::dots:
+      return 0;
+    case Kind::keys:
+      return tiles + 2 * own + 4 * l.streamed * 4;
+    case Kind::queries:
+      return tiles + 2 * own;
+  }
+  return 0;
 }
 
 std::string_view library() {
@@ -71,8 +94,18 @@ bool is_aligned(const AttentionArgs& a, bool gradient) {
   return all;
 }
 
-AttentionKernel make(Kind kind, const AttentionArgs& a, bool aligned) {
-  const Layout l = layout_of(kind, a.dtype, a.head_size);
+AttentionKernel make(Kind kind, const AttentionArgs& a, bool aligned, int shared_limit) {
+  const std::vector<Layout> layouts = layouts_of(kind, a.dtype, a.head_size);
+  const auto fitting = std::find_if(layouts.begin(), layouts.end(), [&](const Layout& l) {
+    return shared_bytes(kind, a.dtype, a.head_size, l) <= shared_limit;
+  });
+  if (fitting == layouts.end())
+    usage_error(
+        "attention of head size {} in {} needs {} bytes of shared memory per block, the device has "
+        "{}",
+        a.head_size, name(a.dtype), shared_bytes(kind, a.dtype, a.head_size, layouts.back()),
+        shared_limit);
+  const Layout l = *fitting;
   const int mask = !a.mask ? 0 : a.mask_dtype == DType::boolean ? 1 : 2;
   const bool plain = kind == Kind::dots;  // neither masks nor dropout
   const std::string policy = a.dtype == DType::f32
@@ -93,20 +126,15 @@ AttentionKernel make(Kind kind, const AttentionArgs& a, bool aligned) {
                                  : "_float_mask",
                      a.p > 0 ? "_dropout" : "");
   if (!aligned) t.name += "_unaligned";
+  if (fitting != layouts.begin()) t.name += format("_{}x{}", l.warps, l.streamed);
   t.threads = 32 * l.warps;
   t.words = kAttentionWords;
   t.collective = true;
   t.library = library();
-  // As in the texts.
-  const int64_t unit = a.dtype == DType::f32 ? 8 : 16,
-                row_bytes = ceil_div(a.head_size, unit) * unit * element_bytes(a) + 16;
-  const int64_t tile = l.streamed * row_bytes, rows = 16 * l.tiles * l.warps,
-                rows_bytes = a.dtype == DType::f32 ? rows * row_bytes : 0;
-  int64_t shared = 0;
+  const int64_t rows = 16 * l.tiles * l.warps;
   std::string call = format("attention_{}<{}>", what, shape);
   switch (kind) {
     case Kind::forward:
-      shared = 4 * tile + rows_bytes;
       out.blocks = heads(a) * ceil_div(a.queries, rows);
       break;
     case Kind::dots: {
@@ -117,22 +145,21 @@ AttentionKernel make(Kind kind, const AttentionArgs& a, bool aligned) {
       break;
     }
     case Kind::keys:
-      shared = 4 * tile + 2 * rows_bytes + 4 * l.streamed * 4;
       out.blocks = heads(a) * ceil_div(a.keys, rows);
       break;
     case Kind::queries:
-      shared = 4 * tile + 2 * rows_bytes;
       out.blocks = heads(a) * ceil_div(a.queries, rows);
       break;
   }
-  t.shared_bytes = static_cast<int>(shared);
+  t.shared_bytes = static_cast<int>(shared_bytes(kind, a.dtype, a.head_size, l));
   t.text = format("KERNEL({}, {}, {}) {{\n  {}(a, BLOCK);\n}}\n", t.name, t.threads, t.words, call);
   return out;
 }
 
 }  // namespace
 
-std::vector<AttentionKernel> attention_kernels(const AttentionArgs& a, bool gradient) {
+std::vector<AttentionKernel> attention_kernels(const AttentionArgs& a, bool gradient,
+                                               int shared_limit) {
   if (a.head_size < 1 || a.head_size > passes::kMaxGpuHeadSize || a.keys < 1 ||
       std::max(a.queries, a.keys) >= int64_t{1} << 31)
     internal_error("attention of {} queries, {} keys and head size {} on the GPU", a.queries,
@@ -140,7 +167,7 @@ std::vector<AttentionKernel> attention_kernels(const AttentionArgs& a, bool grad
   const bool aligned = is_aligned(a, gradient);
   std::vector<AttentionKernel> out;
   for (const Kind kind : {Kind::forward, Kind::dots, Kind::keys, Kind::queries})
-    if ((kind == Kind::forward) != gradient) out.push_back(make(kind, a, aligned));
+    if ((kind == Kind::forward) != gradient) out.push_back(make(kind, a, aligned, shared_limit));
   return out;
 }
 
@@ -189,14 +216,21 @@ std::vector<int64_t> attention_words(const AttentionArgs& a, const DropoutState&
 
 int resident_blocks(int threads, int registers, int shared_bytes, int major, int minor) {
   // CUDA C++ programming guide, technical specifications per compute capability.
-  const bool large = major >= 9 || minor == 0;
-  const int threads_of_all = large ? 2048 : 1536;
-  const int shared_of_all = (major >= 9 ? 228 : minor == 0 ? 164 : 100) << 10;
+  struct Limits {
+    int threads, blocks, shared;  // shared: KiB
+  };
+  const int capability = major * 10 + minor;
+  const Limits all = capability == 80   ? Limits{2048, 32, 164}
+                     : capability == 86 ? Limits{1536, 16, 100}
+                     : capability == 87 ? Limits{1536, 16, 164}
+                     : major == 8       ? Limits{1536, 24, 100}
+                     : major < 12       ? Limits{2048, 32, 228}
+                                        : Limits{1536, 24, 100};
   const int warps = (threads + 31) / 32;
   const int registers_of_warp = (registers * 32 + 255) / 256 * 256;
-  int blocks = std::min(threads_of_all / (32 * warps), 32);
+  int blocks = std::min(all.threads / (32 * warps), all.blocks);
   if (registers > 0) blocks = std::min(blocks, 65536 / registers_of_warp / warps);
-  return std::min(blocks, shared_of_all / (shared_bytes + 1024));
+  return std::min(blocks, (all.shared << 10) / (shared_bytes + 1024));
 }
 
 }  // namespace corten::cuda

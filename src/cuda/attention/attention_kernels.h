@@ -7,6 +7,7 @@
 
 #include "attention/operands.h"
 #include "codegen/gpu/emit.h"
+#include "cuda/plugin.h"
 
 namespace corten::cuda {
 
@@ -20,7 +21,9 @@ struct AttentionKernel {
 /// The kernels of attention, or of its gradient, in order. Addresses of `args` count by what they
 /// are divisible by only: tensors that are not at multiples of 16 bytes are read number by number.
 /// Internal error for sizes that claim_attention (passes.h) does not give to a GPU.
-std::vector<AttentionKernel> attention_kernels(const AttentionArgs& args, bool gradient);
+/// `shared_limit`: bytes of shared memory that a block may have; where it is small, blocks are too.
+std::vector<AttentionKernel> attention_kernels(const AttentionArgs& args, bool gradient,
+                                               int shared_limit = kMaxSharedBytes);
 
 /// Bytes that the gradient needs: one number per query and head.
 int64_t attention_workspace_bytes(const AttentionArgs& args, bool gradient);

@@ -3,7 +3,7 @@
 namespace corten::cuda {
 
 AttentionStep::AttentionStep(const ir::Node& node, std::span<const ir::Type> types,
-                             std::span<const ir::Layout> layouts)
+                             std::span<const ir::Layout> layouts, int shared_limit)
     : attrs_(ir::get<ops::AttentionAttrs>(node.attrs)),
       gradient_(node.op->name == "attention_grad"),
       args_(attention_args(node, types, layouts)) {
@@ -17,7 +17,7 @@ AttentionStep::AttentionStep(const ir::Node& node, std::span<const ir::Type> typ
   AttentionArgs placed = args_;
   set_addresses(attrs_, places, placed);
   placed.mask = args_.mask;
-  kernels_ = attention_kernels(placed, gradient_);
+  kernels_ = attention_kernels(placed, gradient_, shared_limit);
 }
 
 std::vector<int64_t> AttentionStep::words(std::span<const uint64_t> addresses,
@@ -30,7 +30,8 @@ std::vector<int64_t> AttentionStep::words(std::span<const uint64_t> addresses,
   return attention_words(args, dropout, workspace);
 }
 
-std::map<int32_t, AttentionStep> attention_steps(const kernel::Partition& partition) {
+std::map<int32_t, AttentionStep> attention_steps(const kernel::Partition& partition,
+                                                 int shared_limit) {
   std::map<int32_t, AttentionStep> out;
   for (size_t s = 0; s < partition.steps.size(); ++s) {
     if (!partition.steps[s].library) continue;
@@ -43,7 +44,7 @@ std::map<int32_t, AttentionStep> attention_steps(const kernel::Partition& partit
       types.push_back(partition.graph->type(r));
       layouts.push_back(partition.places[r].layout);
     }
-    out.emplace(static_cast<int32_t>(s), AttentionStep(node, types, layouts));
+    out.emplace(static_cast<int32_t>(s), AttentionStep(node, types, layouts, shared_limit));
   }
   return out;
 }

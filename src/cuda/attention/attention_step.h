@@ -12,8 +12,9 @@ namespace corten::cuda {
 class AttentionStep {
  public:
   /// `types`, `layouts`: of the node's inputs. Their storage lies at multiples of 16 bytes.
+  /// `shared_limit`: as attention_kernels() has it.
   AttentionStep(const ir::Node& node, std::span<const ir::Type> types,
-                std::span<const ir::Layout> layouts);
+                std::span<const ir::Layout> layouts, int shared_limit);
 
   const std::vector<AttentionKernel>& kernels() const { return kernels_; }
   int64_t workspace_bytes() const { return attention_workspace_bytes(args_, gradient_); }
@@ -31,6 +32,7 @@ class AttentionStep {
 };
 
 /// The library steps of a partition that are attention or its gradient, by their number.
-std::map<int32_t, AttentionStep> attention_steps(const kernel::Partition& partition);
+std::map<int32_t, AttentionStep> attention_steps(const kernel::Partition& partition,
+                                                 int shared_limit = kMaxSharedBytes);
 
 }  // namespace corten::cuda
