@@ -100,6 +100,7 @@ Machine machine_by_name(const std::string& name, DType dtype) {
   m.memory_bytes = figures->memory_bytes;
   m.bandwidth = figures->bandwidth;
   m.peak_flops = theoretical_peak_flops(figures->name, dtype, 1).value_or(0);
+  m.float8_flops = theoretical_peak_flops(figures->name, DType::f8_e4m3, 1).value_or(0);
   m.how = "data sheet: no program reaches these figures";
   return m;
 }

@@ -11,6 +11,7 @@ namespace corten {
 struct Machine {
   std::string name;         ///< of the processor or GPU
   double peak_flops = 0;    ///< FLOP/s of matrix products in the compute type
+  double float8_flops = 0;  ///< of products of 8-bit floats; 0: they are none of its instructions
   double bandwidth = 0;     ///< bytes per second from and to memory
   double memory_bytes = 0;  ///< that a step can have
   std::string how;          ///< where the figures come from

@@ -21,7 +21,8 @@ double StepPlan::fragmentation() const {
 std::vector<double> StepPlan::predicted_step_seconds(const Machine& machine) const {
   std::vector<double> out;
   for (const runtime::StepReport& step : report.steps) {
-    const double compute = machine.peak_flops > 0 ? step.flops / machine.peak_flops : 0;
+    const double peak = step.name == "scaled_matmul" ? machine.float8_flops : machine.peak_flops;
+    const double compute = peak > 0 ? step.flops / peak : 0;
     out.push_back(std::max(compute, static_cast<double>(step.bytes) / machine.bandwidth));
   }
   return out;

@@ -20,6 +20,7 @@ TrainingPlan plan_training(const Config& config, const PlanOptions& options) {
   plan.ranks = options.ranks;
   plan.machine = machine_for(config.train.dtype);  // an unknown name before any work
   const std::string model = planned_model_config(config, task, options.message);
+  plan.settings.float8_cores = plan.machine.float8_flops > 0;
   plan.step = plan_step(model, plan.settings, task);
   plan.predicted_seconds = plan.step.predicted_seconds(plan.machine);
   plan.limit_bytes = plan.machine.memory_bytes;
@@ -111,6 +112,7 @@ Json to_json(const TrainingPlan& plan) {
        {"predicted_step_ms", plan.predicted_seconds * 1e3},
        {"machine", Json::object({{"name", plan.machine.name},
                                  {"peak_flops", plan.machine.peak_flops},
+                                 {"float8_flops", plan.machine.float8_flops},
                                  {"bandwidth", plan.machine.bandwidth},
                                  {"memory_bytes", plan.machine.memory_bytes},
                                  {"source", plan.machine.how}})},

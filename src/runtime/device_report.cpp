@@ -6,12 +6,10 @@
 
 namespace corten::runtime {
 
-std::unique_ptr<cuda::DevicePlan> plan_without_device(const Inspection& function) {
-  // Of the devices of today.
-  constexpr bool kHasFloat8 = true;
-  if (function.memory_budget <= 0) return cuda::plan_for_device(*function.recorded, kHasFloat8);
+std::unique_ptr<cuda::DevicePlan> plan_without_device(const Inspection& function, bool has_float8) {
+  if (function.memory_budget <= 0) return cuda::plan_for_device(*function.recorded, has_float8);
   const int64_t besides = cuda::bytes_besides_arena(*function.recorded, cuda::kMaxWorkspace);
-  return cuda::plan_for_device(*function.recorded, kHasFloat8,
+  return cuda::plan_for_device(*function.recorded, has_float8,
                                std::max<int64_t>(0, function.memory_budget - besides));
 }
 

@@ -226,7 +226,7 @@ const ProgramInfo& TrainStep::plan() {
   if (device_step_)
     device_step_->plan(arguments(settings_.optim.lr));
   else if (settings_.cuda)
-    step_plan_ = runtime::plan_without_device(runtime::inspect(*compiled_step_));
+    step_plan_ = runtime::plan_without_device(runtime::inspect(*compiled_step_), settings_.float8_cores);
   if (const cuda::DevicePlan* plan = device_plan()) info_ = runtime::device_info(info_, *plan);
   return info_;
 }
@@ -238,7 +238,7 @@ const ProgramInfo& TrainStep::plan_evaluation() {
   if (device_eval_)
     device_eval_->plan(in);
   else if (settings_.cuda)
-    eval_plan_ = runtime::plan_without_device(runtime::inspect(*compiled_eval_));
+    eval_plan_ = runtime::plan_without_device(runtime::inspect(*compiled_eval_), settings_.float8_cores);
   if (const cuda::DevicePlan* plan = device_evaluation())
     eval_info_ = runtime::device_info(eval_info_, *plan);
   return eval_info_;

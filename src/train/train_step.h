@@ -42,6 +42,7 @@ struct StepSettings {
   int64_t lora_seed = 0;
   /// Plans are of programs for a CUDA device, which need not be here.
   bool cuda = false;
+  bool float8_cores = true;  ///< whether that device multiplies 8-bit floats
 
   int64_t targets_per_row() const { return target_seq > 0 ? target_seq : seq; }
 };

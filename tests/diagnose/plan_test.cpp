@@ -20,7 +20,7 @@ std::string small_model(int64_t layers = 2, int64_t width = 32) {
 StepSettings settings(int64_t batch = 4, int64_t shards = 1, DType dtype = DType::f32) {
   return {.batch = batch, .seq = 32, .virtual_shards = shards, .dtype = dtype};
 }
-Machine machine(double memory) { return {"test", 1e12, 1e11, memory, "given"}; }
+Machine machine(double memory) { return {.name = "test", .peak_flops = 1e12, .bandwidth = 1e11, .memory_bytes = memory, .how = "given"}; }
 
 TEST(Plan, OwnersAddUpToThePeakOfTheRun) {
   for (int64_t shards : {1, 4})
@@ -139,6 +139,27 @@ TEST(Plan, ReportCoversTheProgram) {
       ASSERT_TRUE(!together || apart) << i << " and " << j;
     }
   EXPECT_EQ(plan.peak_with({1, 1, 1, 1, 1, 1, 1, 1, 1}), plan.peak_bytes - plan.owners.fragmentation);
+}
+
+TEST(Plan, Float8IsForDevicesThatHaveIt) {
+  StepSettings of = settings();
+  of.cuda = of.float8 = true;
+  const auto products = [](const StepPlan& plan) {
+    return std::count_if(plan.report.steps.begin(), plan.report.steps.end(),
+                         [](const runtime::StepReport& step) { return step.name == "scaled_matmul"; });
+  };
+  const StepPlan with = plan_step(small_model(), of);
+  of.float8_cores = false;
+  const StepPlan without = plan_step(small_model(), of);
+  EXPECT_GT(products(with), 0);
+  EXPECT_EQ(products(without), 0);
+  EXPECT_EQ(with.info.flops, without.info.flops);
+  const Machine h100 = machine_by_name("H100", DType::bf16), a100 = machine_by_name("A100", DType::bf16);
+  EXPECT_EQ(h100.float8_flops, 1979e12);
+  EXPECT_EQ(a100.float8_flops, 0);
+  Machine m = h100;
+  m.bandwidth = 1e30;  // only work counts
+  EXPECT_LT(with.predicted_seconds(m), without.predicted_seconds(m));
 }
 
 TEST(Plan, TimeIsTheLongerOfWorkAndTraffic) {

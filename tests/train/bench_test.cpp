@@ -140,6 +140,8 @@ TEST(BenchOp, Errors) {
 TEST(DevicePeak, KnownAndUnknown) {
   EXPECT_EQ(theoretical_peak_flops("NVIDIA H200", DType::bf16, 1), 989.4e12);
   EXPECT_EQ(theoretical_peak_flops("NVIDIA A100-SXM4-80GB", DType::f32, 1), 19.5e12);
+  EXPECT_EQ(theoretical_peak_flops("NVIDIA H100 80GB HBM3", DType::f8_e4m3, 1), 1979e12);
+  EXPECT_FALSE(theoretical_peak_flops("NVIDIA A100-SXM4-80GB", DType::f8_e4m3, 1));
   EXPECT_EQ(theoretical_peak_flops("AMD EPYC 7763 64-Core Processor", DType::f32, 4),
             4 * 32 * 3.5e9);
   EXPECT_FALSE(theoretical_peak_flops("Intel(R) Xeon(R) Processor", DType::bf16, 2));
