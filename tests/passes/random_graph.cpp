@@ -175,7 +175,7 @@ class Generator {
   Value factor(const Value& x) {
     Value y = tamed(x);
     if (size_of(x.dtype()) == 2) {
-      if (!chance(8)) return f32(y);
+      if (!chance(15)) return f32(y);
       out_.exact_reference = false;
     }
     return y;
@@ -339,7 +339,7 @@ class Generator {
   void product(const Value& x) {
     using namespace ops;
     if (x.type().elements() > 8000) return;
-    switch (chance(6) ? 4 : chance(3) ? 5 : pick(4)) {
+    switch (chance(8) ? 4 : chance(3) ? 5 : chance(20) ? 3 : pick(3)) {
       case 4: {
         // Integer sums and another order of the others than the definition's.
         out_.exact_reference = false;
