@@ -1003,9 +1003,11 @@ KERNEL(k_2d35daf28a30346a, 256, 13) {
   };
   const i64 row = place(mine);
   if (row == 0) return;
-  int other = 0;
-  for (int q = THREAD; q < mine && !other; q += 256) other = place(q) == row;
-  if (BARRIER_OR(other)) return;
+  for (int base = 0; base < mine; base += 2048) {
+    int other = 0;
+    for (int q = base + THREAD; q < mine && q - base < 2048; q += 256) other |= place(q) == row;
+    if (BARRIER_OR(other)) return;
+  }
   float* const p2 = (float*)row;
   const bool has = c < inner;
   float y0[2];

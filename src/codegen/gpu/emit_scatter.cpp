@@ -73,14 +73,16 @@ void Emitter::emit_scatter() {
 
   line("const i64 row = place(mine);");
   line("if (row == 0) return;");
+  // Rows that are named often were named early: the search ends there for the whole block.
+  constexpr int kRounds = 8;
+  const int span = kRounds * s_.threads;
+  open("for ({} base = {}; base < {}; base += {}) {{", index_, adds ? "0" : "mine + 1",
+       adds ? "mine" : "total", span);
   line("int other = 0;");
-  if (adds)
-    line("for ({} q = THREAD; q < mine && !other; q += {}) other = place(q) == row;", index_,
-         s_.threads);
-  else
-    line("for ({} q = mine + 1 + THREAD; q < total && !other; q += {}) other = place(q) == row;",
-         index_, s_.threads);
+  line("for ({} q = base + THREAD; q < {} && q - base < {}; q += {}) other |= place(q) == row;",
+       index_, adds ? "mine" : "total", span, s_.threads);
   line("if (BARRIER_OR(other)) return;");
+  close();
   line("{}* const p{} = ({}*)row;", memory, target, memory);
   line("const bool has = c < inner;");
   line("{} y0[{}];", memory, v);
