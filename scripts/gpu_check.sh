@@ -32,8 +32,8 @@ fi
 failed=0
 row() { printf '| %-58s | %s |\n' "$1" "$2" >>"$table"; }
 
-# one SECONDS NAME FILTER COMMAND...: runs tests and writes their rows, unless there is a NAME: then one
-# row for all of them is written elsewhere. The log is in $work/log, the report in $work/report.xml.
+# execute SECONDS FILTER COMMAND...: runs tests, under a command if there is one. What they print goes to
+# $work/log, their report to $work/report.xml, what they measure to $work/figures.
 execute() {
   local seconds=$1 filter=$2
   shift 2
@@ -43,7 +43,7 @@ execute() {
 }
 
 # What a process said last, in a row of the table.
-last_words() { tail -n 1 "$work/log" | tr '|\n\t' '/  ' | cut -c 1-200; }
+last_words() { tail -n 1 "$work/log" | tr '|\t' '/ ' | cut -c 1-200 | sed 's/ *$//'; }
 
 # Rows of a test: its result, and what it measured.
 check() {
