@@ -32,6 +32,14 @@ inline Device* gpu(std::string& missing) {
   Device* const device = gpu(missing); \
   if (!device) GTEST_SKIP() << missing
 
+// Their library is one that need not be there.
+#define CONVOLUTIONS_OR_SKIP(device)                                     \
+  {                                                                      \
+    std::string version;                                                 \
+    if (const Status status = device->convolution_library(version); !status.empty()) \
+      GTEST_SKIP() << status;                                            \
+  }
+
 // A line of the table.
 inline void report(const std::string& what, const std::string& value) {
   std::printf("| %-58s | %s\n", what.c_str(), value.c_str());

@@ -336,6 +336,19 @@ TEST(Gpu, Products) {
          format("{} kinds, f32 off by at most {:.1e}", count, worst));
 }
 
+TEST(Gpu, ProductsOfManyMatrices) {
+  DEVICE_OR_SKIP(device);
+  const Comparison c = compare_with_cpu(
+      [](const std::vector<Tensor>& in) { return std::vector<Tensor>{matmul(in[0], in[1])}; },
+      [](int step) {
+        const auto seed = static_cast<uint64_t>(step);
+        return std::vector<Tensor>{numbers({70000, 8, 4}, seed), numbers({70000, 4, 8}, seed + 9)};
+      },
+      2, *device);
+  EXPECT_LT(c.difference, 1e-5) << c.where;
+  report("a product of 70,000 matrices: largest difference", format("{:.1e}", c.difference));
+}
+
 TEST(Gpu, Attention) {
   DEVICE_OR_SKIP(device);
   const auto problems = attention_samples();
@@ -421,6 +434,7 @@ TEST(Gpu, PointwiseAndReductionsHaveTheCpusBits) {
   };
   const Comparison c = compare_with_cpu(function, arguments, 3, *device);
   EXPECT_TRUE(c.same_bits) << c.where;
+  EXPECT_EQ(c.replayed, 2) << c.info.uncaptured;
   report("a program without products: same bits as the CPU", c.same_bits ? "yes" : c.where);
 }
 
@@ -502,15 +516,49 @@ TEST(Gpu, StepOfGpt2) {
   const double median = ms[ms.size() / 2];
   EXPECT_LT(c.device.back(), 12.0);
   EXPECT_TRUE(c.info.copies.empty()) << c.info.copies[0];
+  // All steps but the first, which launches one by one, are the launch of one graph.
+  EXPECT_EQ(c.info.uncaptured, "");
+  EXPECT_EQ(c.replayed, 11);
+  // The driver gives memory in pieces of 2 MiB.
+  EXPECT_GE(c.arena_allocated, c.info.arena_bytes);
+  EXPECT_LE(c.arena_allocated, c.info.arena_bytes + (int64_t{2} << 20));
   report("GPT-2 124M, bf16, 4 x 1024 tokens: step",
          format("{:.2f} ms, {:.0f} tokens/s", median, kBatch * kSeq / median * 1e3));
+  report("  steps that were the launch of one graph", format("{} of {}", c.replayed, 12));
   report("  launches in one graph",
          format("{} kernels in {} groups, {} products, {} attentions", c.info.launches,
                 c.info.groups, c.info.products, c.info.attentions));
-  report(
-      "  arena, allocated as planned",
-      format("{:.0f} MiB (lower bound {:.0f})", static_cast<double>(c.info.arena_bytes) / (1 << 20),
-             static_cast<double>(c.info.arena_lower_bound) / (1 << 20)));
+  const auto mib = [](int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  report("  arena: planned, allocated, lower bound",
+         format("{:.1f}, {:.1f}, {:.1f} MiB", mib(c.info.arena_bytes), mib(c.arena_allocated),
+                mib(c.info.arena_lower_bound)));
+}
+
+// Two openings of one device, and two devices where there are, used in turn by one thread.
+TEST(Gpu, DevicesInTurn) {
+  DEVICE_OR_SKIP(device);
+  const int count = static_cast<int>(plugin().driver().devices.size());
+  std::unique_ptr<Device> other = open_device(count > 1 ? 1 : 0);
+  const auto fill_and_read = [](Device& d, uint8_t byte) {
+    uint64_t at = 0;
+    raise(d.allocate(1000, at));
+    raise(d.fill(at, byte, 1000));
+    std::string got(1000, '\0');
+    raise(d.to_host(got.data(), at, 1000));
+    raise(d.synchronize());
+    raise(d.release(at));
+    EXPECT_EQ(got, std::string(1000, static_cast<char>(byte)));
+  };
+  for (uint8_t i = 1; i < 4; ++i) {
+    fill_and_read(*device, i);
+    fill_and_read(*other, static_cast<uint8_t>(i + 100));
+  }
+  other.reset();
+  fill_and_read(*device, 9);
+  int64_t free = 0, total = 0;
+  std::thread([&] { EXPECT_EQ(device->memory(free, total), ""); }).join();
+  EXPECT_GT(free, 0);
+  report("devices used in turn by a thread", format("{} of {}", count > 1 ? 2 : 1, count));
 }
 
 // Every call as one rank of a group. Numbers are small and whole, so that sums are exact in any

@@ -20,6 +20,7 @@ void raise(const Status& status) {
 
 TEST(Gpu, Convolutions) {
   DEVICE_OR_SKIP(device);
+  CONVOLUTIONS_OR_SKIP(device);
   std::string text;
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
     double worst = 0;
@@ -45,6 +46,7 @@ TEST(Gpu, Convolutions) {
 // The same bits in every run; the CPU's losses but for rounding.
 TEST(Gpu, TrainsImageModelsAsTheCpuDoes) {
   DEVICE_OR_SKIP(device);
+  CONVOLUTIONS_OR_SKIP(device);
   for (const std::string type : {"resnet", "vit"})
     for (const DType dtype : {DType::f32, DType::bf16}) {
       std::vector<double> losses[2];
