@@ -1,12 +1,13 @@
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "corten/auto.h"
 #include "models/model_folder.h"
 
 namespace corten {
 
 AutoConfig AutoConfig::from_json(std::string_view text, std::string_view source) {
-  const Json json = Json::parse(text, source);
+  const Json json = parse_config(text, source);
   if (!json.is_object()) usage_error("{}: expected an object, found {}", source, json.type_name());
   AutoConfig config;
   config.json_ = text;

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/strings.h"
 #include "corten/encoders.h"
 #include "corten/vision.h"
@@ -54,7 +55,7 @@ using Make = std::unique_ptr<M> (*)(const EncoderFamily& family, const EncoderCo
 
 template <typename M>
 std::unique_ptr<M> from_config_text(std::string_view text, std::string_view source, Make<M> make) {
-  const Json json = Json::parse(text, source);
+  const Json json = parse_config(text, source);
   const EncoderFamily& family = family_of(json, source);
   return make(family, family.read(json, source));
 }

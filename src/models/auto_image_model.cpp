@@ -1,6 +1,7 @@
 // Image models by the model_type of their config, or by their architecture in timm.
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/strings.h"
 #include "models/layers/image_model.h"
 #include "models/model_folder.h"
@@ -55,7 +56,7 @@ using Maker = std::unique_ptr<M> (*ImageFamily::*)(const layers::ImageConfigPtr&
 
 template <typename M>
 std::unique_ptr<M> from_text(std::string_view text, std::string_view source, Maker<M> make) {
-  const Json json = without_timm(Json::parse(text, source), source);
+  const Json json = without_timm(parse_config(text, source), source);
   const ImageFamily& family = family_of(json, source);
   return (family.*make)(family.read(json, source));
 }

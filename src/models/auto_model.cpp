@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/strings.h"
 #include "corten/encoders.h"
 #include "corten/seq2seq.h"
@@ -67,8 +69,6 @@ const std::vector<ModelType>& types() {
   };
   return all;
 }
-
-constexpr uint64_t kMaxConfigBytes = 16 << 20;
 
 /// "; did you mean ...?" for a misspelt type; "; the nearest is ..." for a relative of one.
 std::string nearest(std::string_view name) {
@@ -134,7 +134,7 @@ std::vector<std::string> config_field_names(std::string_view model_type) {
 }
 
 ModelInfo model_info(std::string_view config_json, std::string_view source) {
-  return model_info(Json::parse(config_json, source), source);
+  return model_info(parse_config(config_json, source), source);
 }
 
 std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source) {
@@ -142,7 +142,7 @@ std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source
 }
 
 std::unique_ptr<CausalLM> make_model(std::string_view config_json, std::string_view source) {
-  return make_model(Json::parse(config_json, source), source);
+  return make_model(parse_config(config_json, source), source);
 }
 
 namespace {
@@ -185,18 +185,17 @@ std::unique_ptr<CausalLM> load_model(const std::string& folder, const LoadOption
   if (quantization) quantize_model(*model, *quantization, false);
   if (const DType wanted = options.dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
   model->load_weights(folder);
-  const std::string generation = join_path(folder, "generation_config.json");
-  if (file_exists(generation))
-    model->set_generation_config_json(read_file(generation, kMaxConfigBytes), generation);
+  load_generation_config(*model, folder);
   model->eval();
   return model;
 }
 
 void copy_tokenizer_files(const std::string& from, const std::string& to) {
   create_folders(to);
-  for (const char* file : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "added_tokens.json", "vocab.json", "merges.txt"})
-    if (const std::string path = join_path(from, file); file_exists(path))
+  for (const char* file :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "chat_template.jinja", "vocab.json", "merges.txt"})
+    if (const std::string path = join_path(from, file); has_file(path))
       write_file_atomic(join_path(to, file), read_file(path));
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/strings.h"
 #include "corten/safetensors.h"
 #include "corten/seq2seq.h"
@@ -51,9 +52,7 @@ std::unique_ptr<M> from_folder(const std::string& folder, std::optional<DType> d
   std::unique_ptr<M> model = make(config, json);
   if (const DType wanted = dtype.value_or(stored.dtype); wanted != DType::f32) model->to(wanted);
   model->load_weights(folder);
-  const std::string generation = join_path(folder, "generation_config.json");
-  if (file_exists(generation))
-    model->set_generation_config_json(read_file(generation, 16 << 20), generation);
+  load_generation_config(*model, folder);
   model->eval();
   return model;
 }
@@ -100,7 +99,7 @@ std::unique_ptr<Seq2SeqLM> AutoModelForSeq2SeqLM::from_pretrained(const std::str
 }
 std::unique_ptr<Seq2SeqLM> AutoModelForSeq2SeqLM::from_config(std::string_view config_json,
                                                               std::string_view source) {
-  const t5::Config config = read(Json::parse(config_json, source), source);
+  const t5::Config config = read(parse_config(config_json, source), source);
   return t5::make_lm(config, config.tie_word_embeddings);
 }
 
@@ -112,7 +111,7 @@ std::unique_ptr<Seq2SeqModel> AutoSeq2SeqModel::from_pretrained(const std::strin
 }
 std::unique_ptr<Seq2SeqModel> AutoSeq2SeqModel::from_config(std::string_view config_json,
                                                             std::string_view source) {
-  const Json json = Json::parse(config_json, source);
+  const Json json = parse_config(config_json, source);
   return t5::make_model(read(json, source), names_encoder(json));
 }
 

@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "corten/models.h"
 #include "corten/safetensors.h"
 #include "models/layers/placement.h"
@@ -110,7 +111,7 @@ Tensor CausalLM::forward_extend(const Tensor&, const Tensor&, KvCache&) {
 }
 
 void CausalLM::set_generation_config_json(std::string_view json, std::string_view source) {
-  const Json config = Json::parse(json, source);
+  const Json config = parse_config(json, source);
   if (!config.is_object())
     usage_error("{}: expected an object, found {}", source, config.type_name());
   const Json* eos = config.find("eos_token_id");
@@ -152,8 +153,11 @@ void CausalLM::save_pretrained(const std::string& folder, uint64_t max_shard_siz
     if (const Json* bos = config.find("bos_token_id"); bos && !bos->is_null())
       generation.set("bos_token_id", *bos);
   }
-  generation.erase("eos_token_id");
-  if (!eos_token_ids().empty()) generation.set("eos_token_id", token_ids_json(eos_token_ids()));
+  if (eos_token_ids().empty())
+    generation.erase("eos_token_id");
+  else if (const Json* eos = generation.find("eos_token_id");
+           !eos || token_ids(*eos, "eos_token_id") != eos_token_ids())
+    generation.set("eos_token_id", token_ids_json(eos_token_ids()));
   write_file_atomic(join_path(folder, "generation_config.json"), generation.dump(2) + "\n");
 }
 

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "corten/safetensors.h"
 #include "corten/tokenizer.h"
 #include "models/model_folder.h"
@@ -14,30 +16,29 @@
 namespace corten {
 namespace {
 
-constexpr uint64_t kMaxConfigBytes = 16 << 20;
-
 class FolderCheck {
  public:
   explicit FolderCheck(const std::string& folder) : folder_(folder), config_(read_config_json(folder)) {
     if (!config_.is_object())
       usage_error("{}: expected an object, found {}", join_path(folder, "config.json"),
                   config_.type_name());
-    if (const std::string path = join_path(folder, "generation_config.json"); file_exists(path)) {
-      generation_ = Json::parse(read_file(path, kMaxConfigBytes), path);
-      if (!generation_.is_object())
-        usage_error("{}: expected an object, found {}", path, generation_.type_name());
+    const std::string path = join_path(folder, "generation_config.json");
+    if (std::optional<Json> generation = read_optional_json(path)) {
+      if (!generation->is_object())
+        usage_error("{}: expected an object, found {}", path, generation->type_name());
+      generation_ = std::move(*generation);
     }
     vocabulary_ = integer(config_, "vocab_size");
   }
 
   std::vector<FolderProblem> run() {
-    if (file_exists(join_path(folder_, "model.safetensors")) ||
-        file_exists(join_path(folder_, "model.safetensors.index.json")))
+    if (has_file(join_path(folder_, "model.safetensors")) ||
+        has_file(join_path(folder_, "model.safetensors.index.json")))
       check_weights(Safetensors::open(folder_));
     check_ids(config_, "config.json");
     check_ids(generation_, "generation_config.json");
     check_rope();
-    if (file_exists(join_path(folder_, "tokenizer.json")))
+    if (has_file(join_path(folder_, "tokenizer.json")))
       check_tokenizer(Tokenizer::from_pretrained(folder_));
     return std::move(problems_);
   }

@@ -3,6 +3,7 @@
 #include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "io/sharded.h"
 
 namespace corten {
@@ -12,10 +13,9 @@ std::string_view config_dtype_name(DType dtype) {
 }
 
 Json read_config_json(const std::string& folder) {
-  constexpr uint64_t kMaxConfigBytes = 16 << 20;
   const std::string path = join_path(folder, "config.json");
   if (!file_exists(path)) usage_error("{} holds no model: {}", folder, describe_absent(path));
-  return Json::parse(read_file(path, kMaxConfigBytes), path);
+  return read_json_file(path);
 }
 
 std::string model_type_of(const Json& config, std::string_view source,

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "corten/safetensors.h"
 #include "models/model_folder.h"
 #include "models/stored_weights.h"
@@ -63,7 +64,7 @@ DType Seq2SeqModel::dtype() const {
 }
 
 void Seq2SeqModel::set_generation_config_json(std::string_view text, std::string_view source) {
-  const Json json = Json::parse(text, source);
+  const Json json = parse_config(text, source);
   if (!json.is_object()) usage_error("{}: expected an object, found {}", source, json.type_name());
   token_ids(json.contains("eos_token_id") ? json.at("eos_token_id") : Json(),
             format("{}: \"eos_token_id\"", source));

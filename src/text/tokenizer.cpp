@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "text/bpe_trainer.h"
@@ -129,7 +130,12 @@ Tokenizer Tokenizer::from_file(const std::string& path) {
 
 Tokenizer Tokenizer::from_pretrained(const std::string& folder) {
   const std::string path = join_path(folder, "tokenizer.json");
-  if (!file_exists(path)) usage_error("{}: there is no tokenizer.json in this folder", folder);
+  if (!has_file(path)) {
+    const std::string absent = describe_absent(path);
+    usage_error("{}: {}", folder, absent == "there is no " + path
+                                      ? "there is no tokenizer.json in this folder"
+                                      : absent);
+  }
   return from_file(path);
 }
 

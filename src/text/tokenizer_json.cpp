@@ -1,7 +1,9 @@
 // tokenizer.json: reading and writing.
 #include <algorithm>
 
+#include "base/absent.h"
 #include "base/file.h"
+#include "base/json_file.h"
 #include "text/component_json.h"
 #include "text/model_scanner.h"
 #include "text/tokenizer_impl.h"
@@ -199,13 +201,13 @@ std::shared_ptr<Tokenizer::Impl> Tokenizer::Impl::parse(std::string_view text,
   const std::optional<std::string> rest = scan_model(text, lists);
   if (rest) {
     try {
-      json = Json::parse(*rest, source_name);
+      json = parse_config(*rest, source_name);
     } catch (const Error&) {  // its place would be that in `rest`
-      Json::parse(text, source_name);
+      parse_config(text, source_name);
       throw;
     }
   } else {
-    json = Json::parse(text, source_name);
+    json = parse_config(text, source_name);
   }
   if (!json.is_object())
     usage_error("{}: expected an object, found {}", source_name, json.type_name());
@@ -265,10 +267,9 @@ TokenizerSettings read_tokenizer_settings(const std::string& folder) {
       settings.special[role] = value->as_string(format("{}: \"{}\"", where, key));
     }
   };
-  if (file_exists(path)) {
-    const Json config = Json::parse(read_file(path), path);
-    read_roles(config, path);
-    if (const Json* chat = find_member(config, "chat_template")) {
+  if (const std::optional<Json> config = read_optional_json(path)) {
+    read_roles(*config, path);
+    if (const Json* chat = find_member(*config, "chat_template")) {
       // A text, or a list of named ones of which "default" is used.
       if (chat->is_array()) {
         for (const Json& entry : chat->elements())
@@ -281,9 +282,9 @@ TokenizerSettings read_tokenizer_settings(const std::string& folder) {
     }
   }
   const std::string map = join_path(folder, "special_tokens_map.json");
-  if (file_exists(map)) read_roles(Json::parse(read_file(map), map), map);
+  if (const std::optional<Json> json = read_optional_json(map)) read_roles(*json, map);
   const std::string jinja = join_path(folder, "chat_template.jinja");
-  if (file_exists(jinja)) settings.chat_template = read_file(jinja);
+  if (has_file(jinja)) settings.chat_template = read_file(jinja);
   return settings;
 }
 

@@ -57,22 +57,15 @@ Vocabulary::Vocabulary(Entries entries, const std::string& where) : entries_(std
   const int64_t limit = static_cast<int64_t>(entries_.size()) * 8 + (1 << 20);
   int64_t max_id = -1;
   index_.reserve(entries_.size());
-  size_t kept = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
-    auto& [token, id] = entries_[i];
+    const auto& [token, id] = entries_[i];
     if (id < 0 || id >= limit)
       usage_error("{}: the id {} of the token {} is out of range (0 to {} with {} tokens)", where,
                   id, json_quote(token), limit - 1, entries_.size());
     max_id = std::max(max_id, id);
-    if (kept != i) entries_[kept] = std::move(entries_[i]);
-    auto& entry = entries_[kept];
-    const int32_t first = index_.insert(entry.first, static_cast<int32_t>(kept));
-    if (first == static_cast<int32_t>(kept))
-      ++kept;
-    else  // the last one wins, as in the `tokenizers` library
-      entries_[static_cast<size_t>(first)].second = entry.second;
+    if (index_.insert(token, static_cast<int32_t>(i)) != static_cast<int32_t>(i))
+      usage_error("{}: duplicate key {}", where, json_quote(token));
   }
-  entries_.resize(kept);
   tokens_.resize(static_cast<size_t>(max_id + 1));
   for (const auto& [token, id] : entries_) {
     std::string_view& place = tokens_[static_cast<size_t>(id)];

@@ -32,8 +32,8 @@ class TokenIndex {
 class Vocabulary {
  public:
   using Entries = std::vector<std::pair<std::string, int64_t>>;
-  /// A later id of a token replaces an earlier one. Usage error "<where>: ..." for ids that are
-  /// negative, unreasonably large or used twice.
+  /// Usage error "<where>: ..." for tokens that are there twice and for ids that are negative,
+  /// unreasonably large or used twice.
   Vocabulary(Entries entries, const std::string& where);
   Vocabulary(const Vocabulary&) = delete;  // tokens_ and index_ refer to the strings of entries_
   Vocabulary(Vocabulary&&) = default;

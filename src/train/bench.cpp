@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/process.h"
 #include "base/thread_pool.h"
 #include "corten/generate.h"
@@ -69,7 +70,7 @@ std::string bench_config(const std::string& model, std::optional<int64_t> layers
   Json config;
   if (folder_exists(model)) {
     const std::string path = join_path(find_model_folder(model), "config.json");
-    config = Json::parse(read_file(path, 16 << 20), path);
+    config = read_json_file(path);
   } else {
     config = preset_config(model);
   }

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "base/thread_pool.h"
 #include "corten/encoders.h"
 
@@ -13,7 +14,7 @@ namespace {
 
 Json config_of(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
-  return file_exists(path) ? Json::parse(read_file(path, 16 << 20), path) : Json::object();
+  return read_optional_json(path).value_or(Json::object());
 }
 
 std::string architecture_of(const std::string& folder) {

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "base/thread_pool.h"
 #include "corten/vision.h"
 #include "io/tensor_bytes.h"
@@ -14,7 +15,7 @@ namespace {
 
 Json config_of(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
-  return file_exists(path) ? Json::parse(read_file(path, 16 << 20), path) : Json::object();
+  return read_optional_json(path).value_or(Json::object());
 }
 
 /// Whether the config names a model without a head. A config of timm names no classes.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/thread_pool.h"
 #include "corten/generate.h"
 #include "corten/models.h"
@@ -64,7 +66,7 @@ struct Writer {
 
 Tokenizer open_tokenizer_of(const std::string& folder) {
   const std::string path = join_path(folder, "tokenizer.json");
-  if (!file_exists(path)) usage_error("{} has no tokenizer: there is no {}", folder, path);
+  if (!has_file(path)) usage_error("{} has no tokenizer: {}", folder, describe_absent(path));
   return Tokenizer::from_file(path);
 }
 
@@ -81,10 +83,9 @@ std::vector<int64_t> prompt_ids(const Tokenizer& tokenizer, const std::string& p
 
 /// generation_config.json of a model folder.
 GenerationConfig stored_settings(const std::string& folder) {
-  constexpr uint64_t kMaxConfigBytes = 16 << 20;
   const std::string path = join_path(folder, "generation_config.json");
-  if (!file_exists(path)) return {};
-  return GenerationConfig::from_json(read_file(path, kMaxConfigBytes), path);
+  const std::optional<Json> json = read_optional_json(path);
+  return json ? GenerationConfig::from_json(json->dump(), path) : GenerationConfig();
 }
 
 void override_settings(GenerationConfig& config, const GenerationConfig& settings) {

@@ -1,5 +1,6 @@
 #include "train/model_place.h"
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "corten/check_folder.h"
@@ -8,7 +9,7 @@
 namespace corten {
 
 std::string ModelPlace::tokenizer_folder() const {
-  const bool own = !adapter.empty() && file_exists(join_path(adapter, "tokenizer.json"));
+  const bool own = !adapter.empty() && has_file(join_path(adapter, "tokenizer.json"));
   return own ? adapter : folder;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/process.h"
 #include "base/strings.h"
 #include "models/auto_model.h"
@@ -29,8 +30,7 @@ std::string model_config_json(const Config& config, int64_t vocab_size, int64_t 
   const ModelConfig& model = config.model;
   Json json = Json::object();
   if (!model.path.empty()) {
-    const std::string file = join_path(model.path, "config.json");
-    json = Json::parse(read_file(file, 16 << 20), file);
+    json = read_config_json(model.path);
   } else if (!model.preset.empty()) {
     json = preset_config(model.preset);
     json.erase("vocab_size");  // of the published checkpoint
@@ -100,13 +100,28 @@ std::string seq2seq_config_json(const Config& config, const TokenizerInfo& token
   return json.dump(2);
 }
 
+Json pretrained_generation_config(const std::string& config_json, const std::string& folder) {
+  Json generation =
+      read_optional_json(join_path(folder, "generation_config.json")).value_or(Json());
+  if (!generation.is_object()) return generation;
+  const Json asked = Json::parse(config_json, "config.json"), stored = read_config_json(folder);
+  // What the configuration of the run says otherwise than the folder counts here, too.
+  for (const char* key :
+       {"bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"}) {
+    const Json *wanted = asked.find(key), *before = stored.find(key);
+    if (wanted && !wanted->is_null() && !(before && *before == *wanted) && generation.contains(key))
+      generation.set(key, *wanted);
+  }
+  return generation;
+}
+
 std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std::string& weights,
                                       int64_t seed) {
   std::unique_ptr<CausalLM> model = make_model(config_json);
   if (weights.empty())
     model->initialize(seed);
   else
-    model->load_weights(weights);
+    load_pretrained(*model, config_json, weights);
   return model;
 }
 

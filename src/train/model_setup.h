@@ -27,6 +27,19 @@ std::string model_config_json(const Config& config, int64_t vocab_size, int64_t 
 /// configuration nor weights decide: its end of text, and its padding, which outputs begin with.
 std::string seq2seq_config_json(const Config& config, const TokenizerInfo& tokenizer);
 
+/// generation_config.json of `folder`, with the special tokens of `config_json` where these are not
+/// those of the folder's config.json; null if there is none.
+Json pretrained_generation_config(const std::string& config_json, const std::string& folder);
+/// Gives `model`, a decoder or an encoder-decoder of `config_json`, the weights of `folder` and what
+/// the folder says of generating.
+template <typename Model>
+void load_pretrained(Model& model, const std::string& config_json, const std::string& folder) {
+  model.load_weights(folder);
+  if (const Json generation = pretrained_generation_config(config_json, folder);
+      !generation.is_null())
+    model.set_generation_config_json(generation.dump(), folder + "/generation_config.json");
+}
+
 /// The model of a config.json with fresh weights (a function of `seed`), or with those of
 /// `weights`, a folder in Hugging Face layout, if that is not empty.
 std::unique_ptr<CausalLM> build_model(const std::string& config_json, const std::string& weights,

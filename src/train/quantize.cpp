@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/thread_pool.h"
@@ -93,8 +94,8 @@ QuantizeReport report(CausalLM& original, CausalLM& quantised, const std::vector
 
 std::vector<int64_t> report_ids(const QuantizeOptions& options, const std::string& folder) {
   const std::string path = join_path(folder, "tokenizer.json");
-  if (!file_exists(path))
-    usage_error("{} has no tokenizer for the report: there is no {}", folder, path);
+  if (!has_file(path))
+    usage_error("{} has no tokenizer for the report: {}", folder, describe_absent(path));
   // No token is longer than this many bytes of text on average: enough for the tokens that count.
   constexpr int64_t kBytesPerToken = 64;
   std::string text = read_file(options.report_text, uint64_t{1} << 30);

@@ -100,7 +100,8 @@ std::string find_model_folder(const std::string& path) {
   auto holds_model = [](const std::string& folder) {
     return file_exists(join_path(folder, "config.json")) || holds_adapter(folder);
   };
-  if (!folder_exists(path)) usage_error("no folder {}", path);
+  if (!folder_exists(path))
+    usage_error("no folder {}{}", path, path_exists(path) ? ": " + describe_absent(path) : "");
   if (holds_model(path)) return path;
   const RunFolder run(path);
   if (const std::string config = join_path(path, "config.json"); is_link(config))

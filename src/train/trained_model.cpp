@@ -128,7 +128,7 @@ TrainedModel::TrainedModel(Task task, const std::string& config_json, const std:
     if (weights.empty())
       model->initialize(seed);
     else
-      model->load_weights(weights);
+      load_pretrained(*model, config_json, weights);
     model_ = std::move(model);
   } else {
     model_ = build_model(config_json, weights, seed);
@@ -168,7 +168,13 @@ void TrainedModel::save_pretrained(const std::string& folder) const {
   std::visit([&](const auto& model) { model->save_pretrained(folder); }, model_);
 }
 void TrainedModel::load_weights(const std::string& folder) const {
-  std::visit([&](const auto& model) { model->load_weights(folder); }, model_);
+  std::visit(
+      [&](const auto& model) {
+        model->load_weights(folder);
+        if constexpr (requires { model->generation_config_json(); })
+          load_generation_config(*model, folder);
+      },
+      model_);
 }
 
 std::vector<std::string> read_class_names(const Config& config, Task task) {

@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <random>
 
+#include "base/absent.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "temp_folder.h"
 
 namespace corten {
@@ -312,6 +314,44 @@ TEST(File, RecoverFolder) {
   EXPECT_TRUE(recover_folder(folder / "c"));
   EXPECT_EQ(read_file(folder / "c/x"), "1");
   EXPECT_FALSE(recover_folder(folder / "c"));
+}
+
+TEST(File, BrokenLinks) {
+  namespace fs = std::filesystem;
+  const TempFolder folder;
+  const std::string file = folder / "file", loop = folder / "loop", lost = folder / "lost";
+  EXPECT_FALSE(has_file(file));
+  EXPECT_EQ(describe_absent(file), "there is no " + file);
+  write_file_atomic(file, "x");
+  EXPECT_TRUE(has_file(file));
+  fs::create_symlink("loop", loop);
+  fs::create_symlink("nowhere", lost);
+  fs::create_symlink("file", folder / "good");
+  EXPECT_TRUE(has_file(folder / "good"));
+  EXPECT_EQ(describe_absent(loop), loop + " is a link to loop, which leads back to itself");
+  EXPECT_EQ(describe_absent(lost), lost + " is a link to nowhere, which is not there");
+  for (const std::string& path : {loop, lost})
+    EXPECT_EQ(message_of(ErrorKind::Usage, [&] { has_file(path); }),
+              "cannot read " + path + ": " + describe_absent(path));
+  // Behind a link that is a folder.
+  EXPECT_EQ(describe_absent(loop + "/config.json"), describe_absent(loop));
+  EXPECT_EQ(describe_absent(lost + "/config.json"), describe_absent(lost));
+  EXPECT_NE(message_of(ErrorKind::Usage, [&] { has_file(loop + "/config.json"); }).find("itself"),
+            std::string::npos);
+  create_folders(folder / "inner");
+  EXPECT_NE(message_of(ErrorKind::Usage, [&] { has_file(folder / "inner"); }).find("a folder"),
+            std::string::npos);
+}
+
+TEST(File, ConfigsWithoutDuplicateKeys) {
+  const TempFolder folder;
+  const std::string path = folder / "config.json";
+  EXPECT_EQ(read_optional_json(path), std::nullopt);
+  write_file_atomic(path, R"({"a": 1, "b": {"a": 2}})");
+  EXPECT_EQ(read_optional_json(path).value().at("a"), Json(1));
+  write_file_atomic(path, R"({"b": {"a": 2, "a": 2}})");
+  EXPECT_EQ(message_of(ErrorKind::Usage, [&] { read_json_file(path); }),
+            path + ": duplicate key \"a\"");
 }
 
 }  // namespace

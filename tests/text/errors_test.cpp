@@ -1,6 +1,7 @@
 // Files that are wrong in one way each: a Usage error that names the file and the fault.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 
 #include "base/file.h"
@@ -181,6 +182,63 @@ TEST(TokenizerErrors, Components) {
   expect_error(part("added_tokens", "[{\"id\": 1}]"), "added_tokens[0]: there is no \"content\"");
   expect_error([](Json& json) { json["added_tokens"].mutable_elements()[0].set("special", "yes"); },
                "added_tokens[0]: \"special\": expected a bool");
+}
+
+TEST(TokenizerErrors, DuplicateKeys) {
+  // "name": appears once more in front of the first member of an object that has it.
+  const auto twice = [](const std::string& text, const std::string& at, const std::string& name) {
+    std::string out = text;
+    const size_t place = out.find(at);
+    EXPECT_NE(place, std::string::npos) << at;
+    return out.insert(place + at.size(), name);
+  };
+  const auto duplicate = [](const std::string& key) {
+    return "x/tokenizer.json: duplicate key \"" + key + "\"";
+  };
+  const std::string compact = Json::parse(content(), "").dump();
+  EXPECT_EQ(error_of(twice(compact, "{", R"("version":"1.0",)")), duplicate("version"));
+  EXPECT_EQ(error_of(twice(compact, R"("added_tokens":[{)", R"("special":true,)")),
+            duplicate("special"));
+  EXPECT_EQ(error_of(twice(compact, R"("model":{)", R"("type":"BPE",)")), duplicate("type"));
+  for (const char* list : {R"("vocab":{},)", R"("vocab":{"a":1},)"})
+    EXPECT_EQ(error_of(twice(compact, R"("model":{)", list)), duplicate("vocab"));
+  const Json document = Json::parse(compact, "");
+  const auto& [token, id] = document.at("model").at("vocab").items().back();
+  EXPECT_NE(error_of(twice(compact, R"("vocab":{)", json_quote(token) + ":" + id.dump() + ","))
+                .find("duplicate key " + json_quote(token)),
+            std::string::npos);
+
+  const testing::TempFolder folder;
+  write_file_atomic(folder / "tokenizer.json", content());
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+    write_file_atomic(folder / name, R"({"eos_token": "a", "eos_token": "b"})");
+    EXPECT_EQ(usage_error_of([&] { Tokenizer::from_pretrained(folder.path()); }),
+              folder / name + ": duplicate key \"eos_token\"");
+    remove_file(folder / name);
+  }
+}
+
+TEST(TokenizerErrors, BrokenLinks) {
+  const testing::TempFolder folder;
+  const auto error = [&] {
+    return usage_error_of([&] { Tokenizer::from_pretrained(folder.path()); });
+  };
+  std::filesystem::create_symlink("tokenizer.json", folder / "tokenizer.json");
+  EXPECT_NE(error().find("leads back to itself"), std::string::npos) << error();
+  remove_file(folder / "tokenizer.json");
+  write_file_atomic(folder / "tokenizer.json", content());
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json",
+                           "chat_template.jinja"}) {
+    std::filesystem::create_symlink("nowhere", folder / name);
+    EXPECT_NE(error().find(folder / name + " is a link to nowhere, which is not there"),
+              std::string::npos)
+        << error();
+    remove_file(folder / name);
+  }
+  std::filesystem::create_symlink("loop", folder / "loop");
+  EXPECT_NE(usage_error_of([&] { Tokenizer::from_pretrained(folder / "loop"); })
+                .find("leads back to itself"),
+            std::string::npos);
 }
 
 }  // namespace

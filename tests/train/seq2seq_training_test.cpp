@@ -1,6 +1,8 @@
 // Runs that train encoder-decoders on pairs of texts. tests/train/t5 is made by make_t5_goldens.py.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "corten/safetensors.h"
@@ -145,6 +147,23 @@ TEST_F(Seq2SeqTraining, KeepsAHeadOfItsOwn) {
   auto trained = AutoModelForSeq2SeqLM::from_pretrained(temp_ / "run/model");
   const Json saved = Json::parse(trained->config_json(), "config.json");
   EXPECT_EQ(saved.at("scale_decoder_outputs"), Json(true));
+}
+
+TEST_F(Seq2SeqTraining, KeepsTheFoldersGenerationConfig) {
+  const std::string base = temp_ / "base";
+  std::filesystem::copy(kFolder, base, std::filesystem::copy_options::recursive);
+  const std::string given =
+      R"({"my_field": [1], "eos_token_id": [1, 2], "decoder_start_token_id": 0, "num_beams": 2})";
+  write_file_atomic(join_path(base, "generation_config.json"), given);
+  const auto saved = [](const TrainResult& result) {
+    return Json::parse(read_file(result.model_dir + "/generation_config.json"), "");
+  };
+  const TrainResult part = train({"model.path=" + base}, {}, 3);
+  EXPECT_EQ(part.stopped, StopSignal::Terminate);
+  EXPECT_EQ(saved(part), Json::parse(given, ""));
+  TrainOptions options;
+  options.resume = true;
+  EXPECT_EQ(saved(train({"model.path=" + base}, options)), Json::parse(given, ""));
 }
 
 TEST_F(Seq2SeqTraining, FromNothingToTexts) {

@@ -394,6 +394,51 @@ TEST(Trainer, GoesOnFromAModelFolder) {
             read_file(first.model_dir + "/tokenizer.json"));
 }
 
+TEST(Trainer, KeepsTheFoldersGenerationConfig) {
+  TinyRun base;
+  const TrainResult first = base.train({"train.steps=1"});
+  const std::string given =
+      R"({"my_field": {"a": 1}, "eos_token_id": [0, 5], "temperature": 0.7, "num_beams": 3})";
+  write_file_atomic(first.model_dir + "/generation_config.json", given);
+  write_file_atomic(first.model_dir + "/chat_template.jinja", "{{ messages }}");
+  const auto saved = [](const std::string& folder) {
+    return Json::parse(read_file(folder + "/generation_config.json"), "");
+  };
+  TinyRun tuned;
+  const auto config = [&](const std::string& more) {
+    ConfigInputs inputs;
+    inputs.path = "tuned.toml";
+    inputs.text = format(
+        "[model]\npath = \"{}\"\n{}\n[data]\ntext = [\"{}\"]\nseq = 16\n[train]\n"
+        "steps = 4\nbatch = 4\nout = \"{}\"\n",
+        first.model_dir, more, tuned.text(), tuned.out());
+    return load_config(inputs);
+  };
+  int64_t done = 0;
+  TrainCallbacks callbacks;
+  callbacks.on_step = [&](const StepInfo& info) { done = info.step; };
+  callbacks.should_stop = [&] { return done >= 2 ? StopSignal::Terminate : StopSignal::None; };
+  const TrainResult part = corten::train(config(""), {}, callbacks);
+  EXPECT_EQ(part.stopped, StopSignal::Terminate);
+  EXPECT_EQ(saved(part.model_dir), Json::parse(given, ""));
+  TrainOptions resume;
+  resume.resume = true;
+  const TrainResult rest = corten::train(config(""), resume, {});
+  EXPECT_EQ(rest.first_step, 3);
+  EXPECT_EQ(saved(rest.model_dir), Json::parse(given, ""));
+  EXPECT_EQ(read_file(rest.model_dir + "/chat_template.jinja"), "{{ messages }}");
+
+  // What the run's own configuration says counts more.
+  remove_folder(tuned.out());
+  const Json own = saved(corten::train(config("eos_token_id = 7"), {}, {}).model_dir);
+  EXPECT_EQ(own.at("eos_token_id"), Json(7));
+  EXPECT_EQ(own.at("temperature"), Json(0.7));
+  // Random weights have nothing of the folder but its config.
+  remove_folder(tuned.out());
+  EXPECT_FALSE(saved(corten::train(config("init = \"random\""), {}, {}).model_dir)
+                   .contains("my_field"));
+}
+
 TEST(Trainer, ShardsGiveTheRunOfTheirText) {
   TinyRun run;
   const TrainResult from_text = run.train();

@@ -4,6 +4,7 @@
 
 #include "base/format.h"
 #include "base/json.h"
+#include "base/json_file.h"
 #include "corten/generate.h"
 #include "models/token_ids.h"
 
@@ -142,7 +143,7 @@ void check_features(const Json& json, std::string_view source) {
 }  // namespace
 
 GenerationConfig GenerationConfig::from_json(std::string_view text, std::string_view source) {
-  Json json = Json::parse(text, source);
+  Json json = parse_config(text, source);
   if (!json.is_object()) usage_error("{}: expected an object, found {}", source, json.type_name());
   check_features(json, source);
   GenerationConfig config;

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "base/json_file.h"
 #include "models/config_fields.h"
 #include "models/layers/activation.h"
 
@@ -104,7 +105,7 @@ Json gpt2_config_json(const GPT2Config& config) {
 }
 
 GPT2Config GPT2Config::from_json(std::string_view text, std::string_view source) {
-  return gpt2_config(Json::parse(text, source), source);
+  return gpt2_config(parse_config(text, source), source);
 }
 int64_t GPT2Config::num_parameters() const {
   const int64_t C = n_embd, F = inner();

@@ -1,8 +1,10 @@
 #include <array>
 #include <cmath>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
+#include "base/json_file.h"
 #include "base/strings.h"
 #include "corten/lora.h"
 #include "models/config_fields.h"
@@ -81,7 +83,7 @@ Json number(double value) {
 }  // namespace
 
 LoraConfig LoraConfig::from_json(std::string_view text, std::string_view source) {
-  const Json json = Json::parse(text, source);
+  const Json json = parse_config(text, source);
   if (!json.is_object()) usage_error("{}: expected an object, found {}", source, json.type_name());
   Reader read(json, source);
   if (const Json* type = read.take("peft_type"); type && *type != Json("LORA"))
@@ -136,7 +138,7 @@ LoraConfig LoraConfig::from_json(std::string_view text, std::string_view source)
 
 LoraConfig LoraConfig::from_pretrained(const std::string& folder) {
   const std::string path = join_path(folder, std::string(kConfigFile));
-  if (!file_exists(path)) usage_error("{} holds no adapter: there is no {}", folder, path);
+  if (!file_exists(path)) usage_error("{} holds no adapter: {}", folder, describe_absent(path));
   return from_json(read_file(path, 16 << 20), path);
 }
 
@@ -182,7 +184,7 @@ void LoraConfig::set_default_targets(std::string_view model_type) {
 }
 
 bool holds_adapter(const std::string& folder) {
-  return file_exists(join_path(folder, std::string(kConfigFile)));
+  return has_file(join_path(folder, std::string(kConfigFile)));
 }
 
 }  // namespace corten
