@@ -57,6 +57,9 @@ struct TextInput {
 
 struct EncodeOptions {
   bool add_special_tokens = true;  ///< apply the post-processor's template
+  /// Text that looks like a special token ("</s>") stays text: for what comes from users. False, the
+  /// default of `transformers` and `tokenizers`, too: such text becomes the token.
+  bool split_special_tokens = false;
   bool byte_offsets = false;       ///< places in bytes of UTF-8 instead of characters
   std::optional<Truncation> truncation;
   std::optional<Padding> padding;

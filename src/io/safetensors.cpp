@@ -95,12 +95,34 @@ Entry parse_entry(const std::string& name, const Json& info, std::string_view so
   return entry;
 }
 
+constexpr std::string_view kPickled =
+    "pickled weights, which can run any code when they are read: save the model again with "
+    "transformers, which writes model.safetensors";
+
+/// torch.save() writes a zip archive with a pickle in it, or, in its older form, the pickle alone.
+bool is_pickle(std::span<const std::byte> file) {
+  const auto byte = [&](size_t i) { return std::to_integer<int>(file[i]); };
+  return (byte(0) == 'P' && byte(1) == 'K' && byte(2) == 3 && byte(3) == 4) ||
+         (byte(0) == 0x80 && byte(1) >= 2 && byte(1) <= 5);
+}
+
+/// Whether a file is named as torch.save() names weights; others of a training run are not weights.
+bool is_pickle_name(std::string_view name) {
+  for (std::string_view other : {"training_args", "optimizer", "scheduler", "scaler", "rng_state"})
+    if (name.starts_with(other)) return false;
+  for (std::string_view end : {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".bin.index.json"})
+    if (name.ends_with(end)) return true;
+  return false;
+}
+
 SafetensorsContent parse_checked(std::span<const std::byte> file, std::string_view source) {
   if (file.size() < 8)
     usage_error("{}: {} bytes are too few for a safetensors file (header length: 8 bytes)", source,
                 file.size());
   uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);
+  if (length > file.size() - 8 && is_pickle(file))
+    usage_error("{}: these are not safetensors but {}", source, kPickled);
   if (length > kMaxHeader)
     usage_error("{}: header length {} is above the limit of {} bytes: not a safetensors file?",
                 source, length, kMaxHeader);
@@ -270,24 +292,18 @@ std::vector<std::pair<std::string, std::string>> read_index(const std::string& p
 
 Safetensors Safetensors::open(const std::string& path) {
   std::string file = path;
-  if (file.ends_with(".bin") || file.ends_with(".pt") || file.ends_with(".pth"))
-    usage_error(
-        "{}: pickled weights can run any code when they are read: save the model again as "
-        "model.safetensors",
-        path);
+  if (is_pickle_name(base_name(file)) && !folder_exists(path))
+    usage_error("{}: these are {}", path, kPickled);
   if (folder_exists(path)) {
     file = join_path(path, "model.safetensors");
     if (!file_exists(file)) file = join_path(path, "model.safetensors.index.json");
     if (!file_exists(file)) {
-      for (const char* pickled : {"pytorch_model.bin", "pytorch_model.bin.index.json"})
-        if (file_exists(join_path(path, pickled)))
-          usage_error(
-              "{}: {} holds pickled weights, which are not read: save the model again with "
-              "transformers, which writes model.safetensors",
-              path, pickled);
       for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
         if (const std::string link = join_path(path, name); is_link(link))
           usage_error("{}: {}", path, describe_absent(link));
+      for (const std::string& name : list_folder(path))
+        if (is_pickle_name(name))
+          usage_error("{}: there is no model.safetensors, and {} holds {}", path, name, kPickled);
       usage_error(
           "{}: neither model.safetensors nor model.safetensors.index.json is in this folder", path);
     }

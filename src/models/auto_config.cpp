@@ -3,11 +3,13 @@
 #include "base/json_file.h"
 #include "corten/auto.h"
 #include "models/model_folder.h"
+#include "models/model_types.h"
 
 namespace corten {
 
 AutoConfig AutoConfig::from_json(std::string_view text, std::string_view source) {
-  const Json json = parse_config(text, source);
+  Json json = parse_config(text, source);
+  complete_model_type(json);
   if (!json.is_object()) usage_error("{}: expected an object, found {}", source, json.type_name());
   AutoConfig config;
   config.json_ = text;

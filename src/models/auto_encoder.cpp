@@ -10,6 +10,7 @@
 #include "models/bert/bert.h"
 #include "models/distilbert/distilbert.h"
 #include "models/model_folder.h"
+#include "models/model_types.h"
 #include "models/roberta/roberta.h"
 #include "models/stored_weights.h"
 
@@ -35,8 +36,7 @@ const EncoderFamily& family_of(const Json& config, std::string_view source) {
     usage_error("{}: model_type \"{}\" is an image model: use AutoImageModel or "
                 "AutoModelForImageClassification",
                 source, wanted);
-  usage_error("{}: model_type \"{}\" is no encoder that Corten knows{} (known: {})", source, wanted,
-              did_you_mean(wanted, encoder_model_types()), fmt::join(encoder_model_types(), ", "));
+  wrong_model_type(wanted, "an encoder", source);
 }
 
 std::unique_ptr<Encoder> make_encoder(const EncoderFamily& family, const EncoderConfig& config) {

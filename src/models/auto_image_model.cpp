@@ -5,6 +5,7 @@
 #include "base/strings.h"
 #include "models/layers/image_model.h"
 #include "models/model_folder.h"
+#include "models/model_types.h"
 #include "models/resnet/resnet.h"
 #include "models/stored_weights.h"
 #include "models/vit/vit.h"
@@ -46,9 +47,7 @@ const ImageFamily& family_of(const Json& config, std::string_view source) {
   const std::string wanted = model_type_of(config, source, image_model_types());
   for (const ImageFamily* family : families())
     if (family->model_type == wanted) return *family;
-  usage_error("{}: model_type \"{}\" is no image model that Corten knows{} (known: {})", source,
-              wanted, did_you_mean(wanted, image_model_types()),
-              fmt::join(image_model_types(), ", "));
+  wrong_model_type(wanted, "an image model", source);
 }
 
 template <typename M>

@@ -17,6 +17,7 @@
 #include "models/llama/llama.h"
 #include "models/mistral/mistral.h"
 #include "models/model_folder.h"
+#include "models/model_types.h"
 #include "models/quantize_model.h"
 #include "models/qwen2/qwen2.h"
 #include "models/qwen3/qwen3.h"
@@ -70,21 +71,6 @@ const std::vector<ModelType>& types() {
   return all;
 }
 
-/// "; did you mean ...?" for a misspelt type; "; the nearest is ..." for a relative of one.
-std::string nearest(std::string_view name) {
-  if (std::string text = did_you_mean(name, model_types()); !text.empty()) return text;
-  std::string_view best;
-  size_t most = 3;  // letters that relatives share: "qwen" of qwen2_moe, "gemma" of gemma3_text
-  for (const ModelType& type : types()) {
-    const auto end = std::ranges::mismatch(name, type.name).in1;
-    if (const auto shared = static_cast<size_t>(end - name.begin()); shared > most) {
-      most = shared;
-      best = type.name;
-    }
-  }
-  return best.empty() ? "" : format("; the nearest is \"{}\"", best);
-}
-
 const ModelType& model_type(const Json& config, std::string_view source) {
   const std::string wanted = model_type_of(config, source, model_types());
   for (const ModelType& type : types())
@@ -101,10 +87,7 @@ const ModelType& model_type(const Json& config, std::string_view source) {
   if (std::ranges::find(seq2seq, wanted) != seq2seq.end())
     usage_error("{}: model_type \"{}\" is an encoder-decoder, not a decoder (decoders: {})", source,
                 wanted, fmt::join(model_types(), ", "));
-  usage_error("{}: unknown model_type \"{}\"{} (known: {}; encoders: {}; encoder-decoders: {}; "
-              "image models: {})",
-              source, wanted, nearest(wanted), fmt::join(model_types(), ", "),
-              fmt::join(encoders, ", "), fmt::join(seq2seq, ", "), fmt::join(image_models, ", "));
+  unknown_model_type(wanted, source);
 }
 
 }  // namespace
@@ -121,6 +104,12 @@ ModelInfo model_info(const Json& config, std::string_view source) {
   info.model_type = type.name;
   info.architecture = type.architecture;
   return info;
+}
+
+Json decoder_defaults(std::string_view model_type) {
+  for (const ModelType& type : types())
+    if (type.name == model_type) return type.defaults();
+  return {};
 }
 
 std::vector<std::string> config_field_names(std::string_view model_type) {

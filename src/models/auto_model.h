@@ -15,6 +15,8 @@ namespace corten {
 /// unknown model_type and wrong fields.
 std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source);
 ModelInfo model_info(const Json& config, std::string_view source);
+/// The config of a decoder with every field at its default; null for other types.
+Json decoder_defaults(std::string_view model_type);
 /// The fields of config.json that a model_type has a use for.
 std::vector<std::string> config_field_names(std::string_view model_type);
 

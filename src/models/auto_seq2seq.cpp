@@ -9,6 +9,7 @@
 #include "corten/safetensors.h"
 #include "corten/seq2seq.h"
 #include "models/model_folder.h"
+#include "models/model_types.h"
 #include "models/stored_weights.h"
 #include "models/t5/t5.h"
 
@@ -18,9 +19,7 @@ namespace {
 t5::Config read(const Json& json, std::string_view source) {
   const std::string wanted = model_type_of(json, source, seq2seq_model_types());
   if (wanted != "t5")
-    usage_error("{}: model_type \"{}\" is no encoder-decoder that Corten knows{} (known: {})",
-                source, wanted, did_you_mean(wanted, seq2seq_model_types()),
-                fmt::join(seq2seq_model_types(), ", "));
+    wrong_model_type(wanted, "an encoder-decoder", source);
   return t5::read_config(json, source);
 }
 
@@ -68,12 +67,16 @@ bool is_seq2seq_type(std::string_view model_type) {
   return std::ranges::find(types, model_type) != types.end();
 }
 
+Json seq2seq_defaults() {
+  return t5::read_config(Json::object(), "defaults").json;
+}
+
 std::vector<std::string> seq2seq_field_names(std::string_view model_type) {
   if (!is_seq2seq_type(model_type)) return {};
   // Those without a default, and all others.
   std::vector<std::string> names = {"bos_token_id", "decoder_start_token_id",
                                     "scale_decoder_outputs"};
-  const Json defaults = t5::read_config(Json::object(), "defaults").json;
+  const Json defaults = seq2seq_defaults();
   for (const auto& [key, value] : defaults.items()) names.push_back(key);
   return names;
 }

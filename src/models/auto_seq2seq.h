@@ -12,6 +12,8 @@ namespace corten {
 bool is_seq2seq_type(std::string_view model_type);
 /// The fields of config.json that models of the type have a use for; empty if it is none.
 std::vector<std::string> seq2seq_field_names(std::string_view model_type);
+/// The config with every field at its default.
+Json seq2seq_defaults();
 
 /// What training must know of a config.json before there is a model.
 struct Seq2SeqInfo {

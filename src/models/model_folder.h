@@ -17,9 +17,10 @@ namespace corten {
 
 /// The name of a weights' type in configs: "float32".
 std::string_view config_dtype_name(DType dtype);
-/// config.json of `folder`. Usage error if there is none.
+/// config.json of `folder`, with the model_type of its architecture if it has none. Usage error if
+/// there is no such file.
 Json read_config_json(const std::string& folder);
-/// The "model_type" of a config. Usage error "source: ..." naming the `known` ones if it has none.
+/// The "model_type" of a config, or that of the first of its "architectures". Usage error "source: ..." naming the `known` ones if it has none.
 std::string model_type_of(const Json& config, std::string_view source,
                           const std::vector<std::string>& known);
 /// Gives `model`, a decoder or an encoder-decoder, the generation_config.json of `folder`, if there

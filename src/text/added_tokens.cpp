@@ -110,13 +110,15 @@ bool word_after(std::string_view text, size_t position) {
 
 }  // namespace
 
-std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, bool normalized) const {
+std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, bool normalized,
+                                                  bool plain_special) const {
   std::vector<Part> parts;
   size_t done = 0;  // end of the last part
   size_t begin, end, value;
   for (size_t from = 0; finders_[normalized].find(text, from, begin, end, value);) {
     from = end;
     const AddedToken& token = *find(static_cast<int32_t>(value));
+    if (plain_special && is_special(token.content)) continue;
     if (token.single_word && (word_before(text, begin) || word_after(text, end))) continue;
     char32_t c;
     if (token.lstrip) {

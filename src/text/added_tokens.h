@@ -62,8 +62,8 @@ class AddedTokens {
   bool is_special(std::string_view content) const noexcept;
 
   /// Cuts text at the tokens that are looked for in text as it is (normalized = false) or in
-  /// normalized text.
-  std::vector<Part> split(std::string_view text, bool normalized) const;
+  /// normalized text. `plain_special`: not at special ones, which stay text.
+  std::vector<Part> split(std::string_view text, bool normalized, bool plain_special) const;
   bool has(bool normalized) const noexcept { return !finders_[normalized].empty(); }
 
  private:

@@ -23,6 +23,19 @@ Json with_reasoning(const Json& message) {
   return result.set("reasoning_content", *reasoning);
 }
 
+/// Errors say that they are the template's.
+template <typename Action>
+auto with_place(Action&& action) {
+  try {
+    return action();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::Usage) throw;
+    std::string text = error.what();  // of one line, whatever the template's texts have
+    std::replace_if(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+    usage_error("chat template: {}", text);
+  }
+}
+
 }  // namespace
 
 std::string render_chat(const std::string& source, std::string_view messages,
@@ -48,15 +61,17 @@ std::string render_chat(const std::string& source, std::string_view messages,
                              ? jinja::Value::none()
                              : jinja::Value::from_json(Json::parse(options.tools, "tools")));
   if (variables.member("documents") == nullptr) variables.set("documents", jinja::Value::none());
-  std::string buffer;
-  try {
+  return with_place([&] {
+    std::string buffer;
     return jinja::render(jinja::parse(valid_utf8(source, buffer)), variables);
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::Usage) throw;
-    std::string text = error.what();  // of one line, whatever the template's texts have
-    std::replace_if(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
-    usage_error("chat template: {}", text);
-  }
+  });
+}
+
+void check_chat_template(const std::string& source) {
+  with_place([&] {
+    std::string buffer;
+    jinja::parse(valid_utf8(source, buffer));
+  });
 }
 
 }  // namespace corten

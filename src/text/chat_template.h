@@ -17,4 +17,7 @@ std::string render_chat(const std::string& source, std::string_view messages,
                         const ChatOptions& options,
                         const std::map<std::string, std::string, std::less<>>& special);
 
+/// Usage error "chat template: ..." for one that is not well formed.
+void check_chat_template(const std::string& source);
+
 }  // namespace corten

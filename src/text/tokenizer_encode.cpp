@@ -26,9 +26,9 @@ Tokenizer::Impl::CacheLease::~CacheLease() {
 }
 
 // Calls on_added(id, segment) and on_piece(segment, piece) in the order of the text. `track`: places
-// in the original are asked for.
+// in the original are asked for. `plain_special`: special tokens are not looked for.
 template <typename OnAdded, typename OnPiece>
-void Tokenizer::Impl::walk(std::string_view text, bool track, OnAdded&& on_added,
+void Tokenizer::Impl::walk(std::string_view text, bool track, bool plain_special, OnAdded&& on_added,
                            OnPiece&& on_piece) const {
   track = track || normalizer.needs_tracking() ||
           (pre_tokenizer.needs_tracking() && !normalizer.empty());
@@ -42,7 +42,7 @@ void Tokenizer::Impl::walk(std::string_view text, bool track, OnAdded&& on_added
   };
   const auto normalized = [&](const Segment& segment) {
     if (!added.has(true)) return pieces(segment);
-    for (const AddedTokens::Part& part : added.split(segment.text, true)) {
+    for (const AddedTokens::Part& part : added.split(segment.text, true, plain_special)) {
       if (part.id >= 0)
         on_added(part.id, part_of(segment, part.begin, part.end));
       else
@@ -65,7 +65,7 @@ void Tokenizer::Impl::walk(std::string_view text, bool track, OnAdded&& on_added
   };
   const Segment whole{text, nullptr, 0};
   if (!added.has(false)) return raw(whole);
-  for (const AddedTokens::Part& part : added.split(text, false)) {
+  for (const AddedTokens::Part& part : added.split(text, false, plain_special)) {
     if (part.id >= 0)
       on_added(part.id, part_of(whole, part.begin, part.end));
     else
@@ -76,7 +76,7 @@ void Tokenizer::Impl::walk(std::string_view text, bool track, OnAdded&& on_added
 void Tokenizer::Impl::encode_ids(std::string_view text, std::vector<int32_t>& ids) const {
   CacheLease cache(*this);
   walk(
-      text, false, [&](int32_t id, const Segment&) { ids.push_back(id); },
+      text, false, false, [&](int32_t id, const Segment&) { ids.push_back(id); },
       [&](const Segment&, const Piece& piece) {
         model->encode(piece.text, piece.readable(), *cache, ids);
       });
@@ -117,7 +117,7 @@ void to_byte_offsets(Encoding& encoding, const std::vector<size_t> (&starts)[2])
 
 }  // namespace
 
-Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence) const {
+Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence, bool plain_special) const {
   const std::vector<uint32_t> characters = character_numbers(text);
   Encoding encoding;
   int32_t words = 0;
@@ -136,7 +136,7 @@ Encoding Tokenizer::Impl::encode(std::string_view text, int32_t sequence) const 
   CacheLease cache(*this);
   std::vector<Model::Span> spans;
   walk(
-      text, true,
+      text, true, plain_special,
       [&](int32_t id, const Segment& segment) {
         add(id, segment.text, segment, 0, segment.text.size() - 1);
         ++words;
@@ -165,7 +165,7 @@ Encoding Tokenizer::Impl::encode(const TextInput& input, const EncodeOptions& op
   const Truncation* const limit = options.truncation ? &*options.truncation : nullptr;
   std::vector<Encoding> encodings;
   for (size_t i = 0; i < texts.size(); ++i)
-    encodings.push_back(encode(texts[i], static_cast<int32_t>(i)));
+    encodings.push_back(encode(texts[i], static_cast<int32_t>(i), options.split_special_tokens));
   if (limit != nullptr)
     truncate(encodings[0], encodings.size() == 2 ? &encodings[1] : nullptr, *limit,
              options.add_special_tokens ? post_processor.added_tokens(encodings.size() == 2) : 0);

@@ -69,7 +69,7 @@ struct Tokenizer::Impl {
 
   void encode_ids(std::string_view text, std::vector<int32_t>& ids) const;
   /// The tokens of one text, without special tokens around it.
-  Encoding encode(std::string_view text, int32_t sequence) const;
+  Encoding encode(std::string_view text, int32_t sequence, bool plain_special) const;
   Encoding encode(const TextInput& input, const EncodeOptions& options) const;
 
   /// A WordCache for the time of a call.
@@ -86,7 +86,8 @@ struct Tokenizer::Impl {
 
  private:
   template <typename OnAdded, typename OnPiece>
-  void walk(std::string_view text, bool track, OnAdded&& on_added, OnPiece&& on_piece) const;
+  void walk(std::string_view text, bool track, bool plain_special, OnAdded&& on_added,
+            OnPiece&& on_piece) const;
   friend class Tokenizer;
 
   mutable std::mutex mutex_;

@@ -2,19 +2,21 @@
 
 #include <algorithm>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
-#include "base/json_file.h"
 #include "base/thread_pool.h"
 #include "corten/encoders.h"
+#include "models/model_folder.h"
+#include "train/check_ids.h"
 
 namespace corten {
 namespace {
 
 Json config_of(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
-  return read_optional_json(path).value_or(Json::object());
+  return has_file(path) ? read_config_json(folder) : Json::object();
 }
 
 std::string architecture_of(const std::string& folder) {
@@ -82,6 +84,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
     if (!options.labels.empty() && options.labels.size() != options.input_ids.size())
       usage_error("{} numbers of labels do not fit {} input ids", options.labels.size(),
                   options.input_ids.size());
+    check_token_ids(options.input_ids, model->config_json());
     set_result(result, (*model)(input));
     if (!options.labels.empty())
       result.loss = model->loss(input, from_vector(options.labels, shape)).item<double>();
@@ -90,6 +93,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
     const auto adapter = attach_adapter(*model, place);
     // An adapter may bring the head.
     if (!adapter || adapter->config().modules_to_save.empty()) check_complete(*model, folder);
+    check_token_ids(options.input_ids, model->config_json());
     set_result(result, (*model)(input));
     if (!options.labels.empty())
       result.loss = model->loss(input, sequence_labels(*model, options.labels)).item<double>();
@@ -99,6 +103,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
                   architecture);
     auto model = AutoModel::from_pretrained(folder, load);
     const auto adapter = attach_adapter(*model, place);
+    check_token_ids(options.input_ids, model->config_json());
     set_result(result, (*model)(input).last_hidden_state);
     result.hidden_state = true;
   }

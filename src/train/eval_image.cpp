@@ -2,20 +2,21 @@
 
 #include <algorithm>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
-#include "base/json_file.h"
 #include "base/thread_pool.h"
 #include "corten/vision.h"
 #include "io/tensor_bytes.h"
+#include "models/model_folder.h"
 
 namespace corten {
 namespace {
 
 Json config_of(const std::string& folder) {
   const std::string path = join_path(folder, "config.json");
-  return read_optional_json(path).value_or(Json::object());
+  return has_file(path) ? read_config_json(folder) : Json::object();
 }
 
 /// Whether the config names a model without a head. A config of timm names no classes.

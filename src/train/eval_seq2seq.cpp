@@ -8,6 +8,7 @@
 #include "corten/seq2seq.h"
 #include "models/auto_seq2seq.h"
 #include "models/model_folder.h"
+#include "train/check_ids.h"
 
 namespace corten {
 namespace {
@@ -59,12 +60,16 @@ EvalLogitsResult eval_seq2seq(const EvalLogitsOptions& options, const ModelPlace
       usage_error("{} needs decoder input ids, too: it is an encoder-decoder", folder);
     if (!model->has_decoder() && !options.decoder_input_ids.empty())
       usage_error("decoder input ids need a decoder, which {} does not have", folder);
+    for (const std::vector<int64_t>* ids : {&options.input_ids, &options.decoder_input_ids})
+      check_token_ids(*ids, model->config_json());
     values = model->has_decoder() ? model->hidden_states(input)
                                   : model->encode(input.ids, input.attention_mask);
     result.hidden_state = true;
   } else {
     const auto model = AutoModelForSeq2SeqLM::from_pretrained(folder, options.model.dtype);
     const auto adapter = attach_adapter(*model, place);
+    for (const std::vector<int64_t>* ids : {&options.input_ids, &options.decoder_input_ids})
+      check_token_ids(*ids, model->config_json());
     check_labels(*model, options);
     if (options.decoder_input_ids.empty() && options.labels.empty())
       usage_error("{} needs decoder input ids or labels, too: it is an encoder-decoder", folder);

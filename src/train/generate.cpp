@@ -13,6 +13,7 @@
 #include "corten/tokenizer.h"
 #include "cuda/load.h"
 #include "runtime/device_function.h"
+#include "train/check_ids.h"
 #include "train/eval_encoder.h"
 #include "train/eval_image.h"
 #include "train/eval_seq2seq.h"
@@ -58,6 +59,11 @@ struct Writer {
     return seq2seq ? generate(*seq2seq, prompts, options, on_token)
                    : generate(*decoder, prompts, options, on_token);
   }
+
+  std::vector<int64_t> eos_token_ids() const {
+    return seq2seq ? seq2seq->eos_token_ids() : decoder->eos_token_ids();
+  }
+  int64_t vocab_size() const { return seq2seq ? seq2seq->vocab_size() : decoder->vocab_size(); }
 
   std::unique_ptr<CausalLM> decoder;
   std::unique_ptr<Seq2SeqLM> seq2seq;
@@ -186,6 +192,10 @@ GenerateResult generate_text(const GenerateOptions& options, const TextCallback&
   const Where where(options.model);
   settings.device = where.state.get();
   Writer model(options.model, place);
+  // Where neither config says what ends a text, the tokenizer does.
+  if (settings.eos_token_ids.empty() && model.eos_token_ids().empty())
+    if (const auto end = tokenizer.eos_id(); end && *end < model.vocab_size())
+      settings.eos_token_ids = {*end};
   if (model.seq2seq && !options.draft_model.empty())
     usage_error("a draft model works with a decoder, which {} is not", folder);
 
@@ -279,6 +289,7 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
   default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
   const Writer writer(options.model, place);
   CausalLM* const model = writer.decoder.get();
+  check_token_ids(options.input_ids, model->config_json());
   for (int64_t label : options.labels)
     if (label != -100 && (label < 0 || label >= model->vocab_size()))
       usage_error("label {} is outside the vocabulary of {}", label, model->vocab_size());

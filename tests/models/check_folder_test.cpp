@@ -121,7 +121,61 @@ TEST_F(CheckFolder, EndsOfTextsAndTurns) {
   EXPECT_EQ(problems(), Texts());
 }
 
+TEST_F(CheckFolder, NobodySaysWhatEndsAText) {
+  config(R"("vocab_size": 5)");
+  tokenizer("</s>");
+  EXPECT_EQ(problems(), Texts{"the tokenizer's eos_token is 3 (\"</s>\"), but neither config.json nor "
+                              "generation_config.json has an eos_token_id, which is then 2, as of other "
+                              "llama models"});
+  config(R"("vocab_size": 5, "eos_token_id": null)");
+  write("chat_template.jinja", kTemplate);
+  EXPECT_EQ(problems(),
+            (Texts{"the tokenizer's eos_token is 3 (\"</s>\"), but neither config.json nor "
+                   "generation_config.json has an eos_token_id",
+                   "the chat template ends an answer with 4 (\"<|end|>\"), but neither config.json nor "
+                   "generation_config.json has an eos_token_id: answers will not end"}));
+  // Classifiers end nothing.
+  write("config.json", R"({"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]})");
+  EXPECT_EQ(problems(), Texts());
+}
+
+TEST_F(CheckFolder, TokensThatAreNone) {
+  tokenizer("<|im_end|>");
+  EXPECT_EQ(problems(), Texts{"eos_token of tokenizer_config.json is \"<|im_end|>\", which is no token of "
+                              "tokenizer.json"});
+}
+
+TEST_F(CheckFolder, TemplatesThatAreNone) {
+  tokenizer("</s>");
+  write("chat_template.jinja", "{% for m in messages %}{{ m }");
+  const Texts found = problems();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].find("the chat template cannot be used: chat template: line 1: "), 0u) << found[0];
+}
+
+TEST_F(CheckFolder, TypeAndArchitecture) {
+  write("config.json", R"({"model_type": "llama", "architectures": ["MistralForCausalLM"]})");
+  EXPECT_EQ(problems(), Texts{"config.json says model_type = \"llama\", but its architecture "
+                              "MistralForCausalLM is of type \"mistral\""});
+  write("config.json", R"({"architectures": ["MistralForCausalLM"]})");
+  EXPECT_EQ(problems(), Texts());
+}
+
+TEST_F(CheckFolder, OlderRotaryFields) {
+  config(R"("vocab_size": 5, "max_position_embeddings": 64, "rope_scaling": {"type": "linear", "factor": 2,
+            "original_max_position_embeddings": 128},
+            "rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 10000})");
+  EXPECT_EQ(problems(), (Texts{"rope_scaling.original_max_position_embeddings = 128 is above "
+                               "max_position_embeddings = 64",
+                               "config.json has rope_scaling.rope_type = \"linear\" and "
+                               "rope_parameters.rope_type = \"yarn\""}));
+}
+
 TEST_F(CheckFolder, DamagedFilesAreErrors) {
+  std::filesystem::create_symlink("tokenizer.json",
+                                  std::filesystem::path(folder_.path()) / "tokenizer.json");
+  EXPECT_THROW(check_model_folder(folder_.path()), Error);
+  std::filesystem::remove(std::filesystem::path(folder_.path()) / "tokenizer.json");
   write("generation_config.json", "[]");
   EXPECT_THROW(check_model_folder(folder_.path()), Error);
   EXPECT_THROW(check_model_folder(folder_.path() + "/none"), Error);

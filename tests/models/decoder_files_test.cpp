@@ -122,8 +122,14 @@ TEST(DecoderConfig, RefusesWhatItCannotDo) {
       {"gemma2", "use_bidirectional_attention", "true", "\"use_bidirectional_attention\""},
       {"llama", "model_type", "\"lama\"", "did you mean \"llama\""},
       {"llama", "model_type", "\"qwen2_moe\"", "the nearest is \"qwen2\""},
-      {"llama", "model_type", "\"mamba\"", "known: gpt2, llama, mistral, qwen2, qwen3, gemma2"},
-      {"llama", "model_type", "null", "known: gpt2, llama"},
+      {"llama", "model_type", "\"mamba\"", "known: decoders of AutoModelForCausalLM: gpt2, llama, mistral, qwen2, qwen3, gemma2;"},
+      {"llama", "model_type", "\"mamba\"", "image models of AutoModelForImageClassification"},
+      {"llama", "model_type", "\"phi3\"", "the nearest is \"llama\""},
+      {"llama", "model_type", "\"xlm-roberta\"", "the nearest is \"roberta\""},
+      {"llama", "model_type", "\"umt5\"", "the nearest is \"t5\""},
+      {"llama", "model_type", "\"deit\"", "the nearest is \"vit\""},
+      {"llama", "model_type", "\"distilber\"", "did you mean \"distilbert\""},
+      {"llama", "model_type", "null", ""},
       {"llama", "model_type", "3", "\"model_type\""},
   };
   for (const auto& [name, key, value, part] : cases) {
@@ -229,7 +235,84 @@ TEST(DecoderFiles, PickledWeightsAreNamed) {
   write_file_atomic(temp / "config.json", config_of("llama").dump());
   write_file_atomic(temp / "pytorch_model.bin", "PK");
   expect_contains(usage_message([&] { load_model(temp.path()); }),
-                  "pytorch_model.bin holds pickled");
+                  "pytorch_model.bin holds pickled weights, which can run any code");
+}
+
+// The same however the pickle is called.
+TEST(DecoderFiles, PicklesAreRecognised) {
+  using namespace std::string_literals;
+  const std::string zip = "PK\x03\x04\x00\x00\x08\x08\x00\x00"s, raw = "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9"s;
+  for (const char* name : {"model.pt", "weights.pth", "pytorch_model-00001-of-00002.bin"}) {
+    TempFolder temp;
+    write_file_atomic(temp / "config.json", config_of("llama").dump());
+    write_file_atomic(temp / "training_args.bin", zip);
+    write_file_atomic(temp / name, zip);
+    const std::string text = usage_message([&] { load_model(temp.path()); });
+    expect_contains(text, std::string(name) + " holds pickled weights, which can run any code");
+    expect_contains(usage_message([&] { Safetensors::open(temp / name); }), "can run any code");
+  }
+  for (const std::string& bytes : {zip, raw}) {
+    TempFolder temp;
+    write_file_atomic(temp / "config.json", config_of("llama").dump());
+    write_file_atomic(temp / "model.safetensors", bytes);
+    expect_contains(usage_message([&] { load_model(temp.path()); }),
+                    "model.safetensors: these are not safetensors but pickled weights");
+  }
+  // A header of 640 bytes begins with the same two bytes.
+  TempFolder temp;
+  std::string header = "{}";
+  header.resize(640, ' ');
+  write_file_atomic(temp / "model.safetensors", "\x80\x02\0\0\0\0\0\0"s + header);
+  EXPECT_TRUE(Safetensors::open(temp.path()).tensors().empty());
+}
+
+TEST(DecoderFiles, ArchitecturesNameTheType) {
+  TempFolder temp;
+  copy_changed("mistral", temp, [](Json& config) { config.erase("model_type"); },
+               [](StateDict&) {});
+  EXPECT_EQ(Json::parse(load_model(temp.path())->config_json(), "").at("model_type"),
+            Json("mistral"));
+  EXPECT_EQ(AutoConfig::from_pretrained(temp.path()).model_type(), "mistral");
+  Json config = config_of("mistral");
+  config.erase("model_type");
+  config.set("architectures", Json(std::vector<std::string>{"MistralMoeForCausalLM"}));
+  expect_contains(usage_message([&] { make_model(config, "some.json"); }), "\"model_type\"");
+}
+
+TEST(DecoderFiles, ConfigsSayThingsOnce) {
+  for (const char* file : {"config.json", "generation_config.json"}) {
+    TempFolder temp;
+    copy_changed("llama", temp, keep, [](StateDict&) {});
+    write_file_atomic(temp / "generation_config.json", "{\"eos_token_id\": 1}");
+    std::string text = read_file(temp / file);
+    text.insert(text.find('{') + 1, "\"eos_token_id\": 2,");
+    write_file_atomic(temp / file, text);
+    EXPECT_EQ(usage_message([&] { load_model(temp.path()); }),
+              temp / file + ": duplicate key \"eos_token_id\"");
+  }
+}
+
+TEST(DecoderFiles, BrokenLinks) {
+  TempFolder temp;
+  copy_changed("llama", temp, keep, [](StateDict&) {});
+  std::filesystem::create_symlink("generation_config.json", temp / "generation_config.json");
+  expect_contains(usage_message([&] { load_model(temp.path()); }),
+                  "generation_config.json, which leads back to itself");
+  std::filesystem::create_symlink("loop", temp / "loop");
+  expect_contains(usage_message([&] { load_model(temp / "loop"); }), "leads back to itself");
+}
+
+// Advice on the config is given only where all layers agree.
+TEST(DecoderFiles, OneTensorOfAnotherShape) {
+  TempFolder temp;
+  copy_changed("llama", temp, keep, [](StateDict& state) {
+    for (auto& [name, tensor] : state)
+      if (name == "model.layers.0.self_attn.k_proj.weight") tensor = zeros({8, 12});
+  });
+  const std::string text = usage_message([&] { load_model(temp.path()); });
+  expect_contains(text, "model.layers.0.self_attn.k_proj.weight is [12,12] in the model and [8,12] "
+                        "in the file");
+  EXPECT_EQ(text.find("set it to"), std::string::npos);
 }
 
 TEST(DecoderFiles, Shards) {

@@ -139,6 +139,18 @@ void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) 
         "\"{}\" in config.json",
         folder, tensor->name, tensor->dims[0], per_unit, key);
   };
+  // Advice on the config is right only where every layer contradicts it alike; otherwise the shapes
+  // are listed, of which some are wrong.
+  const auto find_in_layers = [&](std::initializer_list<std::string_view> names) {
+    const StoredTensor* first = nullptr;
+    for (int64_t layer = 0;; ++layer)
+      for (std::string_view name : names) {
+        const StoredTensor* found = find(format("layers.{}.{}.weight", layer, name));
+        if (!found) return name == *names.begin() ? first : nullptr;
+        if (!first) first = found;
+        if (found->dims != first->dims) return static_cast<const StoredTensor*>(nullptr);
+      }
+  };
   const StoredTensor* embedding = find("embed_tokens.weight");
   const StoredTensor* head = file.find("lm_head.weight");
   check_rows(embedding, config_.vocab_size, "vocab_size", 1);
@@ -146,11 +158,11 @@ void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) 
     usage_error("{}: {} has {} columns, but \"hidden_size\" is {}: set it to {} in config.json",
                 folder, embedding->name, embedding->dims[1], config_.hidden_size,
                 embedding->dims[1]);
-  check_rows(find("layers.0.self_attn.q_proj.weight"), config_.heads(), "num_attention_heads",
+  check_rows(find_in_layers({"self_attn.q_proj"}), config_.heads(), "num_attention_heads",
              config_.head_size());
-  check_rows(find("layers.0.self_attn.k_proj.weight"), config_.kv_heads(), "num_key_value_heads",
+  check_rows(find_in_layers({"self_attn.k_proj", "self_attn.v_proj"}), config_.kv_heads(), "num_key_value_heads",
              config_.head_size());
-  check_rows(find("layers.0.mlp.up_proj.weight"), config_.intermediate_size, "intermediate_size",
+  check_rows(find_in_layers({"mlp.up_proj", "mlp.gate_proj"}), config_.intermediate_size, "intermediate_size",
              1);
   int64_t layers = 0;
   while (find(format("layers.{}.input_layernorm.weight", layers))) ++layers;
