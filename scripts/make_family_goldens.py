@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/text/goldens/families.json: what the `tokenizers` library does with small tokenizers of the
 main model families: the models, and per family the other parts, the ids, offsets and tokens of nasty
-texts, decoded ids, and pairs of texts that are truncated and padded.
+texts, also with special tokens as text, decoded ids, and pairs of texts that are truncated and padded.
 
 usage: make_family_goldens.py      (needs `pip install tokenizers`)
 """
@@ -85,6 +85,10 @@ def main():
             case = {"ids": encoding.ids, "offsets": flat(encoding)}
             if tokenizer.encode(text, add_special_tokens=False).ids != encoding.ids:
                 case["plain"] = tokenizer.encode(text, add_special_tokens=False).ids
+            tokenizer.encode_special_tokens = True
+            if tokenizer.encode(text).ids != encoding.ids:
+                case["split"] = tokenizer.encode(text).ids
+            tokenizer.encode_special_tokens = False
             if name in ("bert", "gemma", "t5", "clip"):
                 case["tokens"] = encoding.tokens
             cases.append(case)

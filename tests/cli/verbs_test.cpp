@@ -158,6 +158,36 @@ TEST_F(Verbs, TokenizerAndData) {
   EXPECT_EQ(run_corten({"tokenizer", "decode", tokenizer, "--ids", ids}).out, "Line é 4\n");
   EXPECT_EQ(run_corten({"tokenizer", "info", tokenizer, "--json"}).json().at("vocab_size"),
             Json(290));
+  // The file says how long encodings are, unless the user does.
+  Json file = Json::parse(read_file(tokenizer), tokenizer);
+  file.set("truncation", Json::parse(R"({"max_length": 3, "strategy": "LongestFirst", "stride": 0,
+                                         "direction": "Right"})", ""));
+  file.set("padding", Json::parse(R"({"strategy": {"Fixed": 4}, "direction": "Right", "pad_id": 7,
+      "pad_to_multiple_of": null, "pad_type_id": 0, "pad_token": "<pad>"})", ""));
+  const std::string fixed = folder_ / "fixed.json";
+  write_file_atomic(fixed, file.dump());
+  const auto ids_of = [&](std::vector<std::string> flags, const std::string& text) {
+    std::vector<std::string> arguments = {"tokenizer", "encode", fixed, "--text", text};
+    arguments.insert(arguments.end(), flags.begin(), flags.end());
+    const std::string plain = run_corten(arguments).out;
+    arguments.push_back("--json");
+    const Json json = run_corten(arguments).json();
+    EXPECT_EQ(json.at("ids").size(), json.at("offsets").size());
+    std::string joined;
+    for (const Json& id : json.at("ids").elements())
+      joined += (joined.empty() ? "" : " ") + id.dump();
+    EXPECT_EQ(plain, joined + "\n");
+    return json.at("ids");
+  };
+  Json cut = Json::array();
+  for (size_t i = 0; i < 3; ++i) cut.push_back(encoded.at("ids").at(i));
+  EXPECT_EQ(ids_of({"--no-padding"}, "Line é 4"), cut);
+  EXPECT_EQ(ids_of({}, "Line é 4"), Json(cut).push_back(7));
+  EXPECT_EQ(ids_of({"--no-truncation"}, "Line é 4"), encoded.at("ids"));
+  EXPECT_EQ(ids_of({"--no-padding"}, "<|endoftext|>"), Json(std::vector<int>{0}));
+  EXPECT_GT(ids_of({"--no-padding", "--no-truncation", "--split-special-tokens"}, "<|endoftext|>")
+                .size(),
+            4u);
 
   const std::vector<std::string> prepare = {"data", "prepare", book_, "-o", shards,
                                             "--tokenizer", tokenizer, "--json"};

@@ -73,6 +73,26 @@ TEST(Families, EncodeAsTheLibrary) {
   }
 }
 
+TEST(Families, SpecialTokensThatStayText) {
+  const std::vector<Json>& texts = goldens().at("texts").elements();
+  EncodeOptions options;
+  options.split_special_tokens = true;
+  int others = 0;
+  for (const Json& group : goldens().at("groups").elements()) {
+    SCOPED_TRACE(group.at("name").as_string());
+    const Tokenizer tokenizer = tokenizer_of(group);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const Json& expected = group.at("cases").at(i);
+      const Json* split = expected.find("split");
+      SCOPED_TRACE(texts[i].as_string());
+      EXPECT_EQ(flat(tokenizer.encode({texts[i].as_string(), {}}, options).ids),
+                split ? *split : expected.at("ids"));
+      others += split != nullptr;
+    }
+  }
+  EXPECT_GT(others, 10);
+}
+
 TEST(Families, DecodeAsTheLibrary) {
   for (const Json& group : goldens().at("groups").elements()) {
     SCOPED_TRACE(group.at("name").as_string());

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "corten/corten.h"
 #include "corten/models.h"
 #include "corten/tokenizer.h"
@@ -161,6 +162,31 @@ TEST_F(GenerateText, ADraftModelChangesNothing) {
   EXPECT_GT(out.accepted_drafts.value_or(0), 0.5);
 }
 
+TEST_F(GenerateText, TheTokenizersEndIsTheLastResort) {
+  GenerateOptions greedy = options("the cat");
+  greedy.settings.temperature = 0;
+  const std::vector<int64_t> plain = generate_text(greedy).sequences[0].ids;
+  const Tokenizer tokenizer = Tokenizer::from_file(*temp_ / "tokenizer.json");
+  testing::TempFolder other;
+  std::filesystem::copy(temp_->path(), other.path(),
+                        std::filesystem::copy_options::recursive |
+                            std::filesystem::copy_options::overwrite_existing);
+  greedy.model.model = other.path();
+  // A token that is written is made the one that ends texts, by the tokenizer alone.
+  const std::string token = tokenizer.id_to_token(static_cast<int32_t>(plain[5])).value();
+  write_file_atomic(other / "tokenizer_config.json",
+                    Json::object({{"eos_token", token}}).dump());
+  EXPECT_EQ(generate_text(greedy).sequences[0].ids, plain) << "the config decides";
+  for (const char* file : {"config.json", "generation_config.json"}) {
+    Json json = Json::parse(read_file(other / file), file);
+    json.set("eos_token_id", Json());
+    write_file_atomic(other / file, json.dump());
+  }
+  const GeneratedText ended = generate_text(greedy).sequences[0];
+  EXPECT_EQ(ended.stop_reason, "eos");
+  EXPECT_LE(ended.ids.size(), 6u);
+}
+
 TEST_F(GenerateText, BadWordsAreNotWritten) {
   GenerateOptions greedy = options("the cat");
   greedy.settings.temperature = 0;
@@ -224,7 +250,9 @@ TEST_F(GenerateText, LogitsAreTheModels) {
   expect_usage([&] { eval_logits(eval); }, "label 100000");
   eval.labels.clear();
   eval.input_ids = {-1};
-  expect_usage([&] { eval_logits(eval); }, "-1");
+  expect_usage([&] { eval_logits(eval); }, "token id -1 is outside the vocabulary of 288");
+  eval.input_ids = {1, 288};
+  expect_usage([&] { eval_logits(eval); }, "token id 288 is outside the vocabulary of 288");
   eval.input_ids.clear();
   expect_usage([&] { eval_logits(eval); }, "no input ids");
   eval.input_ids = {1};
