@@ -16,7 +16,7 @@ void make(const std::string& folder) {
   model->initialize(/*seed=*/1);
   model->save_pretrained(folder);
   const std::string_view text = "the cat sat on the mat and the dog sat on the log";
-  Tokenizer::train({&text, 1}, {.vocab_size = 270}).save(folder + "/tokenizer.json");
+  Tokenizer::train({&text, 1}, {.vocab_size = 270}).save_pretrained(folder);
 }
 
 int main(int argc, char** argv) try {
@@ -37,6 +37,18 @@ int main(int argc, char** argv) try {
   Tokenizer::StreamDecoder text = tokenizer.stream_decoder();
   for (int64_t id : out.ids[0]) std::printf("%s", text.push(static_cast<int32_t>(id)).c_str());
   std::printf("%s\n", text.finish().c_str());
+
+  // The same folder without the head that continues text, and with a fresh one that judges texts.
+  const Tensor tokens = from_vector(ids, {1, static_cast<int64_t>(ids.size())});
+  auto body = AutoModel::from_pretrained(folder);
+  const Tensor states = (*body)({.ids = tokens}).last_hidden_state;
+  std::printf("%s: states of %lld numbers\n", body->type_name().c_str(),
+              static_cast<long long>(states.size(2)));
+  auto judge = AutoModelForSequenceClassification::from_pretrained(folder, {.num_labels = 3});
+  const Tensor logits = (*judge)({.ids = tokens});
+  for (const std::string& name : judge->load_report().initialized)
+    std::printf("%s drawn anew: %lld logits\n", name.c_str(),
+                static_cast<long long>(logits.size(1)));
 } catch (const Error& error) {
   std::fprintf(stderr, "error: %s\n", error.what());
   return error.kind() == ErrorKind::Usage ? 2 : 1;

@@ -55,6 +55,7 @@ PUBLIC = {
     "tokenizer.h": "text",
     "safetensors.h": "io",
     "models.h": "models",
+    "load_report.h": "models",
     "generate.h": "models",
     "auto.h": "models",
     "check_folder.h": "models",

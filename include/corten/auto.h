@@ -27,8 +27,12 @@ class AutoConfig {
   const std::string& model_type() const { return model_type_; }
   /// "LlamaForCausalLM", ...; may be empty.
   const std::vector<std::string>& architectures() const { return architectures_; }
-  /// The text, for from_config() of the classes below.
+  /// The text.
   const std::string& json() const { return json_; }
+  /// For from_config() of the classes below, which take a text or this.
+  operator std::string_view() const { return json_; }
+  /// Writes config.json into `folder`, which is made if there is none.
+  void save_pretrained(const std::string& folder) const;
   /// A field as JSON; nothing if there is none.
   std::optional<std::string> field(std::string_view name) const;
 
@@ -37,6 +41,7 @@ class AutoConfig {
   std::vector<std::string> architectures_;
 };
 
+/// Tokenizer::save_pretrained() writes what transformers reads.
 struct AutoTokenizer {
   static Tokenizer from_pretrained(const std::string& folder) {
     return Tokenizer::from_pretrained(folder);

@@ -1,5 +1,7 @@
-// Encoders in Hugging Face layout: BERT, RoBERTa and DistilBERT, alone or with a head for masked
-// tokens or for whole sequences; readable and written as the transformers library does.
+// Models that read text in Hugging Face layout: encoders (BERT, RoBERTa, DistilBERT) alone or with
+// a head for masked tokens or for whole sequences, and decoders (GPT-2, LLaMA and its kin; see
+// corten/models.h) without their head or with one for whole sequences; readable and written as the
+// transformers library does.
 //
 //   auto model = AutoModelForSequenceClassification::from_pretrained(folder, {.num_labels = 3});
 //   Tensor loss = model->loss({.ids = ids, .attention_mask = mask}, labels);
@@ -16,6 +18,7 @@
 #include <vector>
 
 #include "corten/dtype.h"
+#include "corten/load_report.h"
 #include "corten/nn.h"
 #include "corten/safetensors.h"
 
@@ -24,13 +27,15 @@ namespace corten {
 namespace layers {
 struct EncoderConfig;
 struct EncoderFamily;
+struct TextModelKind;
 }  // namespace layers
 
-/// What an encoder reads. All but `ids` may be undefined.
+/// What a model reads. All but `ids` may be undefined.
 struct EncoderInput {
   Tensor ids = {};             ///< i64 or i32 [B, T]
   Tensor attention_mask = {};  ///< [B, T], 0 where a token is padding, which no other one sees
-  Tensor token_type_ids = {};  ///< integers [B, T]; undefined: all 0. DistilBERT has none.
+  /// Integers [B, T]; undefined: all 0. DistilBERT and decoders have none.
+  Tensor token_type_ids = {};
   /// Integers [1 or B, T]; undefined: 0, 1, ..., in RoBERTa counted from pad_token_id + 1 over the
   /// ids that are no padding, which itself is at pad_token_id.
   Tensor position_ids = {};
@@ -38,10 +43,12 @@ struct EncoderInput {
 };
 
 struct EncoderOutput {
-  Tensor last_hidden_state;  ///< [B, T, C]
-  /// [B, C]: tanh of a linear layer of the first token; undefined for DistilBERT, which has none.
+  Tensor last_hidden_state;  ///< [B, T, C]; of decoders after the final norm
+  /// [B, C]: tanh of a linear layer of the first token; undefined for DistilBERT and decoders,
+  /// which have none.
   Tensor pooler_output;
-  /// If asked for: the embeddings and what follows each layer, [B, T, C] each.
+  /// If asked for: the embeddings and what follows each layer, [B, T, C] each; the last one of
+  /// decoders is last_hidden_state.
   std::vector<Tensor> hidden_states;
 };
 
@@ -52,20 +59,17 @@ struct EncoderLoadOptions {
   int64_t seed = 0;                        ///< of what the file lacks
 };
 
-/// How a file and a model differed. Not an error: an encoder may get a new head.
-struct EncoderLoadReport {
-  std::vector<std::string> initialized;  ///< parameters of heads that the file lacks, drawn anew
-  std::vector<std::string> mismatched;   ///< those among them that the file has in another shape
-  std::vector<std::string> unused;       ///< tensors of the file that the model has no use for
-};
+using EncoderLoadReport = LoadReport;
 
-/// What all encoders have in common.
+/// What encoders, and decoders in their place, have in common.
 class EncoderModel : public nn::Module {
  public:
   int64_t vocab_size() const;
   int64_t hidden_size() const;
   /// Tokens that a sequence can have.
   int64_t max_positions() const;
+  /// The id that fills up short sequences; nothing if the config has none.
+  std::optional<int64_t> pad_token_id() const;
   /// Of the weights: what parameters are stored as.
   DType dtype() const;
   /// The model's config.json.
@@ -78,9 +82,10 @@ class EncoderModel : public nn::Module {
   /// an index. transformers' from_pretrained() reads it.
   void save_pretrained(const std::string& folder, uint64_t max_shard_size = kMaxShardSize) const;
   /// Copies weights from the .safetensors files of `folder`, of any floating type and with or
-  /// without the prefix of the encoder ("bert."); LayerNorm.gamma and .beta of old files are
-  /// understood. What heads and poolers lack is drawn from `seed`. Usage error listing what the
-  /// encoder itself lacks and all differing shapes; then nothing was changed.
+  /// without the prefix of the model without a head ("bert.", "model."); LayerNorm.gamma and .beta
+  /// of old files are understood. What heads and poolers lack is drawn from `seed`. Usage error
+  /// listing what the model without its head lacks and all differing shapes; then nothing was
+  /// changed.
   EncoderLoadReport load_weights(const std::string& folder, int64_t seed = 0,
                                  bool ignore_mismatched_sizes = false);
   /// Of the last load_weights().
@@ -91,21 +96,15 @@ class EncoderModel : public nn::Module {
   /// `task`: what follows the family's name in type_name().
   EncoderModel(const layers::EncoderFamily& family, const layers::EncoderConfig& config,
                std::string_view task);
-  const layers::EncoderConfig& config() const { return *config_; }
+  explicit EncoderModel(std::unique_ptr<const layers::TextModelKind> kind);
+  const layers::TextModelKind& kind() const { return *kind_; }
 
  private:
-  std::string map_weight_name(std::string_view stored) const;
-  bool belongs_to_encoder(std::string_view name) const;
-  bool has_tied_decoder() const;
-  void check_tied(const Safetensors& file, std::string_view folder) const;
-
-  const layers::EncoderFamily& family_;
-  std::unique_ptr<const layers::EncoderConfig> config_;
-  std::string task_;
-  EncoderLoadReport report_;
+  std::unique_ptr<const layers::TextModelKind> kind_;
+  LoadReport report_;
 };
 
-/// An encoder without a head.
+/// An encoder or a decoder without a head.
 class Encoder : public EncoderModel {
  public:
   /// Usage error if T exceeds max_positions(), an id the vocabulary, or shapes do not fit.
@@ -137,7 +136,9 @@ enum class ProblemType {
   multi_label_classification,   ///< 0 or 1 for each class: binary cross entropy of its logit
 };
 
-/// An encoder that judges whole sequences.
+/// An encoder or a decoder that judges whole sequences. A decoder judges by the state of the last
+/// token that is not pad_token_id() (of a row of nothing else: the first one); without a padding
+/// token it takes one sequence at a time, whose last token that is.
 class SequenceClassifier : public EncoderModel {
  public:
   /// Logits [B, L].
@@ -157,10 +158,12 @@ class SequenceClassifier : public EncoderModel {
   virtual Tensor forward_logits(const EncoderInput& input) = 0;
 };
 
-/// Encoders by the "model_type" of a config.json. from_pretrained() reads a folder in Hugging Face
-/// layout and gives a model in eval mode; from_config() takes the text of a config.json and gives
-/// one in training mode that has no values until initialize() or load_weights(). Usage error if the
-/// folder holds no model, or one that Corten does not know.
+/// Models by the "model_type" of a config.json: AutoModel and AutoModelForSequenceClassification
+/// know encoders and decoders, AutoModelForMaskedLM encoders. from_pretrained() reads a folder in
+/// Hugging Face layout and gives a model in eval mode; from_config() takes the text of a
+/// config.json (or an AutoConfig) and gives one in training mode that has no values until
+/// initialize() or load_weights(). Usage error if the folder holds no model, or one that Corten
+/// does not know; for an encoder-decoder or an image model it names the class to use.
 struct AutoModel {
   static std::unique_ptr<Encoder> from_pretrained(const std::string& folder,
                                                   const EncoderLoadOptions& options = {});

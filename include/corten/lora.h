@@ -63,13 +63,15 @@ struct LoraConfig {
   void set_default_targets(std::string_view model_type);
 };
 
-/// Adapters beside the linear layers (nn::Linear and nn::Conv1D) of a model, as forward hooks. The
-/// model stays what it was, frozen but for what the config asks for.
+/// Adapters beside the linear layers (nn::Linear and nn::Conv1D) and token embeddings of a model,
+/// as forward hooks. The model stays what it was, frozen but for what the config asks for. As in
+/// PEFT, the adapter of a token embedding does not reach a head that is tied to it.
 class LoraModel {
  public:
   /// `base` must outlive this. A starts uniformly (as torch.nn.Linear), B from zeros, so that
-  /// nothing changes at first; both are f32. Usage error if no layer, or a layer of another kind,
-  /// matches.
+  /// nothing changes at first; those of embeddings from zeros and normally; all are f32. Usage
+  /// error if no layer, or a layer of another kind, matches, or the head is asked for where it is
+  /// no layer.
   LoraModel(nn::Module& base, LoraConfig config, int64_t seed = 0);
   /// Takes the adapters off; the model keeps its frozen weights.
   ~LoraModel();
@@ -83,15 +85,20 @@ class LoraModel {
   /// Names of the layers with an adapter.
   std::vector<std::string> adapted_modules() const;
 
-  /// What the file of an adapter holds: trainable_parameters() under PEFT's names.
+  /// What the file of an adapter holds: trainable_parameters() under PEFT's names. Where
+  /// target_modules name the token embedding or the head ("embed_tokens", "lm_head"), also the
+  /// model's own weights of those, because a vocabulary may have grown.
   StateDict state_dict() const;
+  /// Whether a parameter of the model is trained here, or was read from an adapter's file.
+  bool brings(std::string_view parameter) const;
   /// Writes adapter_config.json and adapter_model.safetensors, each atomically, into `folder`.
   void save_pretrained(const std::string& folder) const;
-  /// Copies an adapter's tensors. Usage error listing missing, unexpected and misshapen ones; then
-  /// nothing was changed.
+  /// Copies an adapter's tensors, and the model's own weights of embedding and head if the file has
+  /// them. Usage error listing missing, unexpected and misshapen ones; then nothing was changed.
   void load_weights(const std::string& folder);
 
-  /// Adds s B A to the model's weights, computed in f32, and takes the adapters off.
+  /// Adds s B A to the model's weights, computed in f32, and takes the adapters off. Usage error
+  /// for an adapter of an embedding that the head is tied to, which the sum would change, too.
   void merge_and_unload();
   /// Takes the adapters off and gives back the biases and modules that they came with.
   void unload();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "corten/dtype.h"
+#include "corten/load_report.h"
 #include "corten/nn.h"
 #include "corten/safetensors.h"
 
@@ -38,6 +39,10 @@ class CausalLM : public nn::Module {
   /// Mean (or sum, or none: [B, T]) cross entropy in nats of targets [B, T], which are the ids
   /// shifted by one; targets of -100 do not count.
   Tensor loss(const Tensor& ids, const Tensor& targets, Reduction reduction = Reduction::mean);
+  /// The loss that transformers gives for `labels` [B, T]: the ids themselves, which are shifted
+  /// here, -100 for those that do not count, which padding should be. The mean over all that do.
+  /// attention_mask as of operator(); may be undefined.
+  Tensor loss(const Tensor& ids, const Tensor& labels, const Tensor& attention_mask);
 
   /// Room for `length` tokens of each sequence; zeros of the weights' dtype. `padded`: for prompts
   /// with an attention mask. Usage error beyond max_positions().
@@ -83,9 +88,13 @@ class CausalLM : public nn::Module {
   /// atomically, into `folder`, which is made if there is none. Weights of more than
   /// `max_shard_size` bytes become shards with an index. transformers' from_pretrained() reads it.
   void save_pretrained(const std::string& folder, uint64_t max_shard_size = kMaxShardSize) const;
-  /// Copies weights from the .safetensors files of `folder`, of any floating type; those of quantised layers are quantised, or
-  /// copied if the file has them quantised. Usage error listing missing, unexpected and misshapen tensors; then nothing was changed.
-  void load_weights(const std::string& folder);
+  /// Copies weights from the .safetensors files of `folder`, of any floating type; those of
+  /// quantised layers are quantised, or copied if the file has them quantised. A head that the file
+  /// lacks and that is not the token embedding is drawn from `seed`: see load_report(). Usage error
+  /// listing what else is missing, unexpected and misshapen tensors; then nothing was changed.
+  void load_weights(const std::string& folder, int64_t seed = 0);
+  /// Of the last load_weights().
+  const LoadReport& load_report() const { return report_; }
 
  protected:
   virtual Tensor forward_logits(const Tensor& ids, const Tensor& attention_mask) = 0;
@@ -113,6 +122,7 @@ class CausalLM : public nn::Module {
   std::vector<int64_t> eos_token_ids_;
   std::optional<Quantization> quantization_;
   std::string generation_config_json_ = "{}";
+  LoadReport report_;
 };
 
 /// GPT-2's fields of config.json, with the defaults of transformers' GPT2Config.

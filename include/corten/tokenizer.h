@@ -109,6 +109,11 @@ class Tokenizer {
   std::string to_json() const;
   /// Writes tokenizer.json; an existing file is replaced in one step.
   void save(const std::string& path) const;
+  /// Writes into `folder`, which is made if there is none, what transformers reads: tokenizer.json
+  /// and the tokenizer_config.json, special_tokens_map.json and chat_template.jinja that were read
+  /// beside it, as they were; a tokenizer_config.json with the tokens that begin and end a text if
+  /// there was none. Each file is replaced in one step.
+  void save_pretrained(const std::string& folder) const;
 
   /// Tokens, ids and places. `add_special_tokens`: apply the post-processor's template.
   Encoding encode(std::string_view text, bool add_special_tokens = true) const;

@@ -30,17 +30,24 @@ BASES = {
                                                 attention_bias=True, **ENDS)),
     "t5": (AutoModelForSeq2SeqLM, T5Config(vocab_size=VOCAB, d_model=12, d_kv=5, d_ff=10, num_layers=2, num_heads=3,
                                            decoder_start_token_id=0)),
+    "classes": (AutoModelForSequenceClassification, LlamaConfig(vocab_size=VOCAB, hidden_size=16, intermediate_size=20, num_labels=3,
+                                                                num_hidden_layers=2, num_attention_heads=4, pad_token_id=0,
+                                                                max_position_embeddings=32, **ENDS)),
     "bert": (AutoModelForSequenceClassification, BertConfig(vocab_size=VOCAB, hidden_size=12, intermediate_size=10, num_labels=3,
                                                             num_hidden_layers=2, num_attention_heads=3,
                                                             max_position_embeddings=32)),
 }
 TARGETS = {
     "gpt2": [["c_attn"], ["c_attn", "c_proj", "c_fc"], r".*\.(attn\.c_proj|mlp\.c_fc)", "all-linear"],
-    "llama": [["q_proj", "v_proj"], ["down_proj", "o_proj", "k_proj"], r"model\.layers\.[02]\.mlp\..*_proj", "all-linear"],
+    "llama": [["q_proj", "v_proj"], ["down_proj", "o_proj", "k_proj"], r"model\.layers\.[02]\.mlp\..*_proj", "all-linear",
+              ["q_proj", "lm_head"], ["embed_tokens", "lm_head", "v_proj"], r"model\.embed_tokens|.*\.o_proj"],
+    "classes": [["q_proj", "v_proj"], ["embed_tokens", "down_proj"]],
     "t5": [["q", "v"], ["wi", "wo", "o"], r"decoder\..*\.(k|v)", "all-linear"],
     "bert": [["query", "value"], ["dense"], r".*\.attention\.self\.(query|key)"],
 }
-SAVED = {"gpt2": ["ln_f"], "llama": ["lm_head"], "t5": ["final_layer_norm"], "bert": ["classifier"]}
+SAVED = {"gpt2": ["ln_f"], "llama": ["lm_head"], "t5": ["final_layer_norm"], "bert": ["classifier"],
+         "classes": ["score"]}
+CLASSIFIERS = ("bert", "classes")
 
 
 def random_base(name, seed):
@@ -57,8 +64,8 @@ def random_config(choose, name):
     config = dict(r=choose.choice([1, 3, 8]), lora_alpha=choose.choice([1, 8, 2.5]), target_modules=choose.choice(TARGETS[name]),
                   lora_dropout=choose.choice([0.0, 0.2]), use_rslora=choose.random() < 0.3,
                   bias=choose.choice(["none", "none", "all", "lora_only"]), fan_in_fan_out=name == "gpt2",
-                  task_type={"bert": "SEQ_CLS", "t5": "SEQ_2_SEQ_LM"}.get(name, "CAUSAL_LM"))
-    if choose.random() < 0.4:
+                  task_type={"bert": "SEQ_CLS", "classes": "SEQ_CLS", "t5": "SEQ_2_SEQ_LM"}.get(name, "CAUSAL_LM"))
+    if choose.random() < 0.4 and "lm_head" not in config["target_modules"]:
         config["modules_to_save"] = SAVED[name]
     if isinstance(config["target_modules"], list):
         if choose.random() < 0.3:
@@ -108,7 +115,7 @@ def to_peft(binary, choose, name, seed, temp):
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
     tokenizer.save(str(temp / "base" / "tokenizer.json"))
     draw = random.Random(seed)
-    if name == "bert":
+    if name in CLASSIFIERS:
         text = temp / "text.jsonl"
         text.write_text("".join(json.dumps({"text": " ".join(draw.choices(words, k=6)), "label": draw.choice("abc")}) + "\n"
                                 for _ in range(60)))
@@ -116,10 +123,10 @@ def to_peft(binary, choose, name, seed, temp):
         text = temp / "text.txt"
         text.write_text(" ".join(draw.choices(words, k=3000)))
     config = dict(r=choose.choice([2, 4]), alpha=choose.choice([4.0, 16.0]), dropout=choose.choice([0.0, 0.1]))
-    targets = choose.choice([[], TARGETS[name][1], ["all-linear"]])
-    if name == "bert" and targets == ["all-linear"]:
+    targets = choose.choice([[], TARGETS[name][1], ["all-linear"]] + ([["lm_head", "embed_tokens"]] if name == "llama" else []))
+    if name in CLASSIFIERS and targets == ["all-linear"]:
         targets = []
-    lines = [f"[model]\npath = \"{temp / 'base'}\"", "task = \"sequence-classification\"" if name == "bert" else "",
+    lines = [f"[model]\npath = \"{temp / 'base'}\"", "task = \"sequence-classification\"" if name in CLASSIFIERS else "",
              f"[data]\ntext = [\"{text}\"]\nseq = 16", "[train]\nsteps = 6\nbatch = 4\nlog_every = 1",
              f"out = \"{temp / 'run'}\"", "[optim]\nlr = 0.02\nwarmup_steps = 1",
              "[lora]\n" + "\n".join(f"{key} = {value}" for key, value in config.items())]

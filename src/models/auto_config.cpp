@@ -1,3 +1,4 @@
+#include "base/file.h"
 #include "base/format.h"
 #include "base/json.h"
 #include "base/json_file.h"
@@ -24,6 +25,12 @@ AutoConfig AutoConfig::from_json(std::string_view text, std::string_view source)
 
 AutoConfig AutoConfig::from_pretrained(const std::string& folder) {
   return from_json(read_config_json(folder).dump(), folder + "/config.json");
+}
+
+void AutoConfig::save_pretrained(const std::string& folder) const {
+  create_folders(folder);
+  write_file_atomic(join_path(folder, "config.json"),
+                    Json::parse(json_, "config.json").dump(2) + "\n");
 }
 
 std::optional<std::string> AutoConfig::field(std::string_view name) const {

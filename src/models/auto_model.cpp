@@ -31,11 +31,13 @@ struct ModelType {
   std::unique_ptr<CausalLM> (*make)(const Json& config, std::string_view source);
   ModelInfo (*info)(const Json& config, std::string_view source);
   Json (*defaults)();  ///< every field
+  layers::HeadlessDecoder (*headless)(const Json& config, std::string_view source);
 };
 
 template <const layers::DecoderFamily& kFamily>
 ModelType decoder() {
-  return {kFamily.model_type, kFamily.architecture,
+  return {kFamily.model_type,
+          kFamily.architecture,
           [](const Json& config, std::string_view source) -> std::unique_ptr<CausalLM> {
             return std::make_unique<layers::DecoderLM>(kFamily, kFamily.read(config, source));
           },
@@ -45,7 +47,10 @@ ModelType decoder() {
                              .vocab_size = c.vocab_size,
                              .max_positions = c.max_position_embeddings};
           },
-          [] { return kFamily.read(Json::object(), "defaults").json; }};
+          [] { return kFamily.read(Json::object(), "defaults").json; },
+          [](const Json& config, std::string_view source) {
+            return layers::headless_decoder(kFamily, kFamily.read(config, source));
+          }};
 }
 
 /// The table of architectures: one line each.
@@ -61,7 +66,10 @@ const std::vector<ModelType>& types() {
                           .vocab_size = c.vocab_size,
                           .max_positions = c.n_positions};
        },
-       [] { return gpt2_config_json(GPT2Config()); }},
+       [] { return gpt2_config_json(GPT2Config()); },
+       [](const Json& config, std::string_view source) {
+         return gpt2::headless_decoder(gpt2_config(config, source));
+       }},
       decoder<llama::kFamily>(),
       decoder<mistral::kFamily>(),
       decoder<qwen2::kFamily>(),
@@ -81,8 +89,8 @@ const ModelType& model_type(const Json& config, std::string_view source) {
                 source, wanted, fmt::join(model_types(), ", "));
   const std::vector<std::string> image_models = image_model_types();
   if (std::ranges::find(image_models, wanted) != image_models.end())
-    usage_error("{}: model_type \"{}\" is an image model, which continues no text (decoders: {})",
-                source, wanted, fmt::join(model_types(), ", "));
+    usage_error("{}: model_type \"{}\" is an image model, not a decoder (decoders: {})", source,
+                wanted, fmt::join(model_types(), ", "));
   const std::vector<std::string> seq2seq = seq2seq_model_types();
   if (std::ranges::find(seq2seq, wanted) != seq2seq.end())
     usage_error("{}: model_type \"{}\" is an encoder-decoder, not a decoder (decoders: {})", source,
@@ -128,6 +136,14 @@ ModelInfo model_info(std::string_view config_json, std::string_view source) {
 
 std::unique_ptr<CausalLM> make_model(const Json& config, std::string_view source) {
   return model_type(config, source).make(config, source);
+}
+
+bool is_decoder_type(std::string_view model_type) {
+  return std::ranges::find(types(), model_type, &ModelType::name) != types().end();
+}
+
+layers::HeadlessDecoder headless_decoder(const Json& config, std::string_view source) {
+  return model_type(config, source).headless(config, source);
 }
 
 std::unique_ptr<CausalLM> make_model(std::string_view config_json, std::string_view source) {

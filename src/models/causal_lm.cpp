@@ -12,6 +12,11 @@
 #include "nn/state.h"
 
 namespace corten {
+namespace {
+
+constexpr std::string_view kHeadWeight = "lm_head.weight", kClassifierWeight = "score.weight";
+
+}  // namespace
 
 void CausalLM::check_ids(const Tensor& ids, int64_t longest) const {
   if (ids.dim() != 2 || is_floating(ids.dtype()) || ids.size(1) < 1)
@@ -41,6 +46,18 @@ Tensor CausalLM::operator()(const Tensor& ids, const Tensor& attention_mask) {
 
 Tensor CausalLM::loss(const Tensor& ids, const Tensor& targets, Reduction reduction) {
   return cross_entropy((*this)(ids), targets, reduction);
+}
+
+Tensor CausalLM::loss(const Tensor& ids, const Tensor& labels, const Tensor& attention_mask) {
+  if (labels.shape() != ids.shape() || is_floating(labels.dtype()))
+    usage_error("[{}] labels {} do not fit the ids {}", type_name(), nn::type_text(labels),
+                nn::type_text(ids));
+  const Tensor logits = (*this)(ids, attention_mask);
+  // Nothing is known of what follows the last token.
+  const int64_t B = ids.size(0), T = ids.size(1);
+  const Tensor next =
+      concat({labels.slice(1, 1, T).to(DType::i64), full({B, 1}, -100, DType::i64)}, 1);
+  return cross_entropy(logits, next);
 }
 
 KvCache CausalLM::make_cache(int64_t batch, int64_t length, bool padded) {
@@ -131,13 +148,19 @@ std::string CausalLM::map_weight_name(std::string_view stored) const {
 
 void CausalLM::check_weights(const Safetensors&, std::string_view) const {}
 
-void CausalLM::load_weights(const std::string& folder) {
+void CausalLM::load_weights(const std::string& folder, int64_t seed) {
   if (!folder_exists(folder)) usage_error("there is no folder {}", folder);
   const Safetensors file = Safetensors::open(folder);
   check_weights(file, folder);
-  copy_weights(type_name(), folder, file, state_dict(),
-               [this](std::string_view stored) { return map_weight_name(stored); }, this);
+  LoadReport report;
+  report.initialized = copy_weights(
+      type_name(), folder, file, state_dict(),
+      [this](std::string_view stored) { return map_weight_name(stored); }, this,
+      [](std::string_view name) { return name == kHeadWeight; });
+  if (!report.initialized.empty()) get_submodule("lm_head").initialize(seed);
+  if (file.find(kClassifierWeight)) report.unused.emplace_back(kClassifierWeight);
   mark_initialized();
+  report_ = std::move(report);
 }
 
 void CausalLM::save_pretrained(const std::string& folder, uint64_t max_shard_size) const {

@@ -97,6 +97,18 @@ inline void refuse_fields(const Json& json, std::string_view source,
                   models);
 }
 
+/// Usage error for the config of a quantised model, but where load_model() has taken that out.
+inline void refuse_quantized(const Json& json, std::string_view source) {
+  const Json* value = json.find("quantization_config");
+  if (value && !value->is_null())
+    usage_error(
+        "{}: \"quantization_config\" is set: quantised weights can generate and be evaluated "
+        "(load_model(), AutoModelForCausalLM), but not be trained, adapted or lose their head: "
+        "start "
+        "from the model that was quantised",
+        source);
+}
+
 constexpr int64_t kManyTokens = int64_t{1} << 24;  ///< keeps all products of sizes below 2^63
 
 }  // namespace corten

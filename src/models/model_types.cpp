@@ -110,10 +110,15 @@ std::vector<Kind> kinds() {
            image_model_types()}};
 }
 
-std::vector<std::string> types_of(std::string_view one) {
-  for (const Kind& kind : kinds())
-    if (kind.one == one) return kind.types;
-  return {};
+/// Of "an encoder", or of "an encoder or a decoder".
+std::vector<std::string> types_of(std::string_view needed) {
+  std::vector<std::string> out;
+  for (const Kind& kind : kinds()) {
+    const size_t at = needed.find(kind.one), end = at + kind.one.size();
+    if (at != needed.npos && (end == needed.size() || needed[end] == ' '))
+      out.insert(out.end(), kind.types.begin(), kind.types.end());
+  }
+  return out;
 }
 
 /// "; did you mean ...?" for a misspelt type; "; the nearest is ..." for a relative of one.

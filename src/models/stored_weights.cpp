@@ -51,9 +51,12 @@ nn::Quantizable* quantized_module(nn::Module& model, const StateDict& state, std
 
 }  // namespace
 
-void copy_weights(std::string_view what, const std::string& folder, const Safetensors& file,
-                  const StateDict& state,
-                  const std::function<std::string(std::string_view)>& map, nn::Module* quantised) {
+std::vector<std::string> copy_weights(std::string_view what, const std::string& folder,
+                                      const Safetensors& file, const StateDict& state,
+                                      const std::function<std::string(std::string_view)>& map,
+                                      nn::Module* quantised,
+                                      const std::function<bool(std::string_view)>& may_lack) {
+  std::vector<std::string> lacking;
   std::map<std::string, const StoredTensor*, std::less<>> stored;
   std::vector<std::pair<nn::Quantizable*, const StoredTensor*>> to_quantize;
   nn::StateDifference difference;
@@ -77,7 +80,7 @@ void copy_weights(std::string_view what, const std::string& folder, const Safete
   for (const auto& [name, tensor] : state) {
     const std::string_view layer = quantized_layer(name);
     if (!stored.contains(name) && (layer.empty() || !stored.contains(format("{}.weight", layer))))
-      difference.missing.push_back(name);
+      (may_lack && may_lack(name) ? lacking : difference.missing).push_back(name);
   }
   nn::check_states(what, folder, difference);
 
@@ -89,6 +92,7 @@ void copy_weights(std::string_view what, const std::string& folder, const Safete
   }
   for (auto& [layer, tensor] : to_quantize)
     layer->quantize_from(tensor->bytes.data(), *dtype_from_safetensors(tensor->dtype));
+  return lacking;
 }
 
 }  // namespace corten

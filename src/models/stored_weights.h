@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "corten/dtype.h"
 #include "corten/nn.h"
@@ -25,10 +26,12 @@ void check_parameter_count(int64_t parameters, const StoredWeights& stored, cons
 
 /// Copies the tensors of `file` into those of `state` that `map` names ("": to leave out). Usage
 /// error "[what] folder: ..." listing missing, unexpected and misshapen ones; then nothing was
-/// changed. Float weights of quantised layers of `quantised` are quantised.
-void copy_weights(std::string_view what, const std::string& folder, const Safetensors& file,
-                  const StateDict& state,
-                  const std::function<std::string(std::string_view stored)>& map,
-                  nn::Module* quantised = nullptr);
+/// changed. Float weights of quantised layers of `quantised` are quantised. Tensors that `may_lack`
+/// accepts may be missing: they stay as they are, and their names are the result.
+std::vector<std::string> copy_weights(
+    std::string_view what, const std::string& folder, const Safetensors& file,
+    const StateDict& state, const std::function<std::string(std::string_view stored)>& map,
+    nn::Module* quantised = nullptr,
+    const std::function<bool(std::string_view name)>& may_lack = {});
 
 }  // namespace corten

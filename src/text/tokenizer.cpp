@@ -128,6 +128,23 @@ Tokenizer Tokenizer::from_file(const std::string& path) {
   return Tokenizer(std::move(impl));
 }
 
+void Tokenizer::save_pretrained(const std::string& folder) const {
+  create_folders(folder);
+  save(join_path(folder, "tokenizer.json"));
+  bool has_config = false;
+  for (const auto& [name, content] : impl_->side_files) {
+    write_file_atomic(join_path(folder, name), content);
+    has_config = has_config || name == "tokenizer_config.json";
+  }
+  if (has_config) return;
+  // Without it transformers knows neither the class nor the special tokens.
+  Json config = Json::object({{"tokenizer_class", "PreTrainedTokenizerFast"}});
+  for (const auto& [role, id] : {std::pair{"bos_token", bos_id()}, {"eos_token", eos_id()}})
+    if (id)
+      if (const std::optional<std::string> token = id_to_token(*id)) config.set(role, *token);
+  write_file_atomic(join_path(folder, "tokenizer_config.json"), config.dump(2) + "\n");
+}
+
 Tokenizer Tokenizer::from_pretrained(const std::string& folder) {
   const std::string path = join_path(folder, "tokenizer.json");
   if (!has_file(path)) {

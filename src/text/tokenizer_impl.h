@@ -58,6 +58,8 @@ struct Tokenizer::Impl {
   PostProcessor post_processor;
   Decoder decoder;
   TokenizerSettings settings;
+  /// Names and contents of what was read beside the file.
+  std::vector<std::pair<std::string, std::string>> side_files;
   std::optional<int32_t> bos, eos;
 
   std::string to_json() const;

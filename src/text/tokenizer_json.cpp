@@ -290,6 +290,10 @@ TokenizerSettings read_tokenizer_settings(const std::string& folder) {
 
 void Tokenizer::Impl::read_settings(const std::string& folder) {
   settings = read_tokenizer_settings(folder);
+  for (const char* name :
+       {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"})
+    if (const std::string path = join_path(folder, name); file_exists(path))
+      side_files.emplace_back(name, read_file(path));
   const auto set = [&](const char* role, std::optional<int32_t>& id) {
     const auto found = settings.special.find(role);
     if (found == settings.special.end()) return;

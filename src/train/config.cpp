@@ -238,13 +238,16 @@ void Loader::check_together() const {
                 where("lora.r"), lora.r);
   if (resolved_.config.is_classification()) {
     if (model.path.empty())
-      usage_error("{}: model.task = \"{}\" needs model.path, the folder of an encoder",
-                  where("model.task"), model.task);
+      usage_error(
+          "{}: model.task = \"{}\" needs model.path, the folder of an encoder "
+          "or a decoder",
+          where("model.task"), model.task);
     if (!data.shards.empty())
       usage_error("{}: data.shards hold no labels: set data.text", where("data.shards"));
     if (tokenizer.vocab_size > 0)
-      usage_error("{}: an encoder brings its tokenizer, tokenizer.vocab_size makes another",
-                  where("tokenizer.vocab_size"));
+      usage_error(
+          "{}: a classifier's model brings its tokenizer, tokenizer.vocab_size makes another",
+          where("tokenizer.vocab_size"));
   }
   if (resolved_.config.names_seq2seq() || is_seq2seq_type(model.model_type)) {
     if (!data.shards.empty())

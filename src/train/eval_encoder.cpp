@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "corten/encoders.h"
+#include "models/auto_model.h"
 #include "models/model_folder.h"
 #include "train/check_ids.h"
 
@@ -32,10 +33,12 @@ void set_result(EvalLogitsResult& result, const Tensor& values) {
   result.values = values.to_vector<float>();
 }
 
-/// Numbers of a head that was drawn at random would say nothing.
-void check_complete(const EncoderModel& model, const std::string& folder) {
+/// Numbers of a head that was drawn at random would say nothing; an adapter may bring one.
+void check_complete(const EncoderModel& model, const std::string& folder,
+                    const LoraModel* adapter = nullptr) {
   const std::vector<std::string>& drawn = model.load_report().initialized;
-  if (!drawn.empty())
+  const auto brings = [&](const std::string& name) { return adapter && adapter->brings(name); };
+  if (!std::ranges::all_of(drawn, brings))
     usage_error("{} holds no {}, of {} in config.json's \"architectures\"", folder,
                 fmt::join(drawn, ", "), model.type_name());
 }
@@ -54,11 +57,16 @@ Tensor sequence_labels(const SequenceClassifier& model, const std::vector<int64_
 
 }  // namespace
 
-bool holds_encoder(const std::string& folder) {
+bool evaluated_as_encoder(const std::string& folder) {
   const Json config = config_of(folder);
   const Json* type = config.is_object() ? config.find("model_type") : nullptr;
-  const std::vector<std::string> known = encoder_model_types();
-  return type && type->is_string() && std::ranges::find(known, type->as_string()) != known.end();
+  if (!type || !type->is_string()) return false;
+  const std::vector<std::string> encoders = encoder_model_types();
+  if (std::ranges::find(encoders, type->as_string()) != encoders.end()) return true;
+  const std::string architecture = architecture_of(folder);
+  const bool plain = architecture.ends_with("Model") && !architecture.ends_with("LMHeadModel");
+  return is_decoder_type(type->as_string()) &&
+         (plain || architecture.ends_with("ForSequenceClassification"));
 }
 
 EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace& place) {
@@ -91,8 +99,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
   } else if (architecture.ends_with("ForSequenceClassification")) {
     auto model = AutoModelForSequenceClassification::from_pretrained(folder, load);
     const auto adapter = attach_adapter(*model, place);
-    // An adapter may bring the head.
-    if (!adapter || adapter->config().modules_to_save.empty()) check_complete(*model, folder);
+    check_complete(*model, folder, adapter.get());
     check_token_ids(options.input_ids, model->config_json());
     set_result(result, (*model)(input));
     if (!options.labels.empty())

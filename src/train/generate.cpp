@@ -43,6 +43,16 @@ struct Where {
   std::unique_ptr<runtime::DeviceState> state;  // null: the CPU
 };
 
+/// What a head that was drawn at random says means nothing; an adapter may bring one.
+void check_head(const CausalLM& model, const ModelPlace& place, const LoraModel* adapter) {
+  for (const std::string& name : model.load_report().initialized)
+    if (!adapter || !adapter->brings(name))
+      usage_error(
+          "{} holds no {}: it was saved without its head, or its head is the token embedding, "
+          "which \"tie_word_embeddings\": true in config.json says",
+          place.folder, name);
+}
+
 /// A decoder or an encoder-decoder, and its adapter.
 struct Writer {
   Writer(const ModelOptions& options, const ModelPlace& place) {
@@ -52,6 +62,7 @@ struct Writer {
     } else {
       decoder = load_model(place.folder, options.dtype);
       adapter = attach_adapter(*decoder, place);
+      check_head(*decoder, place, adapter.get());
     }
   }
   Generation operator()(const std::vector<std::vector<int64_t>>& prompts,
@@ -282,7 +293,7 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
                 options.model.model);
   if (holds_image_model(place.folder))
     usage_error("{} is an image model and needs pixel values", place.folder);
-  if (holds_encoder(place.folder)) return eval_encoder(options, place);
+  if (evaluated_as_encoder(place.folder)) return eval_encoder(options, place);
   if (!options.labels.empty()) check_row("labels", options.labels, tokens);
   if (options.model.device != "cpu")
     usage_error("logits are evaluated on the CPU, not on \"{}\"", options.model.device);

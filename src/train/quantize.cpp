@@ -151,6 +151,8 @@ QuantizeResult quantize_folder(const QuantizeOptions& options,
                    .group_size = options.how.group_size,
                    .llm_int8_threshold = options.how.outlier_threshold};
   const std::unique_ptr<CausalLM> quantised = load_model(folder, load);
+  for (const std::string& name : quantised->load_report().initialized)
+    usage_error("{} holds no {}: save the model with its head", folder, name);
   result.how = *quantised->quantization();
   result.bytes_after = model_bytes(*quantised);
   result.bytes_before = static_cast<uint64_t>(model_info(quantised->config_json()).num_parameters) *

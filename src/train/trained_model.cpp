@@ -8,6 +8,8 @@
 #include "base/format.h"
 #include "base/json.h"
 #include "corten/ops.h"
+#include "corten/vision.h"
+#include "models/auto_model.h"
 #include "models/auto_seq2seq.h"
 #include "models/model_folder.h"
 #include "train/eval_seq2seq.h"
@@ -17,18 +19,21 @@
 namespace corten {
 namespace {
 
-/// Ids with padding below 0 as what a model reads.
+/// Ids with padding below 0 as what a model reads, whose padding is `id`.
 struct Padded {
-  explicit Padded(const Tensor& given) {
+  explicit Padded(const Tensor& given, int64_t id = 0) {
     const Tensor is_token = given >= 0.0;
-    ids = where(is_token, given, zeros_like(given));
+    Tensor padding = zeros_like(given);
+    if (id != 0) padding = padding + static_cast<double>(id);
+    ids = where(is_token, given, padding);
     mask = is_token.to(DType::i64);
   }
   Tensor ids, mask;
 };
 
 Tensor classify(SequenceClassifier& model, const Tensor& given) {
-  const Padded in(given);
+  // Decoders look for the last token that is no padding; encoders look at the first token.
+  const Padded in(given, model.pad_token_id().value_or(0));
   return model({.ids = in.ids, .attention_mask = in.mask});
 }
 Tensor classes_of(const Tensor& targets) {
@@ -68,7 +73,24 @@ Objective objective_of(Seq2SeqLM& model) {
                                const Tensor& targets) { return std::vector{loss(ids, targets)}; }};
 }
 
-std::string classifier_config_json(const Config& config,
+/// Decoders need a token for padding, which tells where a text ends; those that have none get the
+/// tokenizer's, or else the one that ends texts.
+void choose_padding(Json& json, const std::string& folder, const TokenizerInfo& tokenizer) {
+  const Json* type = json.find("model_type");
+  if (!type || !type->is_string() || !is_decoder_type(type->as_string())) return;
+  if (const Json* padding = json.find("pad_token_id"); padding && padding->is_int()) return;
+  std::optional<int64_t> id;
+  if (tokenizer.tokenizer) id = tokenizer.tokenizer->special_id("pad");
+  if (!id && tokenizer.end_of_text >= 0) id = tokenizer.end_of_text;
+  if (!id)
+    usage_error(
+        "{} has no \"pad_token_id\", and its tokenizer no token for padding: set one in "
+        "config.json",
+        folder);
+  json.set("pad_token_id", *id);
+}
+
+std::string classifier_config_json(const Config& config, const TokenizerInfo& tokenizer,
                                    const std::vector<std::string>& class_names) {
   Json json = read_config_json(config.model.path);
   for (const auto& [name, value] : config.model.fields.items()) json.set(name, value);
@@ -81,7 +103,29 @@ std::string classifier_config_json(const Config& config,
   json.set("id2label", names);
   json.set("label2id", numbers);
   json.set("problem_type", "single_label_classification");
+  choose_padding(json, config.model.path, tokenizer);
   return json.dump(2);
+}
+
+/// Usage error that says what can be done with a folder's model if it continues no text.
+void check_is_decoder(const std::string& folder) {
+  if (folder.empty() || !file_exists(join_path(folder, "config.json"))) return;
+  const Json json = read_config_json(folder);
+  const Json* type = json.is_object() ? json.find("model_type") : nullptr;
+  if (!type || !type->is_string()) return;
+  const auto is_one_of = [&](const std::vector<std::string>& names) {
+    return std::ranges::find(names, type->as_string()) != names.end();
+  };
+  if (is_one_of(image_model_types()))
+    usage_error(
+        "{}: model_type \"{}\" is an image model, and runs train models of text: train it in "
+        "C++, with AutoModelForImageClassification",
+        folder, type->as_string());
+  if (is_one_of(encoder_model_types()))
+    usage_error(
+        "{}: model_type \"{}\" is an encoder, which continues no text: set model.task = "
+        "\"sequence-classification\"",
+        folder, type->as_string());
 }
 
 }  // namespace
@@ -97,7 +141,10 @@ Task task_of(const Config& config) {
                 !model.path.empty()     ? model.path
                 : !model.preset.empty() ? model.preset
                                         : model.model_type);
-  if (!seq2seq) return Task::causal_lm;
+  if (!seq2seq) {
+    check_is_decoder(model.path);
+    return Task::causal_lm;
+  }
   if (!model.task.empty() && !config.names_seq2seq())
     usage_error("model.task = \"{}\" needs a decoder, which {} is not: an encoder-decoder learns "
                 "\"seq2seq-lm\"",
@@ -131,7 +178,9 @@ TrainedModel::TrainedModel(Task task, const std::string& config_json, const std:
       load_pretrained(*model, config_json, weights);
     model_ = std::move(model);
   } else {
-    model_ = build_model(config_json, weights, seed);
+    auto model = build_model(config_json, weights, seed);
+    drawn_ = model->load_report().initialized;
+    model_ = std::move(model);
   }
 }
 TrainedModel::TrainedModel(Task task, const std::string& config_json, const std::string& weights,
@@ -185,7 +234,8 @@ std::vector<std::string> read_class_names(const Config& config, Task task) {
 
 std::string initial_model_config(const Config& config, Task task, const TokenizerInfo& tokenizer,
                                  const std::vector<std::string>& class_names) {
-  if (task == Task::sequence_classification) return classifier_config_json(config, class_names);
+  if (task == Task::sequence_classification)
+    return classifier_config_json(config, tokenizer, class_names);
   if (task == Task::seq2seq_lm) return seq2seq_config_json(config, tokenizer);
   return model_config_json(config, tokenizer.vocab_size, tokenizer.end_of_text);
 }

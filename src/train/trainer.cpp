@@ -156,6 +156,13 @@ void Trainer::build(const std::string& config_json, const std::string& weights) 
   std::vector<std::string> drawn;
   model_.emplace(task_, config_json, weights, config_.train.seed, drawn);
   if (!drawn.empty()) message(format("new weights: {}", fmt::join(drawn, ", ")));
+  if (!drawn.empty() && task_ == Task::causal_lm && config_.lora.r > 0 &&
+      std::ranges::find(config_.lora.target_modules, "lm_head") ==
+          config_.lora.target_modules.end())
+    usage_error(
+        "{} holds no {}, and an adapter does not store a head that is drawn anew: add \"lm_head\" "
+        "to lora.target_modules, or train without lora.r first",
+        weights, fmt::join(drawn, ", "));
   if (config_.data.seq > model_->max_positions())
     usage_error("data.seq = {} exceeds the model's {} positions", config_.data.seq,
                 model_->max_positions());

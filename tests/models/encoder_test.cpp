@@ -329,7 +329,8 @@ TEST(EncoderConfig, MistakesAreNamed) {
       {"roberta_base", "max_position_embeddings", "2", "leaves no position"},
       {"distilbert_base", "dim", "13", "\"dim\" 13 is no multiple of \"n_heads\" 3"},
       {"bert_base", "model_type", "\"berd\"", "did you mean \"bert\""},
-      {"bert_base", "model_type", "\"gpt2\"", "known: bert, roberta, distilbert"},
+      {"bert_base", "model_type", "\"mamba\"", "AutoModelForSequenceClassification: bert, roberta, distilbert"},
+      {"bert_base", "model_type", "\"resnet\"", "use AutoImageModel"},
   };
   for (const auto& [name, key, value, part] : cases) {
     SCOPED_TRACE(std::string(key) + " = " + value);

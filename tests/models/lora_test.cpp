@@ -21,7 +21,7 @@ using testing::same_bits;
 using testing::TempFolder;
 using testing::usage_message;
 
-const std::vector<std::string> kCases = {"gpt2", "llama", "t5", "bert"};
+const std::vector<std::string> kCases = {"gpt2", "llama", "head", "tied", "classes", "t5", "bert"};
 
 std::string adapter(const std::string& name) {
   return testing::folder("lora/" + name);
@@ -45,7 +45,7 @@ Base base_of(const std::string& name, std::optional<DType> dtype = {}) {
               return (*m)({.ids = g["input_ids"], .decoder_ids = g["decoder_input_ids"]});
             }};
   }
-  if (name == "bert") {
+  if (name == "bert" || name == "classes") {
     auto model = AutoModelForSequenceClassification::from_pretrained(folder, {.dtype = dtype});
     SequenceClassifier* m = model.get();
     return {std::move(model), [m](const Golden& g) { return (*m)({.ids = g["input_ids"]}); }};
@@ -82,6 +82,11 @@ TEST(Lora, LogitsAndGradientsAsPeft) {
     for (const auto& [key, tensor] : base.model->named_parameters())
       EXPECT_EQ(tensor.grad().defined(), trained.contains("grad." + key)) << key;
 
+    if (name == "tied") {
+      expect_contains(usage_message([&] { lora.merge_and_unload(); }),
+                      "model.embed_tokens cannot be merged: the head of Gemma2ForCausalLM is tied");
+      continue;
+    }
     lora.merge_and_unload();
     EXPECT_LT(difference(base.logits(golden), expected), 2e-5 * largest(expected));
     EXPECT_FALSE(same_bits(base.logits(golden), before));

@@ -18,6 +18,12 @@ CASES = {
     "llama": ("decoders/llama", AutoModelForCausalLM, dict(
         r=2, lora_alpha=3.5, target_modules=r"model\.layers\.\d+\.(self_attn\.[qv]_proj|mlp\..*_proj)", use_rslora=True,
         lora_dropout=0.1, rank_pattern={"mlp.up_proj": 4}, alpha_pattern={r"1\..*q_proj": 9}, task_type="CAUSAL_LM")),
+    "head": ("decoders/mistral", AutoModelForCausalLM, dict(
+        r=2, lora_alpha=3, target_modules=["q_proj", "lm_head", "embed_tokens"], task_type="CAUSAL_LM")),
+    "tied": ("decoders/gemma2", AutoModelForCausalLM, dict(
+        r=2, lora_alpha=3, target_modules=["k_proj", "embed_tokens"], task_type="CAUSAL_LM")),
+    "classes": ("headless/llama_classes", AutoModelForSequenceClassification, dict(
+        r=2, target_modules=["q_proj", "v_proj"], task_type="SEQ_CLS")),
     "t5": ("t5/relu", AutoModelForSeq2SeqLM, dict(
         r=2, target_modules=["q", "v", "wo"], layers_to_transform=[0], modules_to_save=["final_layer_norm"],
         task_type="SEQ_2_SEQ_LM")),

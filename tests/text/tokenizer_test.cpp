@@ -236,6 +236,31 @@ TEST(Tokenizer, TokenizerConfigBesideTheFile) {
   }
 }
 
+TEST(Tokenizer, FoldersAreSavedAsTheyWereRead) {
+  const testing::TempFolder from, to, plain;
+  const std::string kConfig = R"({"eos_token": {"content": "<s>"},   "model_max_length": 512})";
+  Tokenizer::from_file(kGoldens + "tokenizer.json").save(from / "tokenizer.json");
+  write_file_atomic(from / "tokenizer_config.json", kConfig);
+  write_file_atomic(from / "special_tokens_map.json", R"({"pad_token": "<pad>"})");
+  write_file_atomic(from / "chat_template.jinja", "{{ messages }}");
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(from.path());
+  tokenizer.save_pretrained(to / "new");
+  EXPECT_EQ(list_folder(to / "new"), list_folder(from.path()));
+  for (const std::string& name : list_folder(from.path()))
+    EXPECT_EQ(read_file(join_path(to / "new", name)), read_file(from / name)) << name;
+  const Tokenizer again = Tokenizer::from_pretrained(to / "new");
+  EXPECT_EQ(again.eos_id(), tokenizer.eos_id());
+  EXPECT_EQ(again.chat_template(), "{{ messages }}");
+
+  // Without files beside it, its tokens are named for those who read the folder.
+  const std::string text = "some words and some other words";
+  const std::string_view texts[] = {text};
+  Tokenizer::train(texts, {.vocab_size = 270, .threads = 1}).save_pretrained(plain.path());
+  const Json config = Json::parse(read_file(plain / "tokenizer_config.json"), "config");
+  EXPECT_EQ(config.at("eos_token"), Json("<|endoftext|>"));
+  EXPECT_EQ(Tokenizer::from_pretrained(plain.path()).special_id("eos"), 0);
+}
+
 TEST(Tokenizer, ThreadsShareATokenizer) {
   const Tokenizer tokenizer = Tokenizer::from_file(kGoldens + "tokenizer.json");
   const std::string text = read_file(kGoldens + "train.txt");

@@ -1,10 +1,13 @@
 // Runs that train classifiers of texts.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "corten/encoders.h"
 #include "corten/tokenizer.h"
+#include "io/tensor_bytes.h"
 #include "train/labelled_text.h"
 #include "training.h"
 
@@ -40,22 +43,27 @@ std::string lines(int count, uint64_t seed, bool json = false) {
   return out;
 }
 
-/// An encoder without a head, its tokenizer and texts.
+constexpr const char* kBert =
+    R"("model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+       "intermediate_size": 24, "max_position_embeddings": 24)";
+
+/// A model without a head, its tokenizer and texts.
 class Classification : public ::testing::Test {
  protected:
   Classification() {
     const std::string text = lines(300, 9);
     const std::string_view views[] = {text};
     const Tokenizer tokenizer = Tokenizer::train(views, {.vocab_size = 300, .threads = 1});
-    auto model = AutoModel::from_config(
-        R"({"model_type": "bert", "vocab_size": )" + std::to_string(tokenizer.vocab_size()) +
-        R"(, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 24, "max_position_embeddings": 24})");
-    model->initialize(1);
-    model->save_pretrained(temp_ / "base");
+    vocab_size_ = std::to_string(tokenizer.vocab_size());
+    make_base(kBert);
     tokenizer.save(temp_ / "base/tokenizer.json");
     write_file_atomic(temp_ / "train.tsv", "text\tlabel\n" + lines(240, 1));
     write_file_atomic(temp_ / "val.jsonl", lines(60, 2, true));
+  }
+  void make_base(const std::string& fields) {
+    auto model = AutoModel::from_config("{\"vocab_size\": " + vocab_size_ + ", " + fields + "}");
+    model->initialize(1);
+    model->save_pretrained(temp_ / "base");
   }
   TrainResult train(const std::vector<std::string>& sets = {}, TrainOptions options = {},
                     int64_t stop_after = 0) {
@@ -99,7 +107,31 @@ warmup_steps = 3
     return "";
   }
 
+  /// What a run reports is what its model does with the texts, one by one.
+  void expect_reported(const TrainResult& result) const {
+    auto model = AutoModelForSequenceClassification::from_pretrained(result.model_dir);
+    const Json config =
+        Json::parse(read_file(join_path(result.model_dir, "config.json")), "config.json");
+    EXPECT_EQ(config.at("id2label"), Json::object({{"0", "bad"}, {"1", "good"}}));
+    const Tokenizer tokenizer = Tokenizer::from_file(join_path(result.model_dir, "tokenizer.json"));
+    const LabelledText text = read_labelled_text({temp_ / "val.jsonl"});
+    int right = 0;
+    double loss = 0;
+    for (size_t i = 0; i < text.texts.size(); ++i) {
+      std::vector<int64_t> ids;
+      for (int32_t id : tokenizer.encode_ids(text.texts[i])) ids.push_back(id);
+      if (ids.size() > 16) ids.resize(16);
+      const Tensor logits = (*model)({.ids = from_vector(ids, {1, std::ssize(ids)})});
+      const int64_t label = text.labels[i] == "good";
+      right += argmax(logits, 1).item<int64_t>() == label;
+      loss += cross_entropy(logits, tensor({label})).item();
+    }
+    EXPECT_EQ(*result.val_accuracy, right / 60.0);
+    EXPECT_NEAR(*result.val_loss, loss / 60, 1e-5);
+  }
+
   TempFolder temp_;
+  std::string vocab_size_;
   std::vector<EvalInfo> evals_;
   std::string messages_;
 };
@@ -119,26 +151,42 @@ TEST_F(Classification, LearnsAndReportsItsAccuracy) {
   EXPECT_NE(messages_.find("new weights: "), std::string::npos);
   EXPECT_NE(messages_.find("classifier.weight"), std::string::npos);
 
-  // What it reports is what the saved model does with the texts, one by one.
-  auto model = AutoModelForSequenceClassification::from_pretrained(result.model_dir);
-  const Json config =
-      Json::parse(read_file(join_path(result.model_dir, "config.json")), "config.json");
-  EXPECT_EQ(config.at("id2label"), Json::object({{"0", "bad"}, {"1", "good"}}));
-  const Tokenizer tokenizer = Tokenizer::from_file(join_path(result.model_dir, "tokenizer.json"));
-  const LabelledText text = read_labelled_text({temp_ / "val.jsonl"});
-  int right = 0;
-  double loss = 0;
-  for (size_t i = 0; i < text.texts.size(); ++i) {
-    std::vector<int64_t> ids;
-    for (int32_t id : tokenizer.encode_ids(text.texts[i])) ids.push_back(id);
-    if (ids.size() > 16) ids.resize(16);
-    const Tensor logits = (*model)({.ids = from_vector(ids, {1, std::ssize(ids)})});
-    const int64_t label = text.labels[i] == "good";
-    right += argmax(logits, 1).item<int64_t>() == label;
-    loss += cross_entropy(logits, tensor({label})).item();
+  expect_reported(result);
+}
+
+// Of each family of blocks; the last token that is no padding is judged.
+TEST_F(Classification, DecodersLearn) {
+  for (const char* fields :
+       {R"("model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 24)",
+        R"("model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1,
+           "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 24)"}) {
+    SCOPED_TRACE(fields);
+    messages_.clear();
+    std::filesystem::remove_all(temp_ / "run");
+    make_base(fields);
+    const TrainResult result = train({"train.steps=90"});
+    EXPECT_EQ(result.failure, "");
+    EXPECT_NEAR(result.losses.front(), std::log(2), 0.3);
+    EXPECT_GT(*result.val_accuracy, 0.9);
+    EXPECT_NE(messages_.find("new weights: score.weight"), std::string::npos) << messages_;
+    expect_reported(result);
+    // Padding is the token that ends texts, as the model has no other.
+    const Json config =
+        Json::parse(read_file(join_path(result.model_dir, "config.json")), "config.json");
+    EXPECT_EQ(config.at("pad_token_id"), Json(0));
   }
-  EXPECT_EQ(*result.val_accuracy, right / 60.0);
-  EXPECT_NEAR(*result.val_loss, loss / 60, 1e-5);
+}
+
+TEST_F(Classification, DecodersLearnWithAdapters) {
+  make_base(R"("model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1,
+               "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 24)");
+  const TrainResult result =
+      train({"train.steps=180", "lora.r=4", "lora.alpha=16", "lora.target_modules=all-linear"});
+  EXPECT_EQ(result.failure, "");
+  EXPECT_GT(*result.val_accuracy, 0.85);
+  const StateDict stored = read_state(join_path(result.model_dir, "adapter_model.safetensors"));
+  EXPECT_TRUE(find_tensor(stored, "base_model.model.score.weight"));
+  EXPECT_TRUE(find_tensor(stored, "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight"));
 }
 
 TEST_F(Classification, ResumesToTheBit) {

@@ -3,10 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "corten/models.h"
 #include "corten/safetensors.h"
+#include "corten/tokenizer.h"
 #include "io/tensor_bytes.h"
 #include "train/generate.h"
 #include "train/run_folder.h"
@@ -15,6 +18,7 @@
 namespace corten {
 namespace {
 
+using testing::synthetic_text;
 using testing::TinyRun;
 
 /// A trained model in the folder of `run`, for adapters to begin with.
@@ -116,6 +120,76 @@ TEST(LoraRun, IsPlanned) {
   EXPECT_GE(owner(plan, "parameters"),
             owner(full, "parameters") + 4 * plan.at("trained_parameters").as_int());
   EXPECT_LT(owner(plan, "optimizer"), owner(full, "optimizer") / 20);
+}
+
+// A folder without its head is trained with one that is drawn anew, which is said; an adapter would
+// not store it, unless it is for the head itself.
+TEST(HeadlessRun, DrawsAHead) {
+  TinyRun run;
+  const std::string base = run.folder() / "headless";
+  {
+    TinyRun first;
+    const TrainResult result = first.train({"train.steps=2"});
+    Json config = Json::parse(read_file(join_path(result.model_dir, "config.json")), "config.json");
+    config.set("tie_word_embeddings", false);
+    config.set("architectures", Json(std::vector<std::string>{"GPT2Model"}));
+    create_folders(base);
+    copy_tokenizer_files(result.model_dir, base);
+    write_file_atomic(join_path(base, "config.json"), config.dump());
+    write_state(join_path(base, "model.safetensors"),
+                read_state(join_path(result.model_dir, "model.safetensors")));
+  }
+  const auto expect_usage = [](const GenerateOptions& options, const std::string& part) {
+    try {
+      generate_text(options);
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  };
+  expect_usage(greedy(base), "holds no lm_head.weight");
+  EvalLogitsOptions options;
+  options.model.model = base;
+  options.input_ids = {1, 2, 3};
+  EXPECT_TRUE(eval_logits(options).hidden_state);
+
+  const std::vector<std::string> sets = {"model.path=" + base,
+                                         "tokenizer.path=" + base + "/tokenizer.json"};
+  TrainOptions plan;
+  plan.plan_only = true;
+  EXPECT_TRUE(run.train(sets, plan).plan.contains("parameters"));
+  const TrainResult result = run.train(sets);
+  EXPECT_EQ(result.failure, "");
+  EXPECT_NE(std::ranges::find(run.messages, "new weights: lm_head.weight"), run.messages.end());
+  EXPECT_EQ(generate_text(greedy(run.out())).sequences[0].ids.size(), 12u);
+
+  std::vector<std::string> adapters = sets;
+  adapters.insert(adapters.end(), {"lora.r=2", "train.out=" + (run.folder() / "adapters")});
+  EXPECT_NE(run.fault(adapters).find("an adapter does not store a head that is drawn anew"),
+            std::string::npos);
+  adapters.push_back("lora.target_modules=[\"c_attn\", \"lm_head\"]");
+  EXPECT_EQ(run.train(adapters).failure, "");
+  EXPECT_EQ(generate_text(greedy(run.folder() / "adapters")).sequences[0].ids.size(), 12u);
+}
+
+TEST(LoraRun, KindsOfFoldersThatCannotBeTrained) {
+  TinyRun run;
+  const std::string folder = run.folder() / "other", text = synthetic_text(2000);
+  const std::string_view texts[] = {text};
+  create_folders(folder);
+  Tokenizer::train(texts, {.vocab_size = 280, .threads = 1}).save(folder + "/tokenizer.json");
+  const auto fault = [&](const std::string& config) {
+    write_file_atomic(join_path(folder, "config.json"), config);
+    return run.fault(
+        {"model.path=" + folder, "tokenizer.path=" + folder + "/tokenizer.json", "lora.r=2"});
+  };
+  const auto expect = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  expect(fault(R"({"model_type": "vit"})"), "is an image model, and runs train models of text");
+  expect(fault(R"({"model_type": "bert"})"), "set model.task = \"sequence-classification\"");
+  expect(fault(R"({"model_type": "gpt2", "quantization_config": {"bits": 8}})"),
+         "quantised weights can generate and be evaluated");
 }
 
 TEST(LoraRun, NeedsAModelToBeginWith) {

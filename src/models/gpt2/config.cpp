@@ -43,8 +43,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 4> kAliases 
 /// Usage error for fields of transformers' GPT2Config whose other values change the model in ways
 /// that it lacks here.
 void check_features(const Json& json, std::string_view source) {
-  refuse_fields(json, source, {"add_cross_attention", "is_encoder_decoder", "quantization_config"},
-                "GPT-2");
+  refuse_quantized(json, source);
+  refuse_fields(json, source, {"add_cross_attention", "is_encoder_decoder"}, "GPT-2");
   if (const Json* pruned = json.find("pruned_heads"); pruned && !pruned->empty())
     usage_error("{}: \"pruned_heads\" is set: models with heads taken out are not supported",
                 source);

@@ -1,7 +1,10 @@
 #include "models/gpt2/gpt2.h"
 
+#include <array>
 #include <cmath>
 
+#include "models/config_fields.h"
+#include "models/gpt2/config.h"
 #include "models/layers/activation.h"
 #include "models/layers/placement.h"
 
@@ -19,6 +22,36 @@ init::Initializer residual_weights(const GPT2Config& c) {
 Tensor mask_of(const layers::Placement& placement) {
   return placement.is_causal() ? Tensor() : placement.mask();
 }
+
+constexpr std::array<std::string_view, 4> kParts = {"wte.", "wpe.", "h.", "ln_f."};
+
+/// Old checkpoints hold the causal mask.
+bool is_buffer(std::string_view name) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias");
+}
+
+/// Of the transformer without its head.
+double body_flops(const GPT2Config& c, int64_t batch, int64_t tokens) {
+  const auto B = static_cast<double>(batch), T = static_cast<double>(tokens);
+  const auto C = static_cast<double>(c.n_embd), F = static_cast<double>(c.inner());
+  const double layer =
+      2 * T * (4 * C * C + 2 * C * F) + 2 * C * T * (T + 1);  // 2 products of T(T+1)/2 pairs
+  return B * static_cast<double>(c.n_layer) * layer;
+}
+
+class Body : public layers::DecoderBody {
+ public:
+  explicit Body(const GPT2Config& config) : transformer_(config) {}
+  nn::Module& module() override { return transformer_; }
+  Tensor operator()(const EncoderInput& input, std::vector<Tensor>* hidden_states) override {
+    const auto placement = layers::Placement::whole(input.ids.size(1), input.attention_mask);
+    return transformer_(input.ids, input.position_ids, mask_of(placement), {}, nullptr,
+                        hidden_states);
+  }
+
+ private:
+  Transformer transformer_;
+};
 
 }  // namespace
 
@@ -116,17 +149,21 @@ Transformer::Transformer(const GPT2Config& c)
 }
 
 Tensor Transformer::operator()(const Tensor& ids_BT, const Tensor& positions_BT, const Tensor& mask,
-                               const Tensor& position, KvCache* cache) {
+                               const Tensor& position, KvCache* cache,
+                               std::vector<Tensor>* hidden_states) {
   return run({ids_BT}, [&](const std::vector<Tensor>& in) {
     Tensor position_BTC =
         positions_BT.defined() ? wpe_(positions_BT) : wpe_.weight.slice(0, 0, in[0].size(1));
     Tensor x_BTC = drop_(wte_(in[0]) + position_BTC);
     for (size_t layer = 0; layer < h_.size(); ++layer) {
+      if (hidden_states) hidden_states->push_back(x_BTC);
       LayerCache slots;
       if (cache) slots = {&cache->keys[layer], &cache->values[layer], position};
       x_BTC = h_[layer](x_BTC, mask, cache ? &slots : nullptr);
     }
-    return ln_f_(x_BTC);
+    x_BTC = ln_f_(x_BTC);
+    if (hidden_states) hidden_states->push_back(x_BTC);
+    return x_BTC;
   });
 }
 
@@ -176,21 +213,39 @@ CausalLM::CacheShape LMHeadModel::cache_shape() const {
 }
 
 double LMHeadModel::forward_flops(int64_t batch, int64_t tokens) const {
-  const auto B = static_cast<double>(batch), T = static_cast<double>(tokens);
-  const auto C = static_cast<double>(config_.n_embd), F = static_cast<double>(config_.inner());
-  const double layer =
-      2 * T * (4 * C * C + 2 * C * F) + 2 * C * T * (T + 1);  // 2 products of T(T+1)/2 pairs
-  return B * (static_cast<double>(config_.n_layer) * layer +
-              2 * T * C * static_cast<double>(config_.vocab_size));
+  return body_flops(config_, batch, tokens) +
+         2 * static_cast<double>(batch) * static_cast<double>(tokens) *
+             static_cast<double>(config_.n_embd) * static_cast<double>(config_.vocab_size);
 }
 
-/// Checkpoints of GPT2Model lack the prefix, old ones hold the causal mask as a buffer.
+/// Checkpoints of GPT2Model lack the prefix; the head of a classifier is of no use here.
 std::string LMHeadModel::map_weight_name(std::string_view stored) const {
-  if (stored.ends_with(".attn.bias") || stored.ends_with(".attn.masked_bias")) return "";
+  if (is_buffer(stored) || stored == "score.weight") return "";
   if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
-  for (std::string_view part : {"wte.", "wpe.", "h.", "ln_f."})
+  for (std::string_view part : kParts)
     if (stored.starts_with(part)) return "transformer." + std::string(stored);
   return std::string(stored);
+}
+
+layers::HeadlessDecoder headless_decoder(GPT2Config config) {
+  layers::HeadlessDecoder out{std::make_unique<layers::DecoderKind>(),
+                              std::make_unique<Body>(config)};
+  layers::DecoderKind& kind = *out.kind;
+  kind.config = gpt2_config_json(config);
+  kind.vocab_size = config.vocab_size;
+  kind.hidden_size = config.n_embd;
+  kind.max_positions = config.n_positions;
+  FieldReader(kind.config, "config.json")("pad_token_id", kind.pad_token_id);
+  kind.labels = layers::read_labels(kind.config, "config.json");
+  kind.name = "GPT2";
+  kind.prefix = "transformer";
+  kind.parts.assign(kParts.begin(), kParts.end());
+  kind.initializer_range = config.initializer_range;
+  kind.is_buffer = is_buffer;
+  kind.body_flops = [config](int64_t batch, int64_t tokens) {
+    return body_flops(config, batch, tokens);
+  };
+  return out;
 }
 
 }  // namespace corten::gpt2

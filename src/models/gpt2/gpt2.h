@@ -7,6 +7,7 @@
 
 #include "corten/models.h"
 #include "corten/nn.h"
+#include "models/layers/headless_decoder.h"
 
 namespace corten::gpt2 {
 
@@ -62,8 +63,11 @@ class Transformer : public nn::Module {
   explicit Transformer(const GPT2Config& config);
   /// Final hidden states [B, T, C] of ids [B, T]. positions: i64 [1 or B, T]; undefined: from 0 on.
   /// `position`, the first one's slot in the cache, is undefined unless the tokens follow others.
+  /// `hidden_states`, if not null, gets the embeddings and what follows each layer, the final norm
+  /// included.
   Tensor operator()(const Tensor& ids_BT, const Tensor& positions_BT, const Tensor& mask,
-                    const Tensor& position, KvCache* cache);
+                    const Tensor& position, KvCache* cache,
+                    std::vector<Tensor>* hidden_states = nullptr);
   const nn::Embedding& token_embedding() const { return wte_; }
   std::string type_name() const override { return "GPT2Model"; }
 
@@ -73,6 +77,9 @@ class Transformer : public nn::Module {
   nn::ModuleList<Block> h_;
   nn::LayerNorm ln_f_;
 };
+
+/// The transformer without the head that continues text.
+layers::HeadlessDecoder headless_decoder(GPT2Config config);
 
 class LMHeadModel : public CausalLM {
  public:

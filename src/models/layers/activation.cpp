@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/format.h"
+#include "corten/ops.h"
 
 namespace corten::layers {
 namespace {
@@ -15,12 +16,20 @@ constexpr std::array kActivations = {"gelu_new",
                                      "gelu_accurate",
                                      "gelu",
                                      "gelu_python",
+                                     "quick_gelu",
                                      "relu",
                                      "silu",
                                      "swish",
                                      "tanh",
                                      "sigmoid",
                                      "linear"};
+
+/// x sigmoid(1.702 x), the approximation of Hendrycks and Gimpel (2016) that CLIP uses.
+class QuickGelu : public nn::Module {
+ public:
+  Tensor forward(const Tensor& x) override { return x * sigmoid(x * 1.702); }
+  std::string type_name() const override { return "QuickGELUActivation"; }
+};
 
 }  // namespace
 
@@ -35,6 +44,7 @@ std::unique_ptr<nn::Module> make_activation(std::string_view name) {
       name == "gelu_fast" || name == "gelu_accurate")
     return std::make_unique<nn::GELU>(true);
   if (name == "gelu" || name == "gelu_python") return std::make_unique<nn::GELU>();
+  if (name == "quick_gelu") return std::make_unique<QuickGelu>();
   if (name == "relu") return std::make_unique<nn::ReLU>();
   if (name == "silu" || name == "swish") return std::make_unique<nn::SiLU>();
   if (name == "tanh") return std::make_unique<nn::Tanh>();

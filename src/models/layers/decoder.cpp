@@ -1,11 +1,48 @@
 #include "models/layers/decoder.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/format.h"
 #include "corten/safetensors.h"
 
 namespace corten::layers {
+namespace {
+
+constexpr std::array<std::string_view, 3> kDecoderParts = {"embed_tokens.", "layers.", "norm."};
+
+bool is_decoder_buffer(std::string_view name) {
+  return name.ends_with("rotary_emb.inv_freq");
+}
+
+/// A tensor of the decoder without its head, which files have with or without the prefix.
+const StoredTensor* find_body_weight(const Safetensors& file, const std::string& name) {
+  const StoredTensor* found = file.find("model." + name);
+  return found ? found : file.find(name);
+}
+
+class FamilyBody : public DecoderBody {
+ public:
+  FamilyBody(const DecoderFamily& family, const DecoderConfig& c)
+      : rotary_(c.rope, c.head_size(), c.max_position_embeddings), model_(family, c) {}
+  nn::Module& module() override { return model_; }
+  Tensor operator()(const EncoderInput& input, std::vector<Tensor>* hidden_states) override {
+    const int64_t T = input.ids.size(1);
+    DecoderCall call;
+    call.placement = Placement::whole(T, input.attention_mask);
+    const Tensor& given_BT = input.position_ids;
+    call.rotation =
+        rotary_(given_BT.defined() ? given_BT.to(DType::i64) : call.placement.positions(), T);
+    call.hidden_states = hidden_states;
+    return model_(input.ids, call);
+  }
+
+ private:
+  RotaryEmbedding rotary_;
+  Decoder model_;
+};
+
+}  // namespace
 
 Decoder::Decoder(const DecoderFamily& family, const DecoderConfig& c)
     : embedding_scale_(c.embedding_scale),
@@ -28,8 +65,13 @@ Tensor Decoder::operator()(const Tensor& ids_BT, const DecoderCall& call) {
       x_BTC = where(is_padding_BT1, x_BTC.detach(), x_BTC);
     }
     if (embedding_scale_ != 1) x_BTC = x_BTC * embedding_scale_;
-    for (size_t layer = 0; layer < layers_.size(); ++layer) x_BTC = layers_[layer](x_BTC, call);
-    return norm_(x_BTC);
+    for (size_t layer = 0; layer < layers_.size(); ++layer) {
+      if (call.hidden_states) call.hidden_states->push_back(x_BTC);
+      x_BTC = layers_[layer](x_BTC, call);
+    }
+    x_BTC = norm_(x_BTC);
+    if (call.hidden_states) call.hidden_states->push_back(x_BTC);
+    return x_BTC;
   });
 }
 
@@ -86,24 +128,57 @@ CausalLM::CacheShape DecoderLM::cache_shape() const {
   return {config_.num_hidden_layers, config_.kv_heads(), config_.head_size()};
 }
 
-/// Beyond max_positions() the frequencies of "dynamic" depend on the length, so that no cache can
-/// hold turned keys; whole sequences can be as long as the factor allows.
 int64_t DecoderLM::longest_input() const {
-  if (config_.rope.type != "dynamic" || config_.rope.factor <= 1) return max_positions();
-  return static_cast<int64_t>(static_cast<double>(max_positions()) * config_.rope.factor);
+  return layers::longest_input(config_);
 }
 
 double DecoderLM::forward_flops(int64_t batch, int64_t tokens) const {
+  const double head = 2 * static_cast<double>(batch) * static_cast<double>(tokens) *
+                      static_cast<double>(config_.hidden_size) *
+                      static_cast<double>(config_.vocab_size);
+  return decoder_flops(config_, batch, tokens) + head;
+}
+
+/// Checkpoints of the model without its head lack the prefix; old ones hold the frequencies of the
+/// rotary embedding as buffers. The head of a classifier is of no use here.
+std::string DecoderLM::map_weight_name(std::string_view stored) const {
+  if (is_decoder_buffer(stored) || stored == "score.weight") return "";
+  if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
+  for (std::string_view part : kDecoderParts)
+    if (stored.starts_with(part)) return "model." + std::string(stored);
+  return std::string(stored);
+}
+
+void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) const {
+  check_decoder_weights(config_, file, folder);
+  const StoredTensor* embedding = find_body_weight(file, "embed_tokens.weight");
+  const StoredTensor* head = file.find("lm_head.weight");
+  if (config_.tie_word_embeddings && head && embedding &&
+      (head->dtype != embedding->dtype || head->dims != embedding->dims ||
+       !std::ranges::equal(head->bytes, embedding->bytes)))
+    usage_error(
+        "{}: lm_head.weight differs from {}, but \"tie_word_embeddings\" is true: set it "
+        "to false in config.json",
+        folder, embedding->name);
+}
+
+/// Beyond max_position_embeddings the frequencies of "dynamic" depend on the length, so that no
+/// cache can hold turned keys; whole sequences can be as long as the factor allows.
+int64_t longest_input(const DecoderConfig& c) {
+  if (c.rope.type != "dynamic" || c.rope.factor <= 1) return c.max_position_embeddings;
+  return static_cast<int64_t>(static_cast<double>(c.max_position_embeddings) * c.rope.factor);
+}
+
+double decoder_flops(const DecoderConfig& c, int64_t batch, int64_t tokens) {
   const auto B = static_cast<double>(batch), T = static_cast<double>(tokens);
-  const auto C = static_cast<double>(config_.hidden_size),
-             F = static_cast<double>(config_.intermediate_size),
-             D = static_cast<double>(config_.head_size());
-  const auto H = static_cast<double>(config_.heads()), K = static_cast<double>(config_.kv_heads());
-  double total = 2 * T * C * static_cast<double>(config_.vocab_size);
-  for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+  const auto C = static_cast<double>(c.hidden_size), F = static_cast<double>(c.intermediate_size),
+             D = static_cast<double>(c.head_size());
+  const auto H = static_cast<double>(c.heads()), K = static_cast<double>(c.kv_heads());
+  double total = 0;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     // Pairs of a query and a key that it sees: the first `w` queries see 1, 2, ..., w of them.
     double pairs = T * (T + 1) / 2;
-    if (const int64_t window = config_.window(layer); window > 0 && window < tokens) {
+    if (const int64_t window = c.window(layer); window > 0 && window < tokens) {
       const auto w = static_cast<double>(window);
       pairs = w * (w + 1) / 2 + (T - w) * w;
     }
@@ -112,22 +187,8 @@ double DecoderLM::forward_flops(int64_t batch, int64_t tokens) const {
   return B * total;
 }
 
-/// Checkpoints of the model without its head lack the prefix; old ones hold the frequencies of the
-/// rotary embedding as buffers.
-std::string DecoderLM::map_weight_name(std::string_view stored) const {
-  if (stored.ends_with("rotary_emb.inv_freq")) return "";
-  if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
-  for (std::string_view part : {"embed_tokens.", "layers.", "norm."})
-    if (stored.starts_with(part)) return "model." + std::string(stored);
-  return std::string(stored);
-}
-
-/// The mistakes that are often made between a config and its weights, each with what to change.
-void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) const {
-  const auto find = [&](const std::string& name) {
-    const StoredTensor* found = file.find("model." + name);
-    return found ? found : file.find(name);
-  };
+void check_decoder_weights(const DecoderConfig& c, const Safetensors& file,
+                           std::string_view folder) {
   const auto check_rows = [&](const StoredTensor* tensor, int64_t expected, std::string_view key,
                               int64_t per_unit) {
     if (!tensor || tensor->dims.size() != 2 || tensor->dims[0] == expected * per_unit) return;
@@ -145,54 +206,62 @@ void DecoderLM::check_weights(const Safetensors& file, std::string_view folder) 
     const StoredTensor* first = nullptr;
     for (int64_t layer = 0;; ++layer)
       for (std::string_view name : names) {
-        const StoredTensor* found = find(format("layers.{}.{}.weight", layer, name));
+        const StoredTensor* found =
+            find_body_weight(file, format("layers.{}.{}.weight", layer, name));
         if (!found) return name == *names.begin() ? first : nullptr;
         if (!first) first = found;
         if (found->dims != first->dims) return static_cast<const StoredTensor*>(nullptr);
       }
   };
-  const StoredTensor* embedding = find("embed_tokens.weight");
-  const StoredTensor* head = file.find("lm_head.weight");
-  check_rows(embedding, config_.vocab_size, "vocab_size", 1);
-  if (embedding && embedding->dims.size() == 2 && embedding->dims[1] != config_.hidden_size)
+  const StoredTensor* embedding = find_body_weight(file, "embed_tokens.weight");
+  check_rows(embedding, c.vocab_size, "vocab_size", 1);
+  if (embedding && embedding->dims.size() == 2 && embedding->dims[1] != c.hidden_size)
     usage_error("{}: {} has {} columns, but \"hidden_size\" is {}: set it to {} in config.json",
-                folder, embedding->name, embedding->dims[1], config_.hidden_size,
-                embedding->dims[1]);
-  check_rows(find_in_layers({"self_attn.q_proj"}), config_.heads(), "num_attention_heads",
-             config_.head_size());
-  check_rows(find_in_layers({"self_attn.k_proj", "self_attn.v_proj"}), config_.kv_heads(), "num_key_value_heads",
-             config_.head_size());
-  check_rows(find_in_layers({"mlp.up_proj", "mlp.gate_proj"}), config_.intermediate_size, "intermediate_size",
-             1);
+                folder, embedding->name, embedding->dims[1], c.hidden_size, embedding->dims[1]);
+  check_rows(find_in_layers({"self_attn.q_proj"}), c.heads(), "num_attention_heads", c.head_size());
+  check_rows(find_in_layers({"self_attn.k_proj", "self_attn.v_proj"}), c.kv_heads(),
+             "num_key_value_heads", c.head_size());
+  check_rows(find_in_layers({"mlp.up_proj", "mlp.gate_proj"}), c.intermediate_size,
+             "intermediate_size", 1);
   int64_t layers = 0;
-  while (find(format("layers.{}.input_layernorm.weight", layers))) ++layers;
-  if (layers > 0 && layers != config_.num_hidden_layers)
+  while (find_body_weight(file, format("layers.{}.input_layernorm.weight", layers))) ++layers;
+  if (layers > 0 && layers != c.num_hidden_layers)
     usage_error(
         "{} holds {} layers, but \"num_hidden_layers\" is {}: set it to {} in config.json, "
         "or add the missing shards",
-        folder, layers, config_.num_hidden_layers, layers);
-  if (!config_.tie_word_embeddings && !head && embedding)
-    usage_error(
-        "{} holds no lm_head.weight, but \"tie_word_embeddings\" is false: set it to true "
-        "in config.json if the head is the token embedding; else save the model with its "
-        "head ({})",
-        folder, family_.architecture);
-  if (config_.tie_word_embeddings && head && embedding &&
-      (head->dtype != embedding->dtype || head->dims != embedding->dims ||
-       !std::ranges::equal(head->bytes, embedding->bytes)))
-    usage_error(
-        "{}: lm_head.weight differs from {}, but \"tie_word_embeddings\" is true: set it "
-        "to false in config.json",
-        folder, embedding->name);
+        folder, layers, c.num_hidden_layers, layers);
   const auto check_bias = [&](const std::string& name, bool expected, std::string_view key) {
-    if (embedding && (find(name) != nullptr) != expected)
+    if (embedding && (find_body_weight(file, name) != nullptr) != expected)
       usage_error("{} holds {} {}, but \"{}\" is {}: set it to {} in config.json", folder,
                   expected ? "no" : "a", name, key, expected, !expected);
   };
-  if (config_.json.contains("attention_bias"))
-    check_bias("layers.0.self_attn.q_proj.bias", config_.query_key_value_bias, "attention_bias");
-  if (config_.json.contains("mlp_bias"))
-    check_bias("layers.0.mlp.up_proj.bias", config_.mlp_bias, "mlp_bias");
+  if (c.json.contains("attention_bias"))
+    check_bias("layers.0.self_attn.q_proj.bias", c.query_key_value_bias, "attention_bias");
+  if (c.json.contains("mlp_bias")) check_bias("layers.0.mlp.up_proj.bias", c.mlp_bias, "mlp_bias");
+}
+
+HeadlessDecoder headless_decoder(const DecoderFamily& family, DecoderConfig config) {
+  HeadlessDecoder out{std::make_unique<DecoderKind>(),
+                      std::make_unique<FamilyBody>(family, config)};
+  DecoderKind& kind = *out.kind;
+  kind.config = config.json;
+  kind.vocab_size = config.vocab_size;
+  kind.hidden_size = config.hidden_size;
+  kind.max_positions = longest_input(config);
+  kind.pad_token_id = config.pad_token_id;
+  kind.labels = read_labels(config.json, "config.json");
+  kind.name = family.architecture.substr(0, family.architecture.find("ForCausalLM"));
+  kind.prefix = "model";
+  kind.parts.assign(kDecoderParts.begin(), kDecoderParts.end());
+  kind.initializer_range = config.initializer_range;
+  kind.is_buffer = is_decoder_buffer;
+  kind.check = [config](const Safetensors& file, std::string_view folder) {
+    check_decoder_weights(config, file, folder);
+  };
+  kind.body_flops = [config](int64_t batch, int64_t tokens) {
+    return decoder_flops(config, batch, tokens);
+  };
+  return out;
 }
 
 }  // namespace corten::layers

@@ -10,6 +10,7 @@
 #include "corten/nn.h"
 #include "models/layers/decoder_config.h"
 #include "models/layers/grouped_query_attention.h"
+#include "models/layers/headless_decoder.h"
 
 namespace corten::layers {
 
@@ -44,6 +45,17 @@ class Decoder : public nn::Module {
   nn::ModuleList<Block> layers_;
   RMSNorm norm_;
 };
+
+/// Multiplications and additions of unpadded products, without those of a head.
+double decoder_flops(const DecoderConfig& config, int64_t batch, int64_t tokens);
+/// Tokens of one call without a cache.
+int64_t longest_input(const DecoderConfig& config);
+/// Usage error for the mistakes that are often made between a config and its weights, each with
+/// what to change. The head is not looked at.
+void check_decoder_weights(const DecoderConfig& config, const Safetensors& file,
+                           std::string_view folder);
+/// The decoder without the head that continues text.
+HeadlessDecoder headless_decoder(const DecoderFamily& family, DecoderConfig config);
 
 class DecoderLM : public CausalLM {
  public:

@@ -57,10 +57,11 @@ void check_sizes(const DecoderConfig& c, std::string_view source) {
 void read_decoder_fields(DecoderConfig& config, const Json& json, std::string_view source,
                          std::string_view activation) {
   if (!json.is_object()) usage_error("{}: expected an object, found {}", source, json.type_name());
-  refuse_fields(json, source,
-                {"add_cross_attention", "is_encoder_decoder", "quantization_config", "pruned_heads",
-                 "use_bidirectional_attention"},
-                "decoder");
+  refuse_quantized(json, source);
+  refuse_fields(
+      json, source,
+      {"add_cross_attention", "is_encoder_decoder", "pruned_heads", "use_bidirectional_attention"},
+      "decoder");
   if (const Json* part = json.find("partial_rotary_factor"); part && !part->is_null())
     if (const double factor = part->as_double(format("{}: \"partial_rotary_factor\"", source));
         factor != 1)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "corten/nn.h"
 #include "models/layers/decoder_config.h"
@@ -21,6 +22,8 @@ struct DecoderCall {
   Rotation rotation;
   KvCache* cache = nullptr;  ///< to fill, or to read and extend; may be null
   Tensor position;           ///< of the one token that is decoded; undefined: the first tokens
+  /// Gets the embeddings and what follows each layer, the final norm included; may be null.
+  std::vector<Tensor>* hidden_states = nullptr;
 };
 
 class GroupedQueryAttention : public nn::Module {

@@ -88,6 +88,8 @@ bool Targets::matches(std::string_view name, bool is_linear) const {
   if (config_.target_modules.empty())
     return is_linear && name != "lm_head" &&
            !(config_.task_type == "SEQ_CLS" && (name == "classifier" || name == "score"));
+  // A full name needs no layer.
+  if (std::ranges::find(config_.target_modules, name) != config_.target_modules.end()) return true;
   return names_any(config_.target_modules, name) && is_in_layers(name);
 }
 
