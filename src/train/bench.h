@@ -39,7 +39,7 @@ struct DeviceStepTimes {
   /// from the first's start to the last's end. Their ratio is 1 if the device never waits.
   double busy_ms = 0, wall_ms = 0;
   bool traced = false;  ///< false: by events between launches one by one, gaps included
-  std::string note;     ///< why it was not traced
+  std::string note;     ///< why it was not traced, or is no launch of a graph
   int64_t launches = 0, groups = 0, products = 0;  ///< of kernels, joined ones, library calls
   double make_ms = 0, kernels_ms = 0;  ///< to make the program; to compile or load its kernels
   struct Family {

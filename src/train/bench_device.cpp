@@ -69,6 +69,8 @@ DeviceStepTimes device_step_times(runtime::DeviceFunction& function, cuda::Devic
   out.traced = profile.traced;
   out.note = profile.note;
   const cuda::DeviceProgramInfo& info = function.info();
+  if (!info.uncaptured.empty())
+    out.note += (out.note.empty() ? "" : "; ") + ("launched one by one: " + info.uncaptured);
   out.launches = static_cast<int64_t>(info.launches);
   out.groups = static_cast<int64_t>(info.groups);
   out.products = static_cast<int64_t>(info.products);
