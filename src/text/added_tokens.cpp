@@ -137,7 +137,8 @@ std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, bool no
       }
     }
     if (done < begin) parts.push_back({done, begin, -1});
-    parts.push_back({begin, std::max(begin, end), token.id});
+    // Nothing is left of one within the space that the last one took.
+    if (begin < end) parts.push_back({begin, end, token.id});
     done = std::max(begin, end);
   }
   if (done < text.size()) parts.push_back({done, text.size(), -1});

@@ -93,6 +93,22 @@ TEST(Families, SpecialTokensThatStayText) {
   EXPECT_GT(others, 10);
 }
 
+// Two added tokens side by side that take the space around them: what `tokenizers` 0.23 gives.
+TEST(Families, AddedTokensWithinTheSpaceOfOthers) {
+  for (const char* normalized : {"true", "false"}) {
+    const Tokenizer tokenizer = Tokenizer::from_json(
+        std::string(R"({"version": "1.0", "added_tokens": [{"id": 2, "content": "\n", "single_word": false,
+            "lstrip": true, "rstrip": true, "special": false, "normalized": )") +
+            normalized + R"(}], "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "model": {"type": "WordLevel", "vocab": {"<unk>": 0, "x": 1}, "unk_token": "<unk>"}})",
+        "newlines");
+    const Encoding encoding = tokenizer.encode("x\n\n \nx");
+    EXPECT_EQ(encoding.ids, (std::vector<int32_t>{1, 2, 1})) << normalized;
+    EXPECT_EQ(encoding.offsets,
+              (std::vector<std::pair<size_t, size_t>>{{0, 1}, {1, 5}, {5, 6}}));
+  }
+}
+
 TEST(Families, DecodeAsTheLibrary) {
   for (const Json& group : goldens().at("groups").elements()) {
     SCOPED_TRACE(group.at("name").as_string());
