@@ -82,7 +82,7 @@ TEST(Safetensors, NamesOfTypes) {
     EXPECT_EQ(dtype_from_safetensors(safetensors_name(dtype)), dtype);
     EXPECT_EQ(safetensors_bits(safetensors_name(dtype)), static_cast<int>(8 * size_of(dtype)));
   }
-  EXPECT_FALSE(dtype_from_safetensors("F6_E2M3"));
+  EXPECT_FALSE(dtype_from_safetensors("F8_E4M3FNUZ"));
   EXPECT_FALSE(dtype_from_safetensors("f32"));
   EXPECT_EQ(safetensors_bits("F6_E2M3"), 6);
   EXPECT_EQ(safetensors_bits("X"), 0);
