@@ -23,7 +23,8 @@ StoredWeights stored_weights(const std::string& folder) {
   StoredWeights out;
   for (const StoredTensor& tensor : Safetensors::open(folder).tensors()) {
     const auto dtype = dtype_from_safetensors(tensor.dtype);
-    if (dtype && is_floating(*dtype)) widest = widest ? promote(*widest, *dtype) : *dtype;
+    if (dtype && is_floating(*dtype) && !is_float8(*dtype))  // 8 bits are storage: f32 holds them
+      widest = widest ? promote(*widest, *dtype) : *dtype;
     out.elements +=
         static_cast<int64_t>(tensor.bytes.size() * 8) / std::max(1, safetensors_bits(tensor.dtype));
   }

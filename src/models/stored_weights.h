@@ -14,7 +14,7 @@
 namespace corten {
 
 struct StoredWeights {
-  DType dtype = DType::f32;  ///< the widest floating type of Corten's models
+  DType dtype = DType::f32;  ///< the widest floating type of more than 8 bits, else f32
   int64_t elements = 0;
 };
 /// Of the .safetensors files in `folder`.
