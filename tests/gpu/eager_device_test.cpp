@@ -170,6 +170,10 @@ TEST_F(OnDevice, OpsHaveTheCpusBits) {
   ops_have_the_cpus_bits();
 }
 
+TEST_F(OnDevice, Float8HasTheCpusBits) {
+  float8_has_the_cpus_bits();
+}
+
 // Operands that begin anywhere, and products of them.
 TEST_F(OnDevice, ViewsAreReadWhereTheyLie) {
   const Tensor base = numbers({9, 11}, 4);

@@ -31,6 +31,12 @@ TEST(Gpu, EagerOpsHaveTheCpusBits) {
   testing::ops_have_the_cpus_bits();
 }
 
+TEST(Gpu, EagerFloat8HasTheCpusBits) {
+  DEVICE_OR_SKIP(device);
+  const runtime::InstalledDevice installed(0, *device);
+  testing::float8_has_the_cpus_bits();
+}
+
 TEST(Gpu, EagerGpt2TrainsAsCompiled) {
   DEVICE_OR_SKIP(device);
   const runtime::InstalledDevice installed(0, *device);

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
+#include "corten/float8.h"
 #include "corten/models.h"
 #include "gpu/samples.h"
 #include "ops/cases.h"
@@ -143,6 +145,34 @@ void gpt2_trains_op_by_op_as_compiled() {
   manual_seed(4);
   EXPECT_EQ(rand({2}).device(), Device())
       << "the generator may be on the device, numbers of the CPU are its own";
+}
+
+void float8_has_the_cpus_bits() {
+  std::vector<uint16_t> every(1 << 16);
+  std::iota(every.begin(), every.end(), uint16_t{0});
+  const Tensor x = from_bytes(every.data(), {1 << 16}, DType::bf16);
+  for (const DType dtype : {DType::f8_e4m3, DType::f8_e5m2})
+    for (const double scale : {1.0, 1.0 / 3}) {
+      const auto convert = [&](const Tensor& of) { return (of.to(DType::f32) * scale).to(dtype); };
+      EXPECT_EQ(bits(convert(x.to("cuda"))), bits(convert(x))) << name(dtype);
+    }
+  const Tensor a = numbers({48, 96}, 1), w = numbers({64, 96}, 2), bias = numbers({64}, 3);
+  const auto layer = [&](const Device& place) {
+    Tensor in = a.to(DType::bf16).to(place).detach(), weight = w.to(place).detach();
+    in.set_requires_grad();
+    weight.set_requires_grad();
+    const Tensor y = float8_linear(in, weight, bias.to(place));
+    square(y.to(DType::f32)).sum().backward();
+    return std::vector{y, in.grad(), weight.grad()};
+  };
+  const auto cpu = layer("cpu"), device = layer("cuda");
+  for (size_t i = 0; i < cpu.size(); ++i) {
+    const auto want = cpu[i].to_vector<double>(), got = device[i].to_vector<double>();
+    double scale = 0;
+    for (const double v : want) scale = std::max(scale, std::fabs(v));
+    // One step of bf16, and of the gradient's 8 bits where that rounds to the other side.
+    for (size_t k = 0; k < want.size(); ++k) ASSERT_NEAR(got[k], want[k], 0.02 * scale) << i;
+  }
 }
 
 }  // namespace corten::testing

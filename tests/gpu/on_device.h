@@ -19,4 +19,7 @@ void ops_have_the_cpus_bits();
 /// same bits, as attention is one kernel in both; the CPU's are near.
 void gpt2_trains_op_by_op_as_compiled();
 
+/// Conversions of every bf16 number, and a layer of 8-bit products with its gradients.
+void float8_has_the_cpus_bits();
+
 }  // namespace corten::testing
