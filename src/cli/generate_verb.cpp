@@ -55,7 +55,7 @@ int run_generate(const Args& args) {
   parser.option("--prompt-file", prompt_file, "read it from a file; - is stdin");
   parser.option("--max-new-tokens", s.max_new_tokens, "tokens to generate (100)", {1, 1e9});
   parser.option("--min-new-tokens", s.min_new_tokens, "no end before so many", {0, 1e9});
-  parser.option("--temperature", s.temperature, "0: the most likely token (1)", {0, 1e6});
+  parser.option("--temperature", s.temperature, "0: the most likely token (that of generation_config.json, or 1)", {0, 1e6});
   parser.option("--top-k", s.top_k, "only the k most likely tokens; 0: all", {0, 1e9});
   parser.option("--top-p", s.top_p, "only the most likely tokens of this total probability",
                 {0, 1});

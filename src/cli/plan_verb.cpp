@@ -68,6 +68,10 @@ void print_plan(const TrainingPlan& plan) {
                     static_cast<double>(plan.settings.batch * plan.settings.seq) / plan.predicted_seconds));
   print_text(format("  by kernel the longer of FLOPs / {:.1f} GFLOP/s and bytes / {:.1f} GB/s: {}, {}\n", plan.machine.peak_flops / 1e9,
                     plan.machine.bandwidth / 1e9, plan.machine.name, plan.machine.how));
+  if (plan.settings.float8 && plan.settings.cuda)
+    print_text(plan.machine.float8_flops > 0
+                   ? format("  products of 8-bit floats: FLOPs / {:.1f} GFLOP/s\n", plan.machine.float8_flops / 1e9)
+                   : format("  {} multiplies no 8-bit floats: train.float8 costs time there\n", plan.machine.name));
   constexpr size_t kCopies = 3;
   for (size_t i = 0; i < std::min(step.info.copies.size(), kCopies); ++i) print_text(format("copy         {}\n", step.info.copies[i]));
   if (step.info.copies.size() > kCopies) print_text(format("copy         and {} more of the kind\n", step.info.copies.size() - kCopies));

@@ -126,6 +126,9 @@ std::vector<std::string> config_field_names(std::string_view model_type) {
     if (type.name == model_type) {
       const Json defaults = type.defaults();
       for (const auto& [key, value] : defaults.items()) names.push_back(key);
+      // Left out where it is hidden_size / num_attention_heads.
+      if (defaults.contains("num_key_value_heads") && !defaults.contains("head_dim"))
+        names.emplace_back("head_dim");
     }
   return names;
 }

@@ -14,7 +14,7 @@
 namespace corten {
 namespace {
 
-constexpr std::string_view kHeadWeight = "lm_head.weight", kClassifierWeight = "score.weight";
+constexpr std::string_view kHeadWeight = "lm_head.weight";
 
 }  // namespace
 
@@ -158,7 +158,8 @@ void CausalLM::load_weights(const std::string& folder, int64_t seed) {
       [this](std::string_view stored) { return map_weight_name(stored); }, this,
       [](std::string_view name) { return name == kHeadWeight; });
   if (!report.initialized.empty()) get_submodule("lm_head").initialize(seed);
-  if (file.find(kClassifierWeight)) report.unused.emplace_back(kClassifierWeight);
+  for (const StoredTensor& tensor : file.tensors())
+    if (is_other_head(tensor.name)) report.unused.push_back(tensor.name);
   mark_initialized();
   report_ = std::move(report);
 }

@@ -18,6 +18,10 @@ void check_parameter_count(int64_t parameters, const StoredWeights& stored, cons
                 stored.elements);
 }
 
+bool is_other_head(std::string_view stored) {
+  return stored == "score.weight" || stored.starts_with("multiple_choice_head.");
+}
+
 StoredWeights stored_weights(const std::string& folder) {
   std::optional<DType> widest;
   StoredWeights out;

@@ -24,6 +24,10 @@ StoredWeights stored_weights(const std::string& folder);
 void check_parameter_count(int64_t parameters, const StoredWeights& stored, const std::string& path,
                            const std::string& folder, int64_t times = 2);
 
+/// Whether a file's tensor is of a head beside the one that continues text: a classifier's, or
+/// GPT2DoubleHeadsModel's second.
+bool is_other_head(std::string_view stored);
+
 /// Copies the tensors of `file` into those of `state` that `map` names ("": to leave out). Usage
 /// error "[what] folder: ..." listing missing, unexpected and misshapen ones; then nothing was
 /// changed. Float weights of quantised layers of `quantised` are quantised. Tensors that `may_lack`

@@ -8,8 +8,11 @@
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "corten/encoders.h"
+#include "corten/lora.h"
+#include "corten/safetensors.h"
 #include "models/auto_model.h"
 #include "models/model_folder.h"
+#include "models/model_types.h"
 #include "train/check_ids.h"
 
 namespace corten {
@@ -21,16 +24,29 @@ Json config_of(const std::string& folder) {
 }
 
 std::string architecture_of(const std::string& folder) {
-  const Json config = config_of(folder);
-  const Json* names = config.find("architectures");
-  if (!names || !names->is_array() || names->elements().empty()) return "";
-  const Json& first = names->elements().front();
-  return first.is_string() ? first.as_string() : "";
+  return first_architecture(config_of(folder));
 }
 
 void set_result(EvalLogitsResult& result, const Tensor& values) {
   result.shape = values.shape();
   result.values = values.to_vector<float>();
+}
+
+/// Whether an adapter makes a classifier of its base, whose config does not say so.
+bool adapts_classifier(const ModelPlace& place) {
+  return !place.adapter.empty() &&
+         LoraConfig::from_pretrained(place.adapter).task_type == "SEQ_CLS";
+}
+/// Those of the head that came with it.
+std::optional<int64_t> labels_of_adapter(const std::string& folder) {
+  const Safetensors file = Safetensors::open(join_path(folder, "adapter_model.safetensors"));
+  for (const StoredTensor& tensor : file.tensors())
+    for (const std::string_view head : {"score.weight", "classifier.weight", "out_proj.weight"})
+      if (tensor.dims.size() == 2 && std::string_view(tensor.name).ends_with(head) &&
+          tensor.name.find("lora_") == std::string::npos &&
+          (head != "out_proj.weight" || tensor.name.find("classifier.") != std::string::npos))
+        return tensor.dims[0];
+  return std::nullopt;
 }
 
 /// Numbers of a head that was drawn at random would say nothing; an adapter may bring one.
@@ -57,16 +73,18 @@ Tensor sequence_labels(const SequenceClassifier& model, const std::vector<int64_
 
 }  // namespace
 
-bool evaluated_as_encoder(const std::string& folder) {
+bool evaluated_as_encoder(const ModelPlace& place) {
+  const std::string& folder = place.folder;
   const Json config = config_of(folder);
   const Json* type = config.is_object() ? config.find("model_type") : nullptr;
   if (!type || !type->is_string()) return false;
   const std::vector<std::string> encoders = encoder_model_types();
   if (std::ranges::find(encoders, type->as_string()) != encoders.end()) return true;
   const std::string architecture = architecture_of(folder);
-  const bool plain = architecture.ends_with("Model") && !architecture.ends_with("LMHeadModel");
-  return is_decoder_type(type->as_string()) &&
-         (plain || architecture.ends_with("ForSequenceClassification"));
+  const bool continues = architecture.empty() || architecture.ends_with("ForCausalLM") ||
+                         architecture.ends_with("LMHeadModel") ||
+                         architecture.ends_with("DoubleHeadsModel");
+  return is_decoder_type(type->as_string()) && (!continues || adapts_classifier(place));
 }
 
 EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace& place) {
@@ -74,7 +92,7 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
   if (options.model.device != "cpu")
     usage_error("evaluation needs device \"cpu\", not \"{}\"", options.model.device);
   default_thread_pool().set_num_threads(static_cast<int>(options.model.threads));
-  const EncoderLoadOptions load{.dtype = options.model.dtype};
+  EncoderLoadOptions load{.dtype = options.model.dtype};
   const Shape shape = {1, static_cast<int64_t>(options.input_ids.size())};
   EncoderInput input{.ids = from_vector(options.input_ids, shape)};
   if (!options.attention_mask.empty())
@@ -82,7 +100,9 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
   const NoGradGuard no_grad;
   EvalLogitsResult result;
   const std::string architecture = architecture_of(folder);
-  if (architecture.ends_with("ForMaskedLM") || architecture.ends_with("ForPreTraining")) {
+  const bool classifies = adapts_classifier(place);
+  if (!classifies &&
+      (architecture.ends_with("ForMaskedLM") || architecture.ends_with("ForPreTraining"))) {
     auto model = AutoModelForMaskedLM::from_pretrained(folder, load);
     check_complete(*model, folder);
     const auto adapter = attach_adapter(*model, place);
@@ -96,7 +116,8 @@ EvalLogitsResult eval_encoder(const EvalLogitsOptions& options, const ModelPlace
     set_result(result, (*model)(input));
     if (!options.labels.empty())
       result.loss = model->loss(input, from_vector(options.labels, shape)).item<double>();
-  } else if (architecture.ends_with("ForSequenceClassification")) {
+  } else if (classifies || architecture.ends_with("ForSequenceClassification")) {
+    if (classifies) load.num_labels = labels_of_adapter(place.adapter);
     auto model = AutoModelForSequenceClassification::from_pretrained(folder, load);
     const auto adapter = attach_adapter(*model, place);
     check_complete(*model, folder, adapter.get());

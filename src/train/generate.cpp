@@ -12,6 +12,8 @@
 #include "corten/seq2seq.h"
 #include "corten/tokenizer.h"
 #include "cuda/load.h"
+#include "models/model_folder.h"
+#include "models/model_types.h"
 #include "runtime/device_function.h"
 #include "train/check_ids.h"
 #include "train/eval_encoder.h"
@@ -60,6 +62,10 @@ struct Writer {
       seq2seq = AutoModelForSeq2SeqLM::from_pretrained(place.folder, options.dtype);
       adapter = attach_adapter(*seq2seq, place);
     } else {
+      const std::string architecture = first_architecture(read_config_json(place.folder));
+      if (architecture.ends_with("ForSequenceClassification"))
+        usage_error("{} holds a {}, which judges texts and continues none", place.folder,
+                    architecture);
       decoder = load_model(place.folder, options.dtype);
       adapter = attach_adapter(*decoder, place);
       check_head(*decoder, place, adapter.get());
@@ -293,7 +299,7 @@ EvalLogitsResult eval_logits(const EvalLogitsOptions& options) {
                 options.model.model);
   if (holds_image_model(place.folder))
     usage_error("{} is an image model and needs pixel values", place.folder);
-  if (evaluated_as_encoder(place.folder)) return eval_encoder(options, place);
+  if (evaluated_as_encoder(place)) return eval_encoder(options, place);
   if (!options.labels.empty()) check_row("labels", options.labels, tokens);
   if (options.model.device != "cpu")
     usage_error("logits are evaluated on the CPU, not on \"{}\"", options.model.device);

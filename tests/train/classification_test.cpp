@@ -8,6 +8,7 @@
 #include "corten/encoders.h"
 #include "corten/tokenizer.h"
 #include "io/tensor_bytes.h"
+#include "train/generate.h"
 #include "train/labelled_text.h"
 #include "training.h"
 
@@ -187,6 +188,13 @@ TEST_F(Classification, DecodersLearnWithAdapters) {
   const StateDict stored = read_state(join_path(result.model_dir, "adapter_model.safetensors"));
   EXPECT_TRUE(find_tensor(stored, "base_model.model.score.weight"));
   EXPECT_TRUE(find_tensor(stored, "base_model.model.model.layers.0.mlp.up_proj.lora_B.weight"));
+  // The base's config names no classifier: the adapter does, whose head comes with it.
+  EvalLogitsOptions options;
+  options.model.model = result.model_dir;
+  options.input_ids = {3, 4, 5};
+  const EvalLogitsResult judged = eval_logits(options);
+  EXPECT_EQ(judged.shape, (std::vector<int64_t>{1, 2}));
+  EXPECT_FALSE(judged.hidden_state);
 }
 
 TEST_F(Classification, ResumesToTheBit) {

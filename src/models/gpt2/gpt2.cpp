@@ -7,6 +7,7 @@
 #include "models/gpt2/config.h"
 #include "models/layers/activation.h"
 #include "models/layers/placement.h"
+#include "models/stored_weights.h"
 
 namespace corten::gpt2 {
 namespace {
@@ -220,7 +221,7 @@ double LMHeadModel::forward_flops(int64_t batch, int64_t tokens) const {
 
 /// Checkpoints of GPT2Model lack the prefix; the head of a classifier is of no use here.
 std::string LMHeadModel::map_weight_name(std::string_view stored) const {
-  if (is_buffer(stored) || stored == "score.weight") return "";
+  if (is_buffer(stored) || is_other_head(stored)) return "";
   if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
   for (std::string_view part : kParts)
     if (stored.starts_with(part)) return "transformer." + std::string(stored);

@@ -5,6 +5,7 @@
 
 #include "base/format.h"
 #include "corten/safetensors.h"
+#include "models/stored_weights.h"
 
 namespace corten::layers {
 namespace {
@@ -142,7 +143,7 @@ double DecoderLM::forward_flops(int64_t batch, int64_t tokens) const {
 /// Checkpoints of the model without its head lack the prefix; old ones hold the frequencies of the
 /// rotary embedding as buffers. The head of a classifier is of no use here.
 std::string DecoderLM::map_weight_name(std::string_view stored) const {
-  if (is_decoder_buffer(stored) || stored == "score.weight") return "";
+  if (is_decoder_buffer(stored) || is_other_head(stored)) return "";
   if (stored == "lm_head.weight") return config_.tie_word_embeddings ? "" : std::string(stored);
   for (std::string_view part : kDecoderParts)
     if (stored.starts_with(part)) return "model." + std::string(stored);
