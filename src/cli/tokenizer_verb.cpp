@@ -2,6 +2,7 @@
 #include <iostream>
 #include <iterator>
 
+#include "base/absent.h"
 #include "base/file.h"
 #include "base/format.h"
 #include "base/strings.h"
@@ -15,7 +16,9 @@
 namespace corten::cli {
 
 std::string tokenizer_path(const std::string& path) {
-  return folder_exists(path) ? join_path(path, "tokenizer.json") : path;
+  const std::string file = folder_exists(path) ? join_path(path, "tokenizer.json") : path;
+  if (!has_file(file)) usage_error("{}", describe_absent(file));
+  return file;
 }
 
 namespace {

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/format.h"
 #include "models/presets.h"
+#include "train/model_setup.h"
 
 namespace corten {
 namespace {
@@ -120,6 +121,11 @@ TEST(Config, PresetLiesBelowTheFile) {
 TEST(Config, EveryPresetLoads) {
   for (const std::string& name : preset_names()) {
     const Json preset = preset_config(name);
+    Json fields = preset;  // as a file may have them
+    for (const char* other : {"model_type", "rope_scaling"}) fields.erase(other);
+    EXPECT_NO_THROW(check_model_fields(fields, preset.at("model_type").as_string(),
+                                       [](const std::string& key) { return key; }))
+        << name;
     for (const auto& [key, value] : preset.items()) {
       if (key == "rope_scaling") continue;  // an object, which only config.json can hold
       const ConfigField* field = find_config_field("model." + key);
